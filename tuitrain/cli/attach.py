@@ -1,0 +1,55 @@
+"""Watch a run that is alive; ctrl+c leaves it running.
+
+example: tuitrain attach runs/copperfield-1 --no-ui
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuitrain.errors import RunError
+from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, and how to show it."""
+    parser.add_argument("run", metavar="RUN", nargs="?", help="the run folder; without it the newest that is alive")
+    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    parser.add_argument("--json", action="store_true", help="the journal's lines on standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the run says until it ends or the person leaves."""
+    from tuitrain.headless import Lines
+    from tuitrain.host.client import SocketSession
+
+    folder = RunDirectory(Path(arguments.run)) if arguments.run else newest_alive(Path("runs"))
+    session = SocketSession(folder, watch=True, by="terminal")
+    lines = Lines(sys.stdout, str(folder.path), json=arguments.json)
+    lines.state = session.state
+    lines.header()
+    seen = session.resynchronised
+    try:
+        while lines.ended is None and not session.closed:
+            events = session.drain(0.5)
+            if session.resynchronised != seen:
+                seen, lines.state = session.resynchronised, session.state
+            for event in events:
+                lines.show(event)
+    except KeyboardInterrupt:
+        print("tuitrain: left; training goes on", file=sys.stderr)
+        return 0
+    finally:
+        session.close()
+        lines.close()
+    if lines.ended is None:
+        raise RunError(f"the process that trained {folder.path} is gone; go on with `tuitrain resume {folder.path}`")
+    return lines.ended.exit_code
+
+
+def newest_alive(parent: Path) -> RunDirectory:
+    """The newest run under a folder that a process trains now. Raises RunError if there is none."""
+    alive = [r for r in find_runs(parent) if is_alive(r)]
+    if not alive:
+        raise RunError(f"no run under {parent}/ is alive; `tuitrain runs` lists them")
+    return alive[-1]

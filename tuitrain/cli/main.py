@@ -1,0 +1,105 @@
+"""`tuitrain`: finds the subcommand, and turns every known error into one line and an exit code."""
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tuitrain import __version__
+from tuitrain.errors import INTERRUPTED, TuitrainError, UsageError
+
+SUBCOMMANDS = {
+    "train": "train in the foreground (the default: `tuitrain CORPUS` is enough)",
+    "resume": "go on where a run stopped, exactly",
+    "attach": "watch a run that is alive",
+    "send": "one command to a run that is alive",
+    "sample": "draw text from a checkpoint",
+    "runs": "a table of runs",
+    "bench": "what this machine gives, as ratios measured in one run",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """One line per mistake, with the nearest valid name."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the usage."""
+        unknown = re.match(r"unrecognized arguments: (\S+)", message)
+        if unknown:
+            raise UsageError(f"there is no option {unknown[1]}{self._near(unknown[1])}")
+        raise UsageError(message)
+
+    def _near(self, option: str) -> str:
+        known = list(self._option_string_actions)
+        near = difflib.get_close_matches(option.split("=")[0], known, n=1, cutoff=0.5)
+        return f"; did you mean {near[0]}?" if near else "; `--help` lists them"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except TuitrainError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted before training began; nothing was lost")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a table or a sample has seen enough. Python must not complain at exit either.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] in ("-V", "--version"):
+        print(f"tuitrain {__version__}")
+        return 0
+    if words and words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if not words or words[0] not in SUBCOMMANDS:
+        _check_word(words)
+        words = ["train", *words]
+    module = importlib.import_module(f"tuitrain.cli.{words[0]}")
+    parser = Parser(prog=f"tuitrain {words[0]}" if words[0] != "train" else "tuitrain", description=module.__doc__,
+                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words[1:])))
+
+
+def _check_word(words: list[str]) -> None:
+    """A lone word that is almost a subcommand and no file is a slip."""
+    if words and not words[0].startswith("-") and not os.path.exists(words[0]) and os.sep not in words[0]:
+        near = difflib.get_close_matches(words[0], SUBCOMMANDS, n=1, cutoff=0.7)
+        if near and "." not in words[0]:
+            raise UsageError(f"{words[0]} is neither a file nor a command; did you mean {near[0]}?")
+
+
+def _help() -> str:
+    lines = ["Train a character LSTM on a text and steer it while it learns.", "",
+             "  tuitrain [CORPUS] [options]    train; without CORPUS on the text that ships with the package"]
+    lines += [f"  tuitrain {name:<22} {words}" for name, words in SUBCOMMANDS.items() if name != "train"]
+    lines += ["", "examples",
+              "  tuitrain copperfield.txt --no-ui --minutes 10",
+              "  tuitrain send runs/copperfield-1 lr x0.5",
+              "  tuitrain resume runs/copperfield-1", "",
+              "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
+              "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 130 interrupted, 143 terminated"]
+    return "\n".join(lines)
+
+
+def _complain(message: str) -> None:
+    line = " ".join(message.split())
+    safe = "".join(c if c.isprintable() else "�" for c in line)
+    with contextlib.suppress(OSError):
+        print(f"tuitrain: {safe}", file=sys.stderr)
+
+

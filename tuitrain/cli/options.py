@@ -1,0 +1,88 @@
+"""Config's fields as command-line options: names, kinds and help come from the fields themselves."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from tuitrain.config import INTERVALS, Config, parse_every
+from tuitrain.errors import UsageError
+
+_NOT_OPTIONS = ("corpus",)
+GROUPS = {
+    "model": ("preset", "layers", "hidden", "embedding", "dropout", "init", "batch_size", "bptt", "loss", "stride"),
+    "optimizer": ("optimizer", "lr", "lr_schedule", "lr_decay", "lr_decay_every", "lr_decay_after", "lr_patience",
+                  "warmup", "clip", "clip_kind", "weight_decay", "betas", "eps", "alpha", "momentum"),
+    "length and data": ("steps", "epochs", "minutes", "val", "seed", "encoding", "errors", "limit"),
+    "machine": ("device", "threads", "precision"),
+    "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
+                        "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
+}
+KNOBS = ("lr", "clip", "temperature", "prompt")
+
+
+def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -> None:
+    """Add the options of these fields (None: all), absent from the result unless given."""
+    fields = {spec.name: spec for spec in dataclasses.fields(Config)}
+    for title, members in GROUPS.items():
+        chosen = [m for m in members if names is None or m in names]
+        group = parser.add_argument_group(title) if chosen else parser
+        for name in chosen:
+            spec = fields[name]
+            facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": spec.metadata["help"], "dest": name}
+            if spec.metadata["choices"]:
+                facts |= {"choices": spec.metadata["choices"], "metavar": "|".join(spec.metadata["choices"])}
+            else:
+                facts |= {"type": _reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
+            group.add_argument("--" + name.replace("_", "-"), **facts)
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The Config fields that were given."""
+    names = {spec.name for spec in dataclasses.fields(Config)}
+    return {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+
+
+def to_arguments(values: dict[str, Any]) -> list[str]:
+    """The options that would give these values again."""
+    return [f"--{name.replace('_', '-')}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+            for name, v in values.items() if name not in _NOT_OPTIONS]
+
+
+def _letter(spec: Any) -> str:
+    return "N" if spec.type in (int, "int") else "X" if spec.type in (float, "float") else "TEXT"
+
+
+def _reader(spec: Any) -> Any:
+    if spec.name in INTERVALS:
+        return _interval
+    if spec.name in ("embedding", "threads", "warmup"):
+        return _number_or_word
+    if isinstance(spec.default, tuple):
+        return _numbers
+    return {bool: bool, int: _whole, float: float}.get(type(spec.default), str)
+
+
+def _whole(text: str) -> int:
+    return int(text.replace("_", ""))
+
+
+_whole.__name__ = "whole number"
+
+
+def _number_or_word(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _interval(text: str) -> int | str:
+    try:
+        parse_every(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return _number_or_word(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+_numbers.__name__ = "list of numbers"

@@ -1,0 +1,57 @@
+"""Go on where a run stopped, exactly.
+
+example: tuitrain resume runs/copperfield-1 --steps 20000
+"""
+
+import argparse
+from pathlib import Path
+
+from tuitrain.cli import options
+from tuitrain.errors import UsageError
+from tuitrain.run.directory import RunDirectory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, where to go on from, and the knobs."""
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
+    parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
+    parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
+    options.add(parser, ("steps", *options.KNOBS))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Resume the run in the foreground or detached."""
+    folder = RunDirectory(Path(arguments.run))
+    folder.read_config()
+    if arguments.json and not arguments.no_ui:
+        raise UsageError("--json belongs to --no-ui; add --no-ui")
+    given = options.given(arguments)
+    if arguments.detach:
+        return _detach(arguments, given, folder)
+    from tuitrain.engine import runtime
+
+    runtime.before_torch()
+    from tuitrain.cli.serve import serve
+    from tuitrain.engine import prepare
+
+    lock = folder.lock()
+    worker = runtime.aside(lambda: prepare.resume(
+        folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
+        knobs={name: given[name] for name in options.KNOBS if name in given}))
+    return serve(worker, folder, lock, json=arguments.json)
+
+
+def _detach(arguments: argparse.Namespace, given: dict[str, object], folder: RunDirectory) -> int:
+    from tuitrain.host.launch import launch
+
+    folder.lock().release()  # says who holds it
+    words = ["resume", str(folder.path), "--no-ui", *options.to_arguments(
+        {k: v for k, v in given.items() if k != "corpus"})]
+    words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []
+    words += [f"--corpus={arguments.corpus}"] if arguments.corpus else []
+    launch(words, folder)
+    print(folder.path)
+    return 0

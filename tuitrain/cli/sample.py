@@ -1,0 +1,58 @@
+"""Draw text from a checkpoint; needs no torch.
+
+example: tuitrain sample runs/copperfield-1 --prompt "It was a" --temperature 0.7 --length 500
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuitrain.errors import UsageError
+from tuitrain.run.directory import RunDirectory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to draw from and how."""
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="draw from this checkpoint (default: newest)")
+    parser.add_argument("--prompt", default="\n", metavar="TEXT", help="what the text starts from")
+    parser.add_argument("--temperature", type=float, default=0.75, metavar="X", help="divisor of the logits")
+    parser.add_argument("--length", type=int, default=500, metavar="N", help="characters to draw")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the prompt and what the model makes of it."""
+    if not 0.01 <= arguments.temperature <= 10:
+        raise UsageError(f"--temperature {arguments.temperature:g}: give a number from 0.01 to 10")
+    if arguments.length < 1:
+        raise UsageError(f"--length {arguments.length}: give a number of 1 or more")
+    folder = RunDirectory(Path(arguments.run))
+    kept = folder.read_config()
+
+    from tuitrain.engine import runtime
+
+    runtime.before_torch()
+    import numpy as np
+
+    from tuitrain.engine import corpus
+    from tuitrain.engine.sampler import NumpyLSTM, Stream
+    from tuitrain.run import checkpoints
+    from tuitrain.telemetry.units import safe
+
+    _, tensors, wrong = checkpoints.load_newest(folder.checkpoints, arguments.checkpoint)
+    for message in wrong:
+        print(f"tuitrain: {message}; the checkpoint before it is used", file=sys.stderr)
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    model = NumpyLSTM(weights, int(kept["config"]["layers"]))
+    ids, unknown = corpus.encode(arguments.prompt, kept["vocabulary"])
+    if unknown:
+        print(f"tuitrain: the prompt's characters {unknown!r} are not in the text and are left out", file=sys.stderr)
+    stream = Stream(model, ids, arguments.length, arguments.temperature, np.random.default_rng(arguments.seed))
+    print(safe(corpus.decode(ids, kept["vocabulary"]), newlines=True), end="")
+    while not stream.done:
+        drawn, _ = stream.advance(64)
+        text = corpus.decode(np.array(drawn, dtype=np.uint32), kept["vocabulary"])
+        print(safe(text, newlines=True), end="", flush=True)
+    print()
+    return 0

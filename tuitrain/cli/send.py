@@ -1,0 +1,130 @@
+"""Send one command to a run that is alive, wait for its confirmation or refusal, print it.
+
+commands: lr V|xF · clip V|xF|off · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
+evaluate · checkpoint · snapshot · rollback [STEP] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
+guard warn|pause|rollback|stop · note TEXT · stop
+
+example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
+"""
+
+import argparse
+import difflib
+import os
+import uuid
+from pathlib import Path
+
+from tuitrain.errors import ERROR, RunError, UsageError
+from tuitrain.protocol import commands as c
+from tuitrain.run.directory import RunDirectory
+
+NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "checkpoint",
+         "snapshot", "rollback", "undo", "land", "guard", "note", "stop")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run and the words of the command."""
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="a command and its values")
+    parser.add_argument("--by", default=os.environ.get("TUITRAIN_BY", "script"), help="who asks, for the journal")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send, wait, print; 0 if confirmed, 1 if refused."""
+    command = parse(arguments.words, uuid.uuid4().hex[:12], arguments.by)
+    from tuitrain.headless import sentence
+    from tuitrain.host.client import SocketSession
+    from tuitrain.protocol import events as e
+    from tuitrain.telemetry.units import safe
+
+    session = SocketSession(RunDirectory(Path(arguments.run)), watch=False, by=arguments.by)
+    try:
+        session.send(command)
+        while True:
+            for event in session.drain(1.0):
+                if isinstance(event, e.SavingFailed) and isinstance(command, c.SaveCheckpoint):
+                    print(f"saving fails: {safe(event.reason)}")
+                    return ERROR
+                if getattr(event, "id", None) == command.id:
+                    if isinstance(event, e.CommandRefused):
+                        print(f"refused: {safe(event.reason)}")
+                        return ERROR
+                    print(_at(event) + sentence(event))
+                    return 0
+                if isinstance(event, e.RunEnded):
+                    raise RunError(f"the run ended ({event.reason}) before it answered")
+            if session.closed:
+                raise RunError("the run's process went away before it answered")
+    finally:
+        session.close()
+
+
+def _at(event: object) -> str:
+    return f"step {getattr(event, 'step', getattr(event, 'to_step', 0)):,}: "
+
+
+def parse(words: list[str], id: str, by: str) -> c.Command:
+    """The command that these words mean. Raises UsageError."""
+    if not words:
+        raise UsageError(f"give a command: {', '.join(NAMES)}")
+    name, rest = words[0], words[1:]
+    who = {"id": id, "by": by}
+    bare = {"pause": c.Pause, "continue": c.Continue, "sample": c.DrawSample, "evaluate": c.Evaluate,
+            "checkpoint": c.SaveCheckpoint, "snapshot": c.TakeSnapshot, "stop": c.Stop}
+    if name in bare:
+        if rest:
+            raise UsageError(f"{name} takes no value")
+        return bare[name](**who)
+    match name, rest:
+        case ("lr" | "clip"), [value] if value.startswith("x"):
+            return c.ScaleKnob(name=name, factor=_number(name, value[1:]), **who)
+        case "clip", ["off"]:
+            return c.SetKnob(name="clip", value=0.0, **who)
+        case ("lr" | "clip" | "steps"), [value]:
+            return c.SetKnob(name=name, value=_number(name, value), **who)
+        case "temperature", [value]:
+            return c.SetKnob(name=name, value=tuple(_number(name, v) for v in value.split(",")), **who)
+        case "prompt", [_, *_]:
+            return c.SetPrompt(text=" ".join(rest), **who)
+        case "note", [_, *_]:
+            return c.AddNote(text=" ".join(rest), **who)
+        case "guard", [mode]:
+            return c.SetGuardMode(mode=mode, **who)
+        case "undo", [] | ["weights"]:
+            return c.Undo(weights=bool(rest), **who)
+        case "land", []:
+            return c.Land(id=id, by=by)
+        case "land", [value]:
+            return c.Land(steps=int(_number(name, value)), id=id, by=by)
+        case "rollback", _:
+            return _rollback(rest, id, by)
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        raise UsageError(f"there is no command {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    raise UsageError(f"{name}: {'give a value' if not rest else 'too many values'}; see `tuitrain send --help`")
+
+
+def _rollback(rest: list[str], id: str, by: str) -> c.Rollback:
+    to: int | None = None
+    lr_factor: float | None = None
+    clip: float | None = None
+    skip = 0
+    for word in rest:
+        key, _, value = word.partition("=")
+        if key == "lr" and value.startswith("x"):
+            lr_factor = _number("lr", value[1:])
+        elif key == "clip" and value:
+            clip = 0.0 if value == "off" else _number("clip", value)
+        elif key == "skip" and value:
+            skip = int(_number("skip", value))
+        elif not value and to is None:
+            to = int(_number("rollback", key))
+        else:
+            raise UsageError(f"rollback: {word!r} is not understood; say [STEP] [lr=xF] [clip=V] [skip=N]")
+    return c.Rollback(to=to, lr_factor=lr_factor, clip=clip, skip_batches=skip, id=id, by=by)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text.replace(",", "").replace("_", ""))
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} is not a number") from None

@@ -1,0 +1,76 @@
+"""Train a character LSTM on a text.
+
+example: tuitrain copperfield.txt --no-ui --minutes 10
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuitrain.cli import options
+from tuitrain.config import Config
+from tuitrain.errors import CorpusError, UsageError
+from tuitrain.run.directory import RunDirectory, new_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything a new run takes."""
+    parser.add_argument("corpus", nargs="?", help="a text file; without it the text that ships with the package")
+    parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
+    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
+    parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
+    options.add(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start a new run."""
+    if arguments.json and not arguments.no_ui:
+        raise UsageError("--json belongs to --no-ui; add --no-ui")
+    if arguments.json and arguments.detach:
+        raise UsageError("--json writes to standard output, which --detach leaves; use one of them")
+    path = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
+    given = {**options.given(arguments), "corpus": str(path)}
+    Config.of(given)  # mistakes are told before torch is loaded
+    folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
+    if arguments.detach:
+        return _detach(given, folder)
+    if not arguments.no_ui:
+        print("tuitrain: this version has no cockpit yet; plain lines instead (--no-ui)", file=sys.stderr)
+    return _here(given, folder, arguments.json)
+
+
+def _here(given: dict[str, object], folder: RunDirectory, json: bool) -> int:
+    from tuitrain.engine import runtime
+
+    runtime.before_torch()
+    from tuitrain.cli.serve import serve
+    from tuitrain.engine import prepare
+
+    made = runtime.aside(lambda: prepare.plan(given))
+    folder.create()
+    lock = folder.lock()
+    return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=json)
+
+
+def _detach(given: dict[str, object], folder: RunDirectory) -> int:
+    from tuitrain.host.launch import launch
+
+    if folder.config.exists():
+        folder.create()  # says what is wrong
+    words = ["train", str(given["corpus"]), "--no-ui", f"--run={folder.path}", *options.to_arguments(given)]
+    pid = launch(words, folder)
+    print(folder.path)
+    print(f"tuitrain: training in the background, pid {pid}; watch it with `tuitrain attach {folder.path}`",
+          file=sys.stderr)
+    return 0
+
+
+def shipped_corpus() -> Path:
+    """The text that ships with the package: inside a wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "corpora", package.parent / "corpora"):
+        path = folder / "harbour.txt"
+        if path.exists():
+            return path
+    raise CorpusError("the text that ships with the package is missing; name a text file")

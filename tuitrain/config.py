@@ -1,0 +1,210 @@
+"""A run's sealed configuration: its fields, presets and validation. Knows nothing of torch or of terminals.
+
+A field's name is the option's name. `auto` values and intervals in seconds are resolved once, before the run
+starts (engine/prepare.py); from then on the configuration is frozen and kept in the run folder.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tuitrain.errors import UsageError
+
+Every = int | str
+"""A number of steps, or before sealing also `30s`, `5m`, `epoch`, `auto`."""
+
+
+def _option(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None,
+            high: float | None = None, metavar: str | None = None) -> Any:
+    facts = {"help": help, "choices": choices, "low": low, "high": high, "metavar": metavar}
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that defines a run. Units are in each field's help text."""
+
+    corpus: str = _option("", "the text file")
+    preset: str = _option("auto", "recipe to start from", choices=("auto", "tflearn", "char-rnn"))
+
+    layers: int = _option(2, "LSTM layers", low=1, high=32)
+    hidden: int = _option(128, "units per layer", low=1, high=16384)
+    embedding: int | str = _option("auto", "size of the character embedding, or onehot", metavar="N|onehot")
+    dropout: float = _option(0.0, "dropout between layers and before the head", low=0.0, high=0.95)
+    init: str = _option("orthogonal", "initial weights (forget-gate bias 1 in each)",
+                        choices=("orthogonal", "uniform"))
+    batch_size: int = _option(32, "parallel streams or windows", low=1, high=65536)
+    bptt: int = _option(64, "characters unrolled", low=1, high=65536)
+    loss: str = _option("all", "characters that count: all of a stream, or the last of a window",
+                        choices=("all", "last"))
+    stride: int = _option(1, "distance between windows, with --loss last", low=1, high=1_000_000)
+
+    optimizer: str = _option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd", "muon"))
+    lr: float = _option(0.0, "base learning rate; 0 leaves it to the preset", low=0.0, high=10.0)
+    lr_schedule: str = _option("auto", "shape of the learning rate over the run",
+                               choices=("auto", "constant", "linear", "cosine", "plateau", "step"))
+    lr_decay: float = _option(0.5, "factor of step and plateau", low=0.01, high=1.0)
+    lr_decay_every: float = _option(5.0, "epochs between step decays", low=0.001, high=1e6)
+    lr_decay_after: float = _option(0.0, "epochs before the first step decay", low=0.0, high=1e6)
+    lr_patience: int = _option(3, "evaluations without a new best before plateau decays", low=1, high=1000)
+    warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%%")
+    clip: float = _option(1.0, "gradient clip, 0 is off", low=0.0, high=1e6)
+    clip_kind: str = _option("norm", "norm: scale the whole gradient; element: clamp each element",
+                             choices=("norm", "element"))
+    weight_decay: float = _option(0.0, "weight decay (decoupled in adamw and muon)", low=0.0, high=10.0)
+    betas: tuple[float, ...] = _option((0.9, 0.99), "Adam's decay rates", metavar="B1,B2")
+    eps: float = _option(1e-8, "Adam's and RMSprop's epsilon", low=0.0, high=1.0)
+    alpha: float = _option(0.99, "RMSprop's decay rate", low=0.0, high=0.999999)
+    momentum: float = _option(0.9, "momentum of sgd", low=0.0, high=0.9999)
+
+    steps: int = _option(0, "absolute last step, 0 is open-ended", low=0, high=10**12)
+    epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
+    minutes: float = _option(0.0, "training time; turned into steps and corrected on the way", low=0.0, high=1e7)
+    val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
+    seed: int = _option(1, "seed of weights, batches, dropout and samples", low=0, high=2**63 - 1)
+    device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    threads: int | str = _option("auto", "compute threads", metavar="N|auto")
+    precision: str = _option("auto", "number format of the matrix products", choices=("auto", "fp32", "bf16"))
+    encoding: str = _option("utf-8", "encoding of the text file")
+    errors: str = _option("strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore"))
+    limit: int = _option(0, "use only the first so many characters, 0 is all", low=0, high=10**12, metavar="CHARS")
+
+    temperature: tuple[float, ...] = _option((0.5, 0.75, 1.0), "sampling temperatures, in turn", metavar="T,T,...")
+    prompt: str = _option("random", "what samples start from; random: an excerpt of the validation text")
+    sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
+    sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
+    evaluate_every: Every = _option("auto", "interval of evaluations", metavar="N|30s|5m|epoch")
+    checkpoint_every: Every = _option("60s", "interval of checkpoints", metavar="N|30s|5m|epoch")
+    snapshot_every: Every = _option("5s", "interval of snapshots in memory", metavar="N|30s|5m|epoch")
+    keep: int = _option(3, "recent checkpoints kept beside the best and the pinned ones; 0 keeps all",
+                        low=0, high=100_000)
+    snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory", low=0, high=10**7,
+                                   metavar="MB")
+    on_divergence: str = _option("rollback", "what to do when training breaks",
+                                 choices=("warn", "pause", "rollback", "stop"))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], device: str = "cpu") -> "Config":
+        """The preset's recipe for this device (`cpu` or `cuda`) with the given values on top.
+
+        Raises UsageError naming the key and the remedy.
+        """
+        preset = str(given.get("preset", "auto"))
+        if preset not in PRESETS:
+            raise UsageError(f"--preset {preset}: choose one of {', '.join(PRESETS)}")
+        recipe = dict(PRESETS[preset])
+        if preset == "auto" and device == "cuda":
+            recipe |= _AUTO_CUDA
+        config = cls(**{**recipe, **given})
+        if "stride" in given and config.loss == "all" and config.stride != 1:
+            raise UsageError("--stride belongs to --loss last; streams (--loss all) have no stride")
+        budget = config.steps or config.epochs or config.minutes
+        schedule = config.lr_schedule
+        if schedule == "auto":
+            schedule = "linear" if budget else "constant"
+        if schedule in ("linear", "cosine") and not budget:
+            raise UsageError(f"--lr-schedule {schedule} needs an end: add --steps, --epochs or --minutes, "
+                             "or use constant and `land` when it is time")
+        lr = config.lr or default_lr(config, bool(budget))
+        warmup = config.warmup
+        if warmup == "auto":
+            warmup = "5%" if budget and preset == "auto" else 0
+        embedding = config.hidden if config.embedding == "auto" else config.embedding
+        config = dataclasses.replace(config, lr=lr, lr_schedule=schedule, warmup=warmup, embedding=embedding)
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """Raise UsageError if a value cannot be meant."""
+        for spec in dataclasses.fields(self):
+            value, facts = getattr(self, spec.name), spec.metadata
+            name = "--" + spec.name.replace("_", "-")
+            if facts["choices"] and value not in facts["choices"]:
+                raise UsageError(f"{name} {value}: choose one of {', '.join(facts['choices'])}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            for number in numbers:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise UsageError(f"{name} {value}: must be a finite number")
+            if facts["low"] is not None and not facts["low"] <= value <= facts["high"]:
+                raise UsageError(f"{name} {value}: must be from {facts['low']:g} to {facts['high']:g}")
+        if self.embedding != "onehot" and not (isinstance(self.embedding, int) and self.embedding >= 1):
+            raise UsageError(f"--embedding {self.embedding}: give a size of 1 or more, or onehot")
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise UsageError("--betas: give two numbers from 0 to below 1, such as 0.9,0.999")
+        if not self.temperature or not all(0.01 <= t <= 10 for t in self.temperature):
+            raise UsageError("--temperature: give numbers from 0.01 to 10, such as 0.5,0.75,1.0")
+        if self.threads != "auto" and not (isinstance(self.threads, int) and 1 <= self.threads <= 1024):
+            raise UsageError(f"--threads {self.threads}: give a number from 1 to 1024, or auto")
+        if sum(bool(x) for x in (self.steps, self.epochs, self.minutes)) > 1:
+            raise UsageError("--steps, --epochs and --minutes each say when to end: give one of them")
+        if self.clip_kind == "element" and self.optimizer == "muon":
+            raise UsageError("--clip-kind element does not go with --optimizer muon; use norm")
+        for name in INTERVALS:
+            parse_every(getattr(self, name), "--" + name.replace("_", "-"))
+        _parse_warmup(self.warmup)
+
+    def __post_init__(self) -> None:
+        # A tuple stays a tuple after a trip through JSON.
+        for name in ("betas", "temperature"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+INTERVALS: Final = ("sample_every", "evaluate_every", "checkpoint_every", "snapshot_every")
+
+
+def parse_every(value: Every, name: str = "interval") -> tuple[float, str]:
+    """`500` -> (500, "steps"), `30s` -> (30, "seconds"), `5m` -> (300, "seconds"), else (0, "epoch" | "auto")."""
+    if value in ("epoch", "auto"):
+        return 0.0, str(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(value))
+    if match is None or float(match[1]) <= 0 or (match[2] is None and "." in match[1]):
+        raise UsageError(f"{name} {value}: give steps such as 500, a time such as 30s or 5m, or epoch")
+    scale = {"s": 1, "m": 60, "h": 3600}
+    return (float(match[1]), "steps") if match[2] is None else (float(match[1]) * scale[match[2]], "seconds")
+
+
+def _parse_warmup(value: Every) -> tuple[float, str]:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%)?", str(value))
+    if match is None or (match[2] is None and "." in match[1]) or (match[2] and float(match[1]) > 100):
+        raise UsageError(f"--warmup {value}: give steps such as 200 or a share such as 5%")
+    return float(match[1]), "share" if match[2] else "steps"
+
+
+def warmup_steps(value: Every, horizon: int) -> int:
+    """Steps of warm-up, a share being taken of `horizon` steps (0: open-ended, then of 4,000)."""
+    number, unit = _parse_warmup(value)
+    return int(number) if unit == "steps" else round(number / 100 * (horizon or 4000))
+
+
+def default_lr(config: Config, budget: bool) -> float:
+    """Peak learning rate where none was given; an open-ended run holds its peak, so it is lower there."""
+    if config.optimizer == "sgd":
+        return 1.0
+    if config.optimizer == "rmsprop":
+        return 2e-3
+    return (1e-2 if budget else 3e-3) if config.hidden <= 256 else 2e-3
+
+
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    # The measured recipe: one-cycle Adam inside the budget, or a modest constant rate and `land` on demand.
+    "auto": {},
+    # char-rnn as its train.lua has it: after epoch 10 the rate falls at each epoch's end, the first time at the end
+    # of the 10th. Its clip clamps each element, another thing than a norm clip.
+    "char-rnn": {
+        "layers": 2, "hidden": 128, "embedding": "onehot", "init": "uniform", "batch_size": 50, "bptt": 50,
+        "optimizer": "rmsprop", "lr": 2e-3, "alpha": 0.95, "lr_schedule": "step", "lr_decay": 0.97,
+        "lr_decay_every": 1.0, "lr_decay_after": 9.0, "clip": 5.0, "clip_kind": "element",
+    },
+    # tflearn's generator example with the learning rate of the person whose run collapsed.
+    "tflearn": {
+        "layers": 3, "hidden": 512, "embedding": "onehot", "dropout": 0.5, "batch_size": 128, "bptt": 30,
+        "loss": "last", "stride": 3, "optimizer": "adam", "lr": 5e-3, "betas": (0.9, 0.999), "clip": 5.0,
+        "lr_schedule": "constant", "epochs": 50.0, "precision": "fp32", "val": 0.1,
+        "temperature": (0.5, 0.75, 1.0), "sample_length": 1000, "sample_every": "epoch",
+        "checkpoint_every": "epoch", "evaluate_every": "epoch", "keep": 0,
+    },
+}
+_AUTO_CUDA: Final[dict[str, Any]] = {"layers": 3, "hidden": 512, "batch_size": 128, "bptt": 100, "dropout": 0.2}

@@ -1,0 +1,1 @@
+"""What the numbers mean: folds over events. numpy and the standard library only."""

@@ -1,0 +1,141 @@
+"""A text file -> vocabulary, train/validation split, ids. Knows nothing of batches or models."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.errors import CorpusError
+
+MIN_CHARACTERS = 64
+BOM = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A text as ids. `ids` are positions in `vocabulary`, which is sorted by code point."""
+
+    name: str
+    vocabulary: str
+    ids: NDArray[np.uint32]
+    split: int
+    """Where the validation part begins; it is the end of the text."""
+    sha256: str
+    """Of the normalised text in UTF-8."""
+    remarks: tuple[str, ...]
+
+    @property
+    def train(self) -> NDArray[np.uint32]:
+        return self.ids[: self.split]
+
+    @property
+    def validation(self) -> NDArray[np.uint32]:
+        return self.ids[self.split :]
+
+    def text(self) -> str:
+        """The normalised text itself."""
+        return decode(self.ids, self.vocabulary)
+
+
+def load(path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int = 0,
+         val: float = 0.1) -> Corpus:
+    """Read, normalise and encode a text file. Raises CorpusError naming the file and the remedy."""
+    raw, remarks = _read(path)
+    try:
+        text = raw.decode(encoding, errors)
+    except LookupError:
+        raise CorpusError(f"--encoding {encoding}: Python knows no encoding of that name") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: byte {error.start} is not {encoding}; name the encoding with --encoding "
+                          "(latin-1, cp1252, utf-16 ...) or pass --errors replace") from None
+    if text.startswith(BOM):
+        text = text[1:]
+        remarks.append("byte order mark dropped")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        remarks.append("line ends normalised")
+    if limit and len(text) > limit:
+        text = text[:limit]
+        remarks.append(f"only the first {limit:,} characters used")
+    return build(path.name, text, val, remarks)
+
+
+def build(name: str, text: str, val: float, remarks: list[str] | None = None) -> Corpus:
+    """A Corpus from text already in memory. Raises CorpusError if there is too little of it."""
+    if not text:
+        raise CorpusError(f"{name} is empty; give a text of at least {MIN_CHARACTERS} characters")
+    if len(text) < MIN_CHARACTERS:
+        raise CorpusError(f"{name} has {len(text)} characters; at least {MIN_CHARACTERS} are needed")
+    points = _code_points(text)
+    seen = np.flatnonzero(np.bincount(points))
+    if len(seen) < 2:
+        raise CorpusError(f"{name} repeats a single character; there is nothing to learn from it")
+    table = np.zeros(int(seen[-1]) + 1, dtype=np.uint32)
+    table[seen] = np.arange(len(seen), dtype=np.uint32)
+    # Both parts need an input and a target at the least.
+    split = min(max(round(len(points) * (1 - val)), 2), len(points) - 2)
+    return Corpus(name, "".join(map(chr, seen)), table[points], split,
+                  hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), tuple(remarks or ()))
+
+
+def encode(text: str, vocabulary: str) -> tuple[NDArray[np.uint32], str]:
+    """The ids of the characters that the vocabulary has, and the characters it has not."""
+    known = {c: i for i, c in enumerate(vocabulary)}
+    unknown = "".join(sorted(set(text) - known.keys()))
+    return np.array([known[c] for c in text if c in known], dtype=np.uint32), unknown
+
+
+def decode(ids: NDArray[np.uint32], vocabulary: str) -> str:
+    """The text of ids."""
+    return _code_points(vocabulary)[ids].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _read(path: Path) -> tuple[bytes, list[str]]:
+    try:
+        if path.is_dir():
+            raise CorpusError(f"{path} is a folder; give a text file")
+        if not path.exists():
+            raise CorpusError(f"{path}: no such file{_near(path)}")
+        if not path.is_file():
+            raise CorpusError(f"{path} is not a regular file; give a text file")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror or error}") from None
+    if raw[:2] == b"\x1f\x8b":
+        raise CorpusError(f"{path} is gzip-compressed; unpack it first (gunzip -k {path.name})")
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and raw[:4] != b"\xff\xfe\x00\x00":
+        return raw.decode("utf-16").encode("utf-8"), ["decoded from UTF-16"]
+    return raw, []
+
+
+def _near(path: Path) -> str:
+    import difflib
+
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.is_file()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def save_copy(corpus: Corpus, path: Path) -> None:
+    """Keep the normalised text, compressed, so that a run folder can travel without the original file."""
+    data = corpus.text().encode("utf-8", "surrogatepass")
+    path.write_bytes(gzip.compress(data, compresslevel=6, mtime=0))
+
+
+def load_copy(path: Path, name: str, val: float) -> Corpus:
+    """The corpus of a run folder's own copy. Raises CorpusError if it is damaged."""
+    try:
+        text = gzip.decompress(path.read_bytes()).decode("utf-8", "surrogatepass")
+    except (OSError, EOFError, ValueError) as error:
+        raise CorpusError(f"{path}: the run's copy of its text is unreadable ({error})") from None
+    return build(name, text, val)

@@ -1,0 +1,155 @@
+"""One optimisation step and its numbers, kept as device tensors in a ring. Knows nothing of epochs or events.
+
+No host sync per step on a GPU, and nothing is rebuilt when a knob turns: learning rate and clip are scalars on the
+device, so the whole step can be captured as one CUDA graph (capture.py).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tuitrain.config import Config
+from tuitrain.engine import runtime
+from tuitrain.engine.batches import Batch
+from tuitrain.engine.gradients import Gradients
+from tuitrain.engine.model import CharLSTM, Hidden
+from tuitrain.engine.optimizers import Optimizer
+
+COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip")
+"""The first columns of a row; the norm of each parameter group follows."""
+RING = 1024
+
+
+class Learner:
+    """`step` learns from one batch; `drain` hands over the numbers of the steps since."""
+
+    def __init__(self, config: Config, model: CharLSTM, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.gradients = Gradients(model)
+        self._config = config
+        self._device = next(model.parameters()).device
+        self._ids = torch.from_numpy(train.astype(np.int32)).to(self._device)
+        self._offsets = torch.zeros(config.batch_size, 1, dtype=torch.int64, device=self._device)
+        self._time = torch.arange(config.bptt, device=self._device)
+        shape = (config.layers, config.batch_size, config.hidden)
+        self.hidden: Hidden = (torch.zeros(shape, device=self._device), torch.zeros(shape, device=self._device))
+        self._lr = torch.zeros((), device=self._device)
+        self._clip = torch.zeros((), device=self._device)
+        width = len(COLUMNS) + len(self.gradients.names)
+        self._ring = torch.zeros(RING, width, device=self._device)
+        self._row = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._rows_written = self._rows_read = 0
+        self._copying: tuple[Tensor, torch.cuda.Event, int] | None = None
+        self.replay: Callable[[], None] | None = None
+        self.on_gradients: Callable[[], None] | None = None
+        """Called between backward pass and norms; faults are injected here."""
+
+    def step(self, batch: Batch, lr: float, clip: float) -> None:
+        """One update. `lr` is the rate in force, `clip` the threshold, 0 for none."""
+        self._offsets.copy_(torch.from_numpy(batch.offsets).unsqueeze(1), non_blocking=True)
+        if batch.fresh:
+            self.hidden[0].zero_()
+            self.hidden[1].zero_()
+        self._lr.fill_(lr)
+        self._clip.fill_(clip if clip > 0 else torch.inf)
+        if self.replay is None:
+            self.optimizer.set_lr(lr)
+            self.advance()
+        else:
+            self.replay()
+        self._rows_written += 1
+
+    def captured(self, replay: Callable[[], None]) -> None:
+        """From now on a step is a replay; what was learned while capturing is not counted."""
+        self.replay = replay
+        self._row.zero_()
+
+    def prepare_capture(self) -> None:
+        """Make the optimizer read its rate from the device."""
+        self.optimizer.set_lr(self._lr)
+
+    def advance(self) -> None:
+        """The step itself, on the buffers that `step` has filled."""
+        config = self._config
+        where = self._offsets + self._time
+        inputs = self._ids[where].long()
+        if config.loss == "last":
+            targets = self._ids[self._offsets + config.bptt].long()
+        else:
+            targets = self._ids[where + 1].long()
+        for parameter in self.gradients.parameters:
+            parameter.grad = None
+        with runtime.autocast(self._device.type, config.precision):
+            logits, hidden = self.model(inputs, self.hidden, last=config.loss == "last")
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        loss.backward()
+        if self.on_gradients is not None:
+            self.on_gradients()
+        norm, group_norms = self.gradients.norms()
+        finite = loss.detach().isfinite() & norm.isfinite()
+        self._limit(norm)
+        self.optimizer.step((~finite).float())
+        self._carry(hidden, finite)
+        self._write(loss.detach(), norm, group_norms, finite)
+
+    def _limit(self, norm: Tensor) -> None:
+        if self._config.clip_kind == "element":
+            self.gradients.clamp(float(self._clip))
+        # On the CPU asking costs nothing, and a factor of one would still cost a pass over all gradients.
+        elif self._device.type != "cpu" or bool(norm > self._clip):
+            self.gradients.clip(norm, self._clip)
+
+    def _carry(self, hidden: Hidden, finite: Tensor) -> None:
+        """Keep the new hidden state, detached; the previous one if the step or the new state is not finite."""
+        new_h, new_c = hidden[0].detach(), hidden[1].detach()
+        good = finite & new_c.isfinite().all() & new_h.isfinite().all()
+        for old, new in zip(self.hidden, (new_h, new_c), strict=True):
+            old.copy_(torch.where(good, new, old.nan_to_num(0.0, 0.0, 0.0)))
+
+    def _write(self, loss: Tensor, norm: Tensor, group_norms: Tensor, finite: Tensor) -> None:
+        clipped = norm > self._clip
+        head = torch.stack([loss, norm, clipped.float(), (~finite).float(), self._lr, self._clip])
+        self._ring.index_copy_(0, self._row, torch.cat([head, group_norms]).unsqueeze(0))
+        self._row.add_(1).remainder_(RING)
+
+    @property
+    def undrained(self) -> int:
+        """Steps whose numbers have not been asked for yet."""
+        return self._rows_written - self._rows_read
+
+    def drain(self, wait: bool = False) -> NDArray[np.float32]:
+        """Rows [steps, columns] since the last call.
+
+        On a GPU they come one call late, by a copy that nobody waited for; `wait` fetches all there is.
+        """
+        if self._device.type == "cpu":
+            rows = self._take(self._ring, self._rows_written)
+            return rows
+        parts = [self._finish_copy()]
+        if wait:
+            parts.append(self._take(self._ring.cpu(), self._rows_written))
+        else:
+            target = torch.empty_like(self._ring, device="cpu", pin_memory=True)
+            target.copy_(self._ring, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+            self._copying = (target, event, self._rows_written)
+        return np.concatenate(parts)
+
+    def _finish_copy(self) -> NDArray[np.float32]:
+        if self._copying is None:
+            return np.zeros((0, self._ring.shape[1]), dtype=np.float32)
+        ring, event, upto = self._copying
+        self._copying = None
+        event.synchronize()
+        return self._take(ring, upto)
+
+    def _take(self, ring: Tensor, upto: int) -> NDArray[np.float32]:
+        where = np.arange(self._rows_read, upto) % RING
+        self._rows_read = upto
+        return ring.numpy()[where]

@@ -1,0 +1,158 @@
+"""The live parts of a run - model, optimizer, cursor, schedule, knobs - and its state as one snapshot.
+
+Knows how to learn one step, to freeze itself and to thaw; knows nothing of commands, events or files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tuitrain.config import Config
+from tuitrain.engine import capture, optimizers, runtime
+from tuitrain.engine.batches import make_cursor
+from tuitrain.engine.corpus import Corpus
+from tuitrain.engine.evaluation import make_model
+from tuitrain.engine.learner import Learner
+from tuitrain.engine.schedule import Schedule
+from tuitrain.engine.snapshot import Snapshot, copied
+from tuitrain.knobs import Knobs
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the run is. Part of every snapshot; `lineage` lists (branch, last step) of the branches before this."""
+
+    step: int = 0
+    branch: int = 0
+    lineage: list[list[int]] = field(default_factory=list)
+    smooth_loss: float = float("inf")
+    """Mean training loss of about the last 50 steps, nats per character."""
+    best_smooth: float = float("inf")
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
+
+
+class Machine:
+    """One model being trained. `steps_per_epoch` is fixed by corpus and batch shape."""
+
+    def __init__(self, config: Config, corpus: Corpus, knobs: Knobs) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.corpus, self.knobs = config, corpus, knobs
+        self.device = torch.device(config.device)
+        self.model = make_model(config, len(corpus.vocabulary)).to(self.device)
+        self.optimizer = optimizers.make(config, self.model)
+        self.learner = Learner(config, self.model, self.optimizer, corpus.train)
+        self.cursor = make_cursor(config, corpus.split)
+        self.schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
+        self.progress = Progress()
+        self.remarks: list[str] = []
+        self._frozen: Snapshot | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.cursor.batches_per_epoch
+
+    @property
+    def lr_in_force(self) -> float:
+        """The rate of the next step: the knob times the schedule."""
+        return self.knobs.lr * self.schedule.factor(self.progress.step + 1, self.knobs.steps)
+
+    def capture(self) -> None:
+        """On a GPU, turn the step into one CUDA graph where the optimizer allows it; else leave it eager."""
+        if self.device.type != "cuda" or not self.optimizer.fused:
+            return
+        before = self.freeze()
+        try:
+            capture.capture(self.learner)
+        except RuntimeError as error:
+            self.learner.replay = None
+            self.remarks.append(f"the step could not be captured as a CUDA graph and runs eagerly: {error}")
+        self.thaw(before)
+
+    def learn(self) -> None:
+        """One step: the next batch at the rate in force."""
+        self._frozen = None
+        self.learner.step(self.cursor.next(), self.lr_in_force, self.knobs.clip)
+        self.progress.step += 1
+
+    def absorb(self, rows: NDArray[np.float32]) -> None:
+        """Fold drained rows into the running means that snapshots carry."""
+        losses = rows[:, 0][rows[:, 3] == 0].astype(float)
+        progress = self.progress
+        for loss in losses:
+            progress.epoch_loss += loss
+            progress.epoch_steps += 1
+            old = progress.smooth_loss
+            progress.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
+        if progress.step >= 50:
+            progress.best_smooth = min(progress.best_smooth, progress.smooth_loss)
+
+    def freeze(self) -> Snapshot:
+        """A copy of everything that the next steps depend on; the same one until something changes."""
+        if self._frozen is not None and self._frozen.facts == self._facts():
+            return self._frozen
+        live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
+        live |= {"hidden.h": self.learner.hidden[0], "hidden.c": self.learner.hidden[1]}
+        live["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            live["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        self._frozen = Snapshot(self.progress.branch, self.progress.step, copied(live), self._facts())
+        return self._frozen
+
+    def _facts(self) -> dict[str, Any]:
+        return {"progress": asdict(self.progress), "cursor": self.cursor.state(),
+                "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
+
+    def thaw(self, snapshot: Snapshot) -> None:
+        """Be as at the snapshot, knobs included. Tensors are set in place, so a captured graph stays valid."""
+        self._frozen = None
+        with torch.no_grad():
+            weights = snapshot.part("model")
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])
+            self.optimizer.restore(snapshot.part("optimizer"))
+            hidden = snapshot.part("hidden")
+            self.learner.hidden[0].copy_(hidden["h"])
+            self.learner.hidden[1].copy_(hidden["c"])
+        rng = snapshot.part("rng")
+        torch.set_rng_state(rng["cpu"].cpu())
+        if self.device.type == "cuda" and "cuda" in rng:
+            torch.cuda.set_rng_state(rng["cuda"].cpu(), self.device)
+        facts = snapshot.facts
+        self.cursor.restore(facts["cursor"])
+        self.schedule.restore(facts["schedule"])
+        self.progress = progress_of(facts)
+        self.knobs = knobs_of(facts)
+
+    def start_training_thread(self) -> None:
+        """Thread settings that belong to the thread that trains."""
+        if isinstance(self.config.threads, int):
+            runtime.apply(self.config.threads)
+
+
+def progress_of(facts: Mapping[str, Any]) -> Progress:
+    """The progress in a snapshot's facts; floats may have come through JSON as strings."""
+    values = dict(facts["progress"])
+    values["lineage"] = [list(map(int, part)) for part in values["lineage"]]
+    for name in ("smooth_loss", "best_smooth", "epoch_loss"):
+        values[name] = float(values[name])
+    return Progress(**values)
+
+
+def knobs_of(facts: Mapping[str, Any]) -> Knobs:
+    """The knobs in a snapshot's facts."""
+    values = dict(facts["knobs"])
+    return replace(Knobs(**values), temperature=tuple(values["temperature"]))
+
+
+def on_lineage(progress: Progress, branch: int, step: int) -> bool:
+    """Whether (branch, step) is in the past of where the run is."""
+    if branch == progress.branch:
+        return step <= progress.step
+    return any(branch == b and step <= last for b, last in progress.lineage)

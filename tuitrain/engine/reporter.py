@@ -1,0 +1,93 @@
+"""Device numbers -> events: the one place where rows of the ring become Python numbers. Knows no schedule."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.engine.learner import COLUMNS
+from tuitrain.engine.machine import Machine
+from tuitrain.protocol.events import Event, Floats, StepsDone, StepSkipped
+
+PERIOD = 0.25
+"""Seconds between drains."""
+LONGEST = 256
+"""Steps between drains at most: a quarter of the ring."""
+FULL_RATE = 50.0
+"""Up to so many steps per second every number of every step is told; above, all but loss and norm are thinned."""
+NON_FINITE = "non_finite"
+
+
+class Reporter:
+    """Drains the learner a few times a second."""
+
+    def __init__(self, machine: Machine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._clock = machine, clock
+        self._next_step = machine.progress.step + 1
+        self._since = clock()
+        self._streak = 0
+
+    def moved(self) -> None:
+        """The run was set to another step: what comes next is counted from there."""
+        self._next_step = self._machine.progress.step + 1
+        self._since = self._clock()
+        self._streak = 0
+
+    def report(self) -> Iterator[Event]:
+        """StepsDone if it is time."""
+        if self._machine.learner.undrained >= LONGEST or self._clock() - self._since >= PERIOD:
+            yield from self.flush(wait=False)
+
+    def flush(self, wait: bool = True) -> Iterator[Event]:
+        """StepsDone for all that was not told yet."""
+        rows = self._machine.learner.drain(wait)
+        now = self._clock()
+        seconds, self._since = now - self._since, now
+        if not len(rows):
+            return
+        first, self._next_step = self._next_step, self._next_step + len(rows)
+        self._machine.absorb(rows)
+        yield self._steps_done(rows, first, seconds)
+        yield from self._skipped(rows, first)
+
+    def _steps_done(self, rows: NDArray[np.float32], first: int, seconds: float) -> StepsDone:
+        every = 1
+        while len(rows) / max(seconds, 1e-9) / every > FULL_RATE:
+            every *= 2
+        thin = rows[(-(first - 1)) % every :: every]
+        column = {name: thin[:, i] for i, name in enumerate(COLUMNS)}
+        groups = self._machine.learner.gradients.names
+        clip = np.where(np.isinf(column["clip"]), np.float32(0), column["clip"])
+        return StepsDone(
+            branch=self._machine.progress.branch, first_step=first,
+            epoch=round(self._machine.cursor.epochs_done, 4),
+            loss=floats(rows[:, 0]), grad_norm=floats(rows[:, 1]), every=every,
+            clipped=tuple(column["clipped"].astype(int).tolist()),
+            skipped=tuple(column["skipped"].astype(int).tolist()),
+            lr=floats(column["lr"]), clip=floats(clip),
+            norms={name: floats(thin[:, len(COLUMNS) + i]) for i, name in enumerate(groups)},
+            seconds=round(seconds, 6))
+
+    def _skipped(self, rows: NDArray[np.float32], first: int) -> Iterator[StepSkipped]:
+        skipped = rows[:, 3] > 0
+        if not skipped.any():
+            self._streak = 0
+            return
+        where = np.flatnonzero(skipped)
+        if skipped.all():
+            self._streak += len(rows)
+        else:
+            self._streak = int(np.argmin(skipped[::-1]))  # skipped steps since the last good one
+        row = rows[where[0]]
+        name, value = ("loss", row[0]) if not np.isfinite(row[0]) else ("gradient norm", row[1])
+        many = f"{len(where)} steps" if len(where) > 1 else "1 step"
+        yield StepSkipped(
+            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=first + int(where[0]),
+            rule=NON_FINITE, value=float(value), threshold=float("inf"), count=len(where), streak=self._streak,
+            sentence=f"the {name} was {float(value)} at step {first + int(where[0]):,}; {many} kept from the weights")
+
+
+def floats(values: NDArray[np.float32]) -> Floats:
+    """Python floats with the shortest decimals that read back as the same float32: exact, and half the digits."""
+    return tuple(float(str(v)) for v in values)

@@ -1,0 +1,128 @@
+"""When and how much text is drawn: due by step, a few characters at a time inside a share of the clock's time.
+
+Drawing has numbers and random state of its own, so it cannot change what training does next.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuitrain.engine import corpus
+from tuitrain.engine.machine import Machine
+from tuitrain.engine.sampler import NumpyLSTM, Stream
+from tuitrain.engine.schedule import due
+from tuitrain.engine.snapshot import Snapshot
+from tuitrain.errors import Refused
+from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece
+
+BUDGET = 0.015
+"""Share of the time that sampling may take while training: inside 2 % with what it costs to look at the clock."""
+PIECE = 16
+"""Characters of work between two looks at the clock."""
+EXCERPT = 80
+
+
+@dataclass(slots=True)
+class _Sample:
+    snapshot: Snapshot
+    temperature: float
+    id: str
+    by: str
+    prompt: str = ""
+    stream: Stream | None = None
+    text: str = ""
+
+
+class Samples:
+    """Texts drawn from frozen weights, a few characters at a time inside a share of the time."""
+
+    def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._every, self._clock = machine, every, clock
+        self._waiting: deque[_Sample] = deque()
+        self._model: tuple[Snapshot, NumpyLSTM] | None = None
+        self._allowance, self._since = 0.0, clock()
+        self._remarked: set[str] = set()
+
+    def attend(self) -> Iterator[Event]:
+        """Queue what is due, draw a few characters of what waits."""
+        if not self._waiting and due(self._machine.progress.step, self._every):
+            self.start()
+        yield from self.advance(BUDGET)
+
+    def start(self, id: str = "", by: str = "") -> None:
+        """Draw one sample per temperature from the weights as they are now; the last one answers `id`."""
+        if len(self._waiting) > 24:
+            raise Refused("samples are waiting to be drawn already; wait for them")
+        snapshot = self._machine.freeze()
+        temperatures = self._machine.knobs.temperature
+        for i, temperature in enumerate(temperatures):
+            answer = (id, by) if i == len(temperatures) - 1 else ("", by)
+            self._waiting.append(_Sample(snapshot, temperature, *answer))
+
+    def advance(self, share: float) -> Iterator[Event]:
+        """Spend up to `share` of the time since the last call, saved up to a tenth of a second."""
+        now = self._clock()
+        self._allowance = min(0.1, self._allowance + share * (now - self._since))
+        self._since = now
+        while self._waiting and self._allowance > 0:
+            sample = self._waiting[0]
+            yield from self._begin(sample)
+            assert sample.stream is not None
+            ids, bits = sample.stream.advance(PIECE)
+            if ids:
+                piece = corpus.decode(np.array(ids, dtype=np.uint32), self._machine.corpus.vocabulary)
+                first, sample.text = not sample.text, sample.text + piece
+                yield SamplePiece(branch=sample.snapshot.branch, step=sample.snapshot.step, text=piece,
+                                  temperature=sample.temperature, prompt=sample.prompt, first=first,
+                                  bits=tuple(round(b, 2) for b in bits))
+            if sample.stream.done:
+                self._waiting.popleft()
+                yield SampleDrawn(branch=sample.snapshot.branch, step=sample.snapshot.step, health={},
+                                  temperature=sample.temperature, prompt=sample.prompt, text=sample.text,
+                                  id=sample.id, by=sample.by)
+            then = self._clock()
+            self._allowance -= then - now
+            self._since = now = then
+        if not self._waiting:
+            self._model = None
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """Draw everything, or at least what was asked for by a command."""
+        asked = {s.snapshot.step for s in self._waiting if s.id}
+        self._waiting = deque(s for s in self._waiting if everything or s.snapshot.step in asked)
+        while self._waiting:
+            self._allowance = 0.1
+            yield from self.advance(0.0)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting)
+
+    def _begin(self, sample: _Sample) -> Iterator[Event]:
+        if sample.stream is not None:
+            return
+        if self._model is None or self._model[0] is not sample.snapshot:
+            weights = {name: t.float().cpu().numpy() for name, t in sample.snapshot.part("model").items()}
+            self._model = (sample.snapshot, NumpyLSTM(weights, self._machine.config.layers))
+        seed = (self._machine.config.seed, sample.snapshot.branch, sample.snapshot.step,
+                round(sample.temperature * 1000))
+        rng = np.random.default_rng(seed)
+        ids, unknown = self._prompt(rng)
+        sample.prompt = corpus.decode(ids, self._machine.corpus.vocabulary)
+        if unknown and unknown not in self._remarked:
+            self._remarked.add(unknown)
+            yield EngineSaid(level="warning", text=f"the prompt's characters {unknown!r} are not in the text "
+                                                   "and are left out of it")
+        sample.stream = Stream(self._model[1], ids, self._machine.config.sample_length, sample.temperature, rng)
+
+    def _prompt(self, rng: np.random.Generator) -> tuple[Any, str]:
+        prompt = self._machine.knobs.prompt
+        if prompt != "random":
+            return corpus.encode(prompt, self._machine.corpus.vocabulary)
+        validation = self._machine.corpus.validation
+        start = int(rng.integers(max(1, len(validation) - EXCERPT)))
+        return validation[start : start + EXCERPT], ""

@@ -1,0 +1,249 @@
+"""What a command does to a run: knobs, rollback, undo, landing. Knows no schedule of its own.
+
+Every intervention takes a pinned snapshot first. All of this happens at a step boundary, in the training thread.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuitrain.engine.machine import Machine, on_lineage, progress_of
+from tuitrain.engine.reporter import Reporter
+from tuitrain.engine.restore_points import Point, RestorePoints
+from tuitrain.engine.snapshot import Snapshot
+from tuitrain.errors import CheckpointError, Refused
+from tuitrain.knobs import Knobs, Value
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.codec import plain
+from tuitrain.protocol.events import (
+    Event,
+    KnobChanged,
+    LandingStarted,
+    PromptChanged,
+    RolledBack,
+    SnapshotDropped,
+    SnapshotTaken,
+    Undone,
+)
+from tuitrain.run import checkpoints
+
+ONE_TURN = 1.0
+"""Seconds within which presses on one knob are one intervention."""
+GOOD_AGE, GOOD_LOSS = 100, 0.1
+"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best."""
+
+
+@dataclass(slots=True)
+class Intervention:
+    """What undo needs: what was done, what was in force before, and the point taken before it."""
+
+    name: str
+    said: str
+    knobs: Knobs
+    schedule: dict[str, Any]
+    point: Point
+    at: float
+
+
+class Steering:
+    """Carries commands out and answers each with events; raises Refused where it will not."""
+
+    def __init__(self, machine: Machine, points: RestorePoints, folder: Path, reporter: Reporter,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._points, self._folder = machine, points, folder
+        self._reporter, self._clock = reporter, clock
+        self._done: list[Intervention] = []
+        self.branches = machine.progress.branch + 1
+
+    def snapshot(self, reason: str, *, pinned: bool = False, id: str = "", by: str = "") -> Iterator[Event]:
+        """Keep the present state in memory."""
+        yield from self._keep(reason, pinned, id, by)[1]
+
+    def set_knob(self, command: c.SetKnob) -> Iterator[Event]:
+        """A knob to a value."""
+        yield from self._turn(command, command.name, self._machine.knobs.turned(command.name, command.value))
+
+    def scale_knob(self, command: c.ScaleKnob) -> Iterator[Event]:
+        """A knob times a factor, from the value it has now."""
+        yield from self._turn(command, command.name, self._machine.knobs.scaled(command.name, command.factor))
+
+    def set_prompt(self, command: c.SetPrompt) -> Iterator[Event]:
+        """Another prompt."""
+        old = self._machine.knobs
+        new = old.turned("prompt", command.text)
+        yield from self._intervene("prompt", f"prompt {new.prompt!r}", command.by)
+        self._machine.knobs = new
+        yield PromptChanged(**self._here(), old=old.prompt, new=new.prompt, id=command.id, by=command.by)
+
+    def land(self, command: c.Land) -> Iterator[Event]:
+        """Decay to almost nothing over the next steps."""
+        step = self._machine.progress.step
+        steps = command.steps if command.steps is not None else max(100, step // 10)
+        if steps < 1:
+            raise Refused(f"land {steps}: give a number of steps of 1 or more")
+        yield from self._intervene("land", f"landing over {steps:,} steps", command.by)
+        self._machine.schedule.land(step, steps)
+        yield LandingStarted(**self._here(), steps=steps, id=command.id, by=command.by)
+
+    def rollback(self, command: c.Rollback) -> Iterator[Event]:
+        """Restore a point, open a branch, then set the knobs: those in force now, or those asked for."""
+        yield from self._reporter.flush()
+        machine = self._machine
+        snapshot, name = self._chosen(command)
+        before, tip = machine.knobs, machine.progress
+        knobs = replace(before)
+        if command.clip is not None:
+            knobs = knobs.turned("clip", command.clip)
+        if command.lr_factor is not None:
+            there = float(snapshot.facts["knobs"]["lr"])
+            knobs = replace(knobs, lr=min(there, before.lr)).scaled("lr", command.lr_factor)
+        if command.skip_batches < 0:
+            raise Refused("skip_batches must be 0 or more")
+        yield from self._intervene("rollback", f"rollback from step {tip.step:,} to {snapshot.step:,}", command.by)
+        self._open_branch(snapshot, knobs)
+        machine.cursor.skip(command.skip_batches)
+        yield RolledBack(from_branch=tip.branch, from_step=tip.step, to_step=snapshot.step,
+                         branch=machine.progress.branch, id=command.id, by=command.by,
+                         knobs=plain(asdict(knobs)), asked=command.to, point=name)
+
+    def undo(self, command: c.Undo) -> Iterator[Event]:
+        """Take the last intervention back."""
+        if not self._done:
+            raise Refused("there is nothing to undo")
+        yield from self._reporter.flush()
+        last = self._done[-1]
+        machine = self._machine
+        if (last.name == "rollback" or command.weights) and self._points.get(last.point.name) is None:
+            raise Refused("the snapshot from before that intervention is no longer in memory")
+        self._done.pop()
+        if last.name == "rollback":
+            # The tip that was left: its branch goes on where it ended, under the knobs it had.
+            machine.thaw(last.point.snapshot)
+            self._reporter.moved()
+        elif command.weights:
+            self._open_branch(last.point.snapshot, last.knobs)
+        elif last.name == "land":
+            machine.schedule.restore(last.schedule)
+        else:
+            machine.knobs = replace(machine.knobs, **{last.name: getattr(last.knobs, last.name)})
+        what = last.said + (", weights too" if command.weights else "")
+        yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)))
+
+    def correct_steps(self, steps: int, by: str) -> Iterator[Event]:
+        """The horizon of a budget in minutes, re-estimated: no intervention, nothing to undo."""
+        old = self._machine.knobs
+        self._machine.knobs = old.turned("steps", steps)
+        yield KnobChanged(**self._here(), name="steps", old=float(old.steps), new=float(steps), id="", by=by)
+
+    def restorable(self) -> list[tuple[int, int, str]]:
+        """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
+        memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
+        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self._folder)]
+        return memory + disk
+
+    def _turn(self, command: c.SetKnob | c.ScaleKnob, name: str, new: Knobs) -> Iterator[Event]:
+        if name == "prompt":
+            raise Refused("the prompt is set with `prompt TEXT`")
+        old = self._machine.knobs
+        was, will = getattr(old, name), getattr(new, name)
+        if name == "steps" and 0 < will < self._machine.progress.step:
+            raise Refused(f"step {will:,} has passed; the run is at {self._machine.progress.step:,}")
+        yield from self._intervene(name, f"{name} {was} → {will}", command.by)
+        self._machine.knobs = new
+        yield KnobChanged(**self._here(), name=name, old=_value(was), new=_value(will), id=command.id,
+                          by=command.by)
+
+    def _intervene(self, name: str, said: str, by: str) -> Iterator[Event]:
+        now = self._clock()
+        last = self._done[-1] if self._done else None
+        if last is not None and last.name == name and name != "rollback" and now - last.at < ONE_TURN:
+            last.at = now
+            last.said = f"{name} from {getattr(last.knobs, name, '')}" if name != "land" else said
+            return
+        point, events = self._keep(f"before {said}", True, "", by)
+        yield from events
+        self._done.append(Intervention(name, said, self._machine.knobs, self._machine.schedule.state(), point, now))
+        del self._done[:-50]
+
+    def _keep(self, reason: str, pinned: bool, id: str, by: str) -> tuple[Point, list[Event]]:
+        snapshot = self._machine.freeze()
+        point, dropped = self._points.add(snapshot, reason, pinned=pinned)
+        events: list[Event] = [SnapshotTaken(
+            branch=snapshot.branch, step=snapshot.step, id=id, by=by, reason=reason, pinned=pinned,
+            bytes=snapshot.bytes, point=point.name)]
+        events += [SnapshotDropped(branch=p.snapshot.branch, step=p.snapshot.step, point=p.name) for p in dropped]
+        return point, events
+
+    def _open_branch(self, snapshot: Snapshot, knobs: Knobs) -> None:
+        machine = self._machine
+        machine.thaw(snapshot)
+        progress = machine.progress
+        progress.lineage.append([progress.branch, progress.step])
+        progress.branch, self.branches = self.branches, self.branches + 1
+        machine.knobs = knobs
+        self._reporter.moved()
+
+    def _chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
+        progress = self._machine.progress
+        points = self.restorable()
+        if command.point:
+            named = [p for p in points if p[2] == command.point]
+            if not named:
+                raise Refused(f"there is no restore point called {command.point}")
+            return self._fetch(named[0]), command.point
+        mine = [p for p in points if on_lineage(progress, p[0], p[1])]
+        if command.to is not None:
+            fitting = [p for p in mine if p[1] <= command.to]
+            if command.to < 0 or command.to > progress.step:
+                raise Refused(f"step {command.to:,} is not in the past; the run is at step {progress.step:,}")
+            if not fitting:
+                first = min((p[1] for p in mine), default=None)
+                raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
+        else:
+            fitting = [p for p in mine if p[1] <= progress.step - GOOD_AGE and self._is_good(p)]
+            if not fitting:
+                raise Refused(f"no good restore point is {GOOD_AGE} steps old yet; name a step to roll back to one")
+        # Newest step; of equals the one on the newest branch, and memory before disk.
+        best = max(fitting, key=lambda p: (p[1], p[0], p[2].startswith("s")))
+        return self._fetch(best), best[2]
+
+    def _is_good(self, point: tuple[int, int, str]) -> bool:
+        kept = self._points.get(point[2])
+        if kept is not None:
+            facts = kept.snapshot.facts
+        else:
+            facts = next((k.facts for k in checkpoints.list_all(self._folder) if k.name == point[2]), {})
+        if not facts:
+            return False
+        then = progress_of(facts)
+        if then.step == 0:
+            return True
+        return then.smooth_loss <= min(then.best_smooth, self._machine.progress.best_smooth) + GOOD_LOSS
+
+    def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
+        kept = self._points.get(point[2])
+        if kept is not None:
+            return kept.snapshot
+        for mark in checkpoints.list_all(self._folder):
+            if mark.name == point[2]:
+                try:
+                    return snapshot_of(mark, checkpoints.load(self._folder, mark))
+                except CheckpointError as error:
+                    raise Refused(str(error)) from None
+        raise Refused(f"restore point {point[2]} is gone")
+
+    def _here(self) -> dict[str, int]:
+        return {"branch": self._machine.progress.branch, "step": self._machine.progress.step}
+
+
+def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:
+    """A checkpoint from disk as a snapshot."""
+    return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.facts)
+
+
+def _value(value: Any) -> Value:
+    return value if isinstance(value, tuple | str) else float(value)

@@ -1,0 +1,232 @@
+"""The loop: learn, say so, obey what was asked. A generator of events that does not know that it is watched."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tuitrain.engine.evaluations import Evaluations
+from tuitrain.engine.machine import Machine
+from tuitrain.engine.reporter import Reporter
+from tuitrain.engine.restore_points import RestorePoints
+from tuitrain.engine.samples import Samples
+from tuitrain.engine.saves import Saves
+from tuitrain.engine.schedule import due
+from tuitrain.engine.steering import Steering
+from tuitrain.errors import DIVERGED, FINISHED, Refused
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.events import (
+    CommandRefused,
+    Continued,
+    EngineSaid,
+    EpochEnded,
+    Event,
+    GuardModeChanged,
+    NoteAdded,
+    Paused,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+)
+from tuitrain.run.saver import Saver
+
+GUARD_MODES = ("warn", "pause", "rollback", "stop")
+MAX_NOTE = 2000
+CORRECTIONS = (0.05, 0.15, 0.35, 0.6, 0.8, 0.92)
+"""Shares of a budget in minutes at which its steps are re-estimated; in between all is scheduled in steps."""
+
+
+class Trainer:
+    """Everything a run does, in one place; `inbox` takes commands from any thread."""
+
+    def __init__(self, machine: Machine, saver: Saver, opening: RunStarted | RunResumed, *, snapshot_memory: int,
+                 serial: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        config = machine.config
+        self.machine = machine
+        self.inbox: queue.SimpleQueue[c.Command] = queue.SimpleQueue()
+        self.reporter = Reporter(machine, clock)
+        self.evaluations = Evaluations(machine, int(config.evaluate_every), clock)
+        self.samples = Samples(machine, int(config.sample_every), clock)
+        self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
+        self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
+        self.guard_mode = config.on_divergence
+        self.paused = False
+        self._opening = opening
+        self._clock = clock
+        self._stop: c.Stop | None = None
+        self._answers: list[Event] = []
+        self._began = self._epoch_began = self._paused_since = clock()
+        self._corrections = [share for share in CORRECTIONS if config.minutes]
+        self.evaluations.on_best = lambda snapshot: self.saves.submit(snapshot, "best")
+        self.saves.extra = lambda: {"best_val": self.evaluations.best, "branches": self.steering.branches,
+                                    "guard_mode": self.guard_mode}
+
+    def run(self) -> Iterator[Event]:
+        """The whole run, as it happens."""
+        self.machine.start_training_thread()
+        yield self._opening
+        yield from self._set_out()
+        while not self._over():
+            yield from self._obey()
+            if self.paused:
+                yield from self._rest()
+            elif not self._over():
+                self.machine.learn()
+                yield from self._say()
+        yield from self._finish()
+
+    def _set_out(self) -> Iterator[Event]:
+        self.machine.capture()
+        for remark in self.machine.remarks:
+            yield EngineSaid(text=remark, level="warning")
+        yield from self.steering.snapshot("start")
+        self._began = self._epoch_began = self._clock()
+        self.reporter.moved()
+
+    def _over(self) -> bool:
+        last = self.machine.knobs.steps
+        return self._stop is not None or 0 < last <= self.machine.progress.step
+
+    def _say(self) -> Iterator[Event]:
+        machine = self.machine
+        epoch = None
+        if machine.cursor.index == machine.cursor.batches_per_epoch:
+            yield from self.reporter.flush()
+            epoch = self._end_epoch()
+        else:
+            yield from self.reporter.report()
+        yield from self.evaluations.attend(epoch)
+        yield from self.samples.attend()
+        if due(machine.progress.step, int(machine.config.snapshot_every)):
+            yield from self.steering.snapshot("interval")
+        yield from self.saves.attend()
+        yield from self._keep_to_the_budget()
+
+    def _end_epoch(self) -> EpochEnded:
+        machine, progress = self.machine, self.machine.progress
+        now = self._clock()
+        loss = progress.epoch_loss / progress.epoch_steps if progress.epoch_steps else float("nan")
+        seconds, self._epoch_began = now - self._epoch_began, now
+        progress.epoch_loss, progress.epoch_steps = 0.0, 0
+        return EpochEnded(branch=progress.branch, step=progress.step, epoch=machine.cursor.epoch + 1, loss=loss,
+                          val_loss=None, val_step=0, seconds=round(seconds, 3))
+
+    def _keep_to_the_budget(self) -> Iterator[Event]:
+        """Minutes are a wish about the clock; a few times in a run they are turned into steps anew, and journaled."""
+        config, progress = self.machine.config, self.machine.progress
+        if not self._corrections or self.machine.schedule.landing:
+            return
+        gone, budget = self._clock() - self._began, config.minutes * 60
+        if gone < self._corrections[0] * budget:
+            return
+        self._corrections.pop(0)
+        steps = progress.step + max(1, round((budget - gone) * (progress.step - self._first_step) / gone))
+        if abs(steps - self.machine.knobs.steps) > 0.01 * self.machine.knobs.steps:
+            yield from self.steering.correct_steps(steps, by="budget")
+
+    @property
+    def _first_step(self) -> int:
+        return self._opening.step if isinstance(self._opening, RunResumed) else 0
+
+    def _rest(self) -> Iterator[Event]:
+        """While paused: finish what was begun, then wait for a command without spinning."""
+        yield from self.reporter.flush()
+        yield from self.evaluations.advance()
+        yield from self.samples.advance(0.5)
+        yield from self.saves.tell()
+        if not self.samples.busy and not self.evaluations.busy:
+            try:
+                command = self.inbox.get(timeout=0.2)
+            except queue.Empty:
+                return
+            yield from self._answer(command)
+
+    def _obey(self) -> Iterator[Event]:
+        while True:
+            try:
+                command = self.inbox.get_nowait()
+            except queue.Empty:
+                return
+            yield from self._answer(command)
+
+    def _answer(self, command: c.Command) -> Iterator[Event]:
+        try:
+            yield from self._do(command)
+        except Refused as refusal:
+            yield CommandRefused(id=command.id, by=command.by, reason=str(refusal))
+
+    def _do(self, command: c.Command) -> Iterator[Event]:
+        answer: dict[str, Any] = {"branch": self.machine.progress.branch, "step": self.machine.progress.step,
+                                  "id": command.id, "by": command.by}
+        who = {"id": command.id, "by": command.by}
+        match command:
+            case c.SetKnob():
+                yield from self.steering.set_knob(command)
+            case c.ScaleKnob():
+                yield from self.steering.scale_knob(command)
+            case c.SetPrompt():
+                yield from self.steering.set_prompt(command)
+            case c.Land():
+                yield from self.steering.land(command)
+            case c.Rollback():
+                yield from self.steering.rollback(command)
+            case c.Undo():
+                yield from self.steering.undo(command)
+            case c.TakeSnapshot():
+                yield from self.steering.snapshot("asked for", pinned=True, **who)
+            case c.SaveCheckpoint():
+                self.saves.submit(self.machine.freeze(), "asked for", pinned=True, **who)
+            case c.DrawSample():
+                self.samples.start(**who)
+            case c.Evaluate():
+                self.evaluations.start("asked for", **who)
+            case c.SetGuardMode():
+                if command.mode not in GUARD_MODES:
+                    raise Refused(f"guard {command.mode}: choose one of {', '.join(GUARD_MODES)}")
+                old, self.guard_mode = self.guard_mode, command.mode
+                yield GuardModeChanged(old=old, new=command.mode, **answer)
+            case c.AddNote():
+                if not command.text.strip() or len(command.text) > MAX_NOTE:
+                    raise Refused(f"a note has 1 to {MAX_NOTE} characters")
+                yield NoteAdded(text=command.text, **answer)
+            case c.Pause():
+                yield from self._pause(answer)
+            case c.Continue():
+                yield from self._continue(answer)
+            case c.Stop():
+                self._stop = command
+            case _:
+                raise Refused(f"the engine knows no command {type(command).__name__}")
+
+    def _pause(self, answer: dict[str, Any]) -> Iterator[Event]:
+        if self.paused:
+            raise Refused("training is paused already")
+        yield from self.reporter.flush()
+        self.paused, self._paused_since = True, self._clock()
+        yield Paused(**answer)
+
+    def _continue(self, answer: dict[str, Any]) -> Iterator[Event]:
+        if not self.paused:
+            raise Refused("training is not paused")
+        self.paused = False
+        # A pause is not training time: neither the budget nor the speed may count it.
+        waited = self._clock() - self._paused_since
+        self._began, self._epoch_began = self._began + waited, self._epoch_began + waited
+        self.reporter.moved()
+        yield Continued(**answer)
+
+    def _finish(self) -> Iterator[Event]:
+        stop, progress = self._stop, self.machine.progress
+        yield from self.reporter.flush()
+        if stop is None or stop.exit_code in (FINISHED, DIVERGED):
+            if stop is None and self.evaluations.latest[1] != progress.step:
+                self.evaluations.start("end")
+            yield from self.evaluations.advance(everything=True)
+            if stop is None and not self.samples.busy:
+                self.samples.start()
+            yield from self.samples.finish(everything=stop is None)
+        yield from self.saves.finish(self.machine.freeze())
+        reason = "finished" if stop is None else stop.reason
+        yield RunEnded(reason=reason, exit_code=FINISHED if stop is None else stop.exit_code,
+                       branch=progress.branch, step=progress.step, id=stop.id if stop else "",
+                       by=stop.by if stop else "")

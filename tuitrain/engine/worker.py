@@ -1,0 +1,117 @@
+"""A Trainer in a plain background thread; every event goes to the journal, the guard and any number of feeds.
+
+A feed that is full or dead never slows the training: it loses its oldest events and is told to start over.
+"""
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from tuitrain.diagnosis.guard import Guard
+from tuitrain.engine.trainer import Trainer
+from tuitrain.errors import ERROR
+from tuitrain.protocol.commands import Command
+from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.run.journal import Journal
+
+FEED_LENGTH = 20_000
+
+
+class Feed:
+    """One consumer's queue: a Session. `lost` counts events that it was too slow for."""
+
+    def __init__(self, send: Callable[[Command], None], forget: Callable[["Feed"], None]) -> None:
+        self._send, self._forget = send, forget
+        self._events: deque[Event] = deque(maxlen=FEED_LENGTH)
+        self._ready = threading.Condition()
+        self.lost = 0
+        self.on_ready: Callable[[], None] | None = None
+
+    def send(self, command: Command) -> None:
+        """Ask the engine."""
+        self._send(command)
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        with self._ready:
+            if timeout and not self._events:
+                self._ready.wait(timeout)
+            events = list(self._events)
+            self._events.clear()
+        return events
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._forget(self)
+
+    def put(self, event: Event) -> None:
+        """Called by the worker; never waits."""
+        with self._ready:
+            if len(self._events) == FEED_LENGTH:
+                self.lost += 1
+            self._events.append(event)
+            self._ready.notify()
+        if self.on_ready is not None:
+            self.on_ready()
+
+
+class Worker:
+    """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
+
+    def __init__(self, trainer: Trainer, journal: Journal) -> None:
+        self._trainer, self._journal = trainer, journal
+        self._guard = Guard(trainer.guard_mode)
+        self._feeds: list[Feed] = []
+        self._lock = threading.Lock()
+        # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
+        self._thread = threading.Thread(target=self._carry, name="training", daemon=False)
+
+    def start(self) -> None:
+        """Begin to train."""
+        self._thread.start()
+
+    def feed(self) -> Feed:
+        """A new consumer; it sees what happens from now on."""
+        feed = Feed(self.send, self._forget)
+        with self._lock:
+            self._feeds.append(feed)
+        return feed
+
+    def send(self, command: Command) -> None:
+        """Ask the engine; the answer is an event."""
+        self._trainer.inbox.put(command)
+
+    def announce(self, event: Event) -> None:
+        """Journal and spread something that did not happen in the engine, such as a client that joined."""
+        with self._lock:
+            self._journal.write(event, time.time())
+            for feed in self._feeds:
+                feed.put(event)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the run; True once the thread is gone."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _forget(self, feed: Feed) -> None:
+        with self._lock:
+            if feed in self._feeds:
+                self._feeds.remove(feed)
+
+    def _carry(self) -> None:
+        try:
+            for event in self._trainer.run():
+                self.announce(event)
+                for command in self._guard.react(event):
+                    self.send(command)
+        except Exception as error:
+            progress = self._trainer.machine.progress
+            self.announce(RunEnded(
+                reason="crashed", exit_code=ERROR, branch=progress.branch, step=progress.step,
+                message=f"{type(error).__name__}: {error}".splitlines()[0], traceback=traceback.format_exc()))
+            self._trainer.saves.abandon()
+        finally:
+            with self._lock:
+                self._journal.close()

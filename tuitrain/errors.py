@@ -1,0 +1,46 @@
+"""The short tree of errors and the exit codes.
+
+    TuitrainError            exit 1
+    ├── UsageError           exit 2   an option or a command is wrong
+    │   └── CorpusError      exit 2   the text cannot be trained on
+    ├── RunError             exit 1   the run folder is missing, locked or not what it should be
+    │   └── CheckpointError  exit 1   a checkpoint is missing or damaged
+    └── Refused              exit 1   the engine understood a command and will not do it
+
+Every message is one line that names the thing and the remedy.
+"""
+
+FINISHED = 0
+ERROR = 1
+USAGE = 2
+DIVERGED = 3
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class TuitrainError(Exception):
+    """Anything a person can be told in one line."""
+
+    exit_code = ERROR
+
+
+class UsageError(TuitrainError):
+    """An option, a value or a combination that cannot be meant."""
+
+    exit_code = USAGE
+
+
+class CorpusError(UsageError):
+    """A text that is missing, unreadable or too short."""
+
+
+class RunError(TuitrainError):
+    """A run folder that is missing, locked or unreadable."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint that is missing or does not match its own checksum."""
+
+
+class Refused(TuitrainError):
+    """A command that the engine will not carry out; it becomes CommandRefused."""

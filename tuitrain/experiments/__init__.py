@@ -1,0 +1,1 @@
+"""Measurements and experiments, above the engine."""

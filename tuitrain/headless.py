@@ -1,0 +1,223 @@
+"""--no-ui: events -> lines. The shortest consumer; knows nothing of engines or sockets.
+
+Data (lines of the run, or the journal's own lines with --json) goes to standard output, talk to standard error.
+"""
+
+import contextlib
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from tuitrain.protocol import codec
+from tuitrain.protocol import events as e
+from tuitrain.run.journal import STREAM_ONLY
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import bpc, duration, number, percent, rate, safe, size
+
+COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
+WIDTHS = (11, 8, 7, 7, 8, 7, 9, 10, 9)
+
+
+class Lines:
+    """Shows a run on a stream: a table line every `period` seconds, everything else as it happens.
+
+    On a terminal the newest numbers stand in a live line at the bottom; elsewhere there are no escape codes.
+    """
+
+    def __init__(self, out: TextIO, run: str, *, json: bool = False, period: float = 5.0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._out, self._run, self._json, self._period, self._clock = out, run, json, period, clock
+        self._live = out.isatty() and not json
+        self.state = RunState()
+        self._next = clock()
+        self._lines = 0
+        self._epoch_shown = 0.0
+        self._bar = False
+        self.ended: e.RunEnded | None = None
+
+    def show(self, event: e.Event) -> None:
+        """Take an event in and print what it calls for."""
+        self.state.fold(event)
+        if isinstance(event, e.RunEnded):
+            self.ended = event
+        if self._json:
+            if not isinstance(event, STREAM_ONLY):
+                self._print(codec.encode(event))
+            return
+        if isinstance(event, e.StepsDone):
+            self._progress()
+        else:
+            self._happened(event)
+
+    def header(self) -> None:
+        """What is being trained, on what."""
+        s, c, f = self.state, self.state.config, self.state.facts
+        if self._json or not c:
+            return
+        embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
+        kind = "carried streams" if c["loss"] == "all" else f"windows, stride {c['stride']}, last character"
+        end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
+        clip = "off" if not s.knobs["clip"] else number(s.knobs["clip"])
+        if c["clip_kind"] == "element":
+            clip = f"each element clamped to ±{clip} (not a norm clip: the direction changes)"
+        self._print(
+            f"tuitrain  {safe(self._run)}\n"
+            f"  text    {safe(str(f['corpus']))}: {f['train']:,} characters to train on, {f['validation']:,} to "
+            f"validate on\n"
+            f"  model   {c['layers']}x{c['hidden']} LSTM, {embedding}, dropout {number(c['dropout'])}, "
+            f"{f['parameters']:,} parameters\n"
+            f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f['steps_per_epoch']:,} steps an epoch, {end}\n"
+            f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f['warmup']}, "
+            f"clip {clip}\n"
+            f"  device  {s.device}, {s.threads} thread{'s' * (s.threads != 1)}, {s.precision}\n"
+            f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
+            f"{c['snapshot_every']:,} kept in memory, {c['checkpoint_every']:,} saved")
+        for remark in f.get("remarks", ()):
+            self._print(f"  note    {safe(str(remark))}")
+
+    def close(self) -> None:
+        """Leave the terminal on a fresh line."""
+        self._clear_bar()
+        with contextlib.suppress(OSError, ValueError):
+            self._out.flush()
+
+    def _progress(self) -> None:
+        if self._clock() >= self._next:
+            self._next = self._clock() + self._period
+            if self._lines % 20 == 0:
+                self._print("  ".join(name.rjust(w) for name, w in zip(COLUMNS, WIDTHS, strict=True)))
+            self._lines += 1
+            self._print(self._row())
+        elif self._live:
+            self._clear_bar()
+            self._out.write(self._row() + "\r")
+            self._out.flush()
+            self._bar = True
+
+    def _row(self) -> str:
+        s = self.state
+        val = f"{bpc(s.val_loss):.3f}" if s.val_loss is not None else "-"
+        cells = (f"{s.step:,}", f"{s.epoch:.2f}", f"{bpc(s.train_loss):.3f}", val, number(s.norm),
+                 percent(s.share_clipped), number(s.lr_in_force), rate(s.characters_per_second),
+                 duration(s.seconds_left))
+        return "  ".join(cell.rjust(w) for cell, w in zip(cells, WIDTHS, strict=True))
+
+    def _happened(self, event: e.Event) -> None:
+        match event:
+            case e.RunStarted():
+                self.header()
+            case e.RunResumed():
+                self.header()
+                exact = "exactly" if event.exact else f"not bit-identical: {event.why_not}"
+                self._say(event.step, f"resumed from {event.checkpoint} on branch {event.branch}, {exact}")
+            case e.Evaluated():
+                self._say(event.step, f"validation {event.bpc:.4f} bpc" + (", the best so far" if event.best else ""))
+            case e.EpochEnded():
+                self._epoch(event)
+            case e.SampleDrawn():
+                self._sample(event)
+            case e.CheckpointSaved():
+                if event.reason != "interval":
+                    self._say(event.step, f"checkpoint {event.path}, {size(event.bytes)}, {event.reason}")
+            case e.SavingFailed():
+                need, free = size(event.bytes_needed), size(max(0, event.bytes_free))
+                self._say(event.step, f"SAVING FAILS: {safe(event.reason)}; {need} needed, {free} free. "
+                                      "Training goes on; saving is tried again")
+            case e.SavingRecovered():
+                self._say(event.step, "saving works again")
+            case e.StepSkipped():
+                self._say(event.step, f"SKIPPED: {safe(event.sentence)}")
+            case e.RunEnded():
+                self._end(event)
+            case e.EngineSaid():
+                self._say(self.state.step, safe(event.text))
+            case e.CommandRefused():
+                self._say(self.state.step, f"{safe(event.by)}: refused: {safe(event.reason)}")
+            case _:
+                words = sentence(event)
+                if words:
+                    step = getattr(event, "step", self.state.step)
+                    self._say(step, f"{safe(getattr(event, 'by', '') or 'engine')}: {words}")
+
+    def _epoch(self, event: e.EpochEnded) -> None:
+        # A tiny text has an epoch every few steps; one line per period is enough then.
+        if self._clock() - self._epoch_shown < 1.0 and self._epoch_shown:
+            return
+        self._epoch_shown = self._clock()
+        val = "-" if event.val_loss is None else f"{bpc(event.val_loss):.4f}"
+        at = "" if event.val_step in (0, event.step) else f" (of step {event.val_step:,})"
+        self._say(event.step, f"epoch {event.epoch} in {duration(event.seconds)}: train {bpc(event.loss):.4f}, "
+                              f"validation {val} bpc{at}")
+
+    def _sample(self, event: e.SampleDrawn) -> None:
+        self._say(event.step, f"sample at temperature {number(event.temperature)}")
+        text = safe(event.prompt[-60:], newlines=False) + "│" + safe(event.text, newlines=True)
+        for line in text.splitlines():
+            self._print(textwrap.indent("\n".join(textwrap.wrap(line, 100)) or "", "    "))
+
+    def _end(self, event: e.RunEnded) -> None:
+        self._say(event.step, f"{event.reason}" + (f": {safe(event.message)}" if event.message else ""))
+        if event.reason not in ("crashed",):
+            self._print(f"  go on with: tuitrain resume {safe(self._run)}")
+
+    def _say(self, step: int, words: str) -> None:
+        self._print(f"{time.strftime('%H:%M:%S')}  step {step:,}  {words}")
+
+    def _print(self, text: str) -> None:
+        self._clear_bar()
+        print(text, file=self._out, flush=True)
+
+    def _clear_bar(self) -> None:
+        if self._bar:
+            self._out.write("\r\x1b[2K")
+            self._bar = False
+
+
+def sentence(event: e.Event) -> str:
+    """An intervention in words; empty for events that are none."""
+    match event:
+        case e.KnobChanged():
+            return f"{event.name} {_value(event.old)} → {_value(event.new)}"
+        case e.PromptChanged():
+            return f"prompt {safe(event.new)!r}"
+        case e.RolledBack():
+            asked = "" if event.asked in (None, event.to_step) else f" (nearest to {event.asked:,})"
+            return (f"rolled back from step {event.from_step:,} to {event.to_step:,}{asked}, branch {event.branch}, "
+                    f"lr {number(float(event.knobs['lr']))}, clip {_value(event.knobs['clip'])}")
+        case e.Undone():
+            return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
+        case e.SnapshotTaken() if event.id:
+            return f"snapshot {event.point}, {size(event.bytes)}"
+        case e.Paused():
+            return "paused"
+        case e.Continued():
+            return "goes on"
+        case e.GuardModeChanged():
+            return f"guard {event.old} → {event.new}"
+        case e.LandingStarted():
+            return f"landing over the next {event.steps:,} steps"
+        case e.NoteAdded():
+            return f"note: {safe(event.text)}"
+        case e.CheckpointSaved():
+            return f"checkpoint {event.path}, {size(event.bytes)}"
+        case e.Evaluated():
+            return f"validation {event.bpc:.4f} bpc at step {event.step:,}"
+        case e.SampleDrawn():
+            return f"sample at temperature {number(event.temperature)}:\n{safe(event.text, newlines=True)}"
+        case e.RunEnded():
+            return event.reason
+    return ""
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(number(float(v)) for v in value)
+    return number(value, 4) if isinstance(value, float | int) else safe(str(value))
+
+
+def quiet_stdout() -> None:
+    """After a reader of our output has gone away: nothing more is written to it."""
+    with contextlib.suppress(OSError):
+        sys.stdout.close()

@@ -1,0 +1,1 @@
+"""A running session offered on a unix socket, and the far end of it. No torch here."""

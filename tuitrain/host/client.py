@@ -1,0 +1,108 @@
+"""A Session at the far end of a run's socket. Knows nothing of what commands do."""
+
+import select
+import socket
+from collections import deque
+from typing import Any
+
+from tuitrain.errors import RunError
+from tuitrain.host.address import address
+from tuitrain.protocol import codec
+from tuitrain.protocol.commands import Command
+from tuitrain.protocol.events import Event
+from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.telemetry.run_state import RunState
+
+PATIENCE = 10.0
+
+
+class SocketSession:
+    """Connected on construction; `state` is the picture to start from and after each resynchronisation.
+
+    `resynchronised` counts how often the server sent a fresh state because this end was too slow; `closed` is set
+    once the far end is gone.
+    """
+
+    def __init__(self, run: RunDirectory, *, watch: bool, by: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(PATIENCE)
+        try:
+            with address(run.socket) as name:
+                self._socket.connect(name)
+        except OSError:
+            self._socket.close()
+            raise RunError(_unreachable(run)) from None
+        self._buffer = bytearray()
+        self._events: deque[Event] = deque()
+        self.state = RunState()
+        self.resynchronised = -1
+        self.closed = False
+        self._write({"v": codec.VERSION, "kind": "Hello", "watch": watch, "by": by})
+        while self.resynchronised < 0 and not self.closed:
+            self._read(PATIENCE)
+        if self.closed:
+            raise RunError(_unreachable(run))
+
+    def send(self, command: Command) -> None:
+        """Ask; the answer is an event with the command's id. Raises RunError if the far end is gone."""
+        self._write(codec.body_of(command))
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        if not self.closed:
+            self._read(0.0)
+            if not self._events and timeout and not self.closed:
+                self._read(timeout)
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def close(self) -> None:
+        """Hang up; the run goes on."""
+        self.closed = True
+        self._socket.close()
+
+    def _write(self, body: dict[str, Any]) -> None:
+        try:
+            self._socket.sendall(codec.seal(body).encode() + b"\n")
+        except OSError:
+            self.closed = True
+            raise RunError("the run has ended or its process is gone") from None
+
+    def _read(self, timeout: float) -> None:
+        ready, _, _ = select.select([self._socket], [], [], timeout)
+        if not ready:
+            return
+        try:
+            data = self._socket.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self.closed = True
+            return
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._understand(line)
+        if len(self._buffer) > codec.MAX_LINE:
+            self.closed = True
+
+    def _understand(self, line: bytes) -> None:
+        try:
+            body = codec.unseal(line)
+            if body.get("kind") == "State":
+                self.state = RunState.from_wire(body["state"])
+                self.resynchronised += 1
+            elif body.get("kind") != "Hello":
+                self._events.append(codec.from_body(body, Event))
+        except (codec.DamagedLine, KeyError, TypeError, ValueError):
+            return  # a newer server may say what this client does not know
+
+
+def _unreachable(run: RunDirectory) -> str:
+    if not run.config.exists():
+        return f"{run.path} is not a run folder; `tuitrain runs` lists those there are"
+    if is_alive(run):
+        return f"{run.path} is being trained but does not answer on its socket"
+    return f"{run.path} is not running; go on with `tuitrain resume {run.path}`"

@@ -1,0 +1,41 @@
+"""Starts a host: the same program, headless, in a session of its own that no terminal can end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from tuitrain.errors import TuitrainError
+from tuitrain.run.directory import RunDirectory
+
+PATIENCE = 120.0
+
+
+def launch(arguments: Sequence[str], run: RunDirectory) -> int:
+    """Run `tuitrain ARGUMENTS` detached, output to the run's engine.log; its pid, once its socket is there.
+
+    Raises TuitrainError with the host's own last line if it ends before that.
+    """
+    run.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(run.log, "ab") as log:
+        before = os.fstat(log.fileno()).st_size
+        host = subprocess.Popen(
+            [sys.executable, "-m", "tuitrain", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, preexec_fn=_ignore_hangup)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if host.poll() is not None:
+            with open(run.log, errors="replace") as text:
+                text.seek(before)
+                lines = text.read().strip().splitlines()
+            raise TuitrainError(lines[-1] if lines else f"the host ended with exit code {host.returncode}")
+        if run.socket.exists():
+            return host.pid
+        time.sleep(0.05)
+    raise TuitrainError(f"the host (pid {host.pid}) did not open its socket within {PATIENCE:.0f} s; see {run.log}")
+
+
+def _ignore_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,0 +1,217 @@
+"""Offers a session on a unix socket in the run folder, to any number of clients of the same user.
+
+Lines of sealed JSON. To a client: a Hello, a State, then numbered events; after it was too slow, a State again.
+From a client: a Hello that says if it watches, then commands. Whatever is not understood closes the connection.
+"""
+
+import contextlib
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuitrain.host.address import address
+from tuitrain.protocol import codec
+from tuitrain.protocol.events import ClientJoined, ClientLeft, Event
+from tuitrain.protocol.session import Session
+from tuitrain.telemetry.run_state import RunState
+
+MAX_BUFFER = 256 << 10
+MAX_LINE = 64 << 10
+MAX_CLIENTS = 32
+LAST_WORDS = 2.0
+"""Seconds at the end in which clients may still read the last events."""
+
+
+class Source(Protocol):
+    """What the server offers: feeds of events, and a way to announce its own."""
+
+    def feed(self) -> Session: ...
+    def announce(self, event: Event) -> None: ...
+
+
+class _Client:
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.incoming = b""
+        self.outgoing = bytearray()
+        self.behind = False
+        self.watches = False
+        self.name = ""
+
+
+class Server:
+    """Serves from a thread of its own, so that neither training nor printing can hold it up."""
+
+    def __init__(self, source: Source, path: Path, run: str) -> None:
+        self._source, self._path, self._run = source, path, run
+        self._state = RunState()
+        self._feed = source.feed()
+        self._clients: dict[socket.socket, _Client] = {}
+        self._number = 0
+        self._selector = selectors.DefaultSelector()
+        self._listener = self._bind(path)
+        self._wake_out, self._wake_in = socket.socketpair()
+        for end in (self._wake_in, self._wake_out, self._listener):
+            end.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_in, selectors.EVENT_READ)
+        self._closing = threading.Event()
+        on_ready: Callable[[], None] = self._wake
+        self._feed.on_ready = on_ready  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let clients read the last events, then end and remove the socket."""
+        self._closing.set()
+        self._wake()
+        self._thread.join(LAST_WORDS + 1)
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _bind(self, path: Path) -> socket.socket:
+        # The caller holds the run's lock, so a socket that is here belongs to nobody any more.
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            with address(path) as name:
+                listener.bind(name)
+        finally:
+            os.umask(before)
+        listener.listen(16)
+        return listener
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake_out.send(b"!")
+
+    def _serve(self) -> None:
+        deadline: float | None = None
+        while True:
+            for key, _ in self._selector.select(0.2):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.fileobj is self._wake_in:
+                    with contextlib.suppress(OSError):
+                        self._wake_in.recv(4096)
+                else:
+                    self._attend(key.data)
+            self._publish()
+            for client in list(self._clients.values()):
+                self._flush(client)
+            if self._closing.is_set():
+                deadline = deadline or time.monotonic() + LAST_WORDS
+                if time.monotonic() > deadline or not any(c.outgoing for c in self._clients.values()):
+                    break
+        for client in list(self._clients.values()):
+            client.connection.close()
+        self._listener.close()
+
+    def _publish(self) -> None:
+        for event in self._feed.drain():
+            self._state.fold(event)
+            self._number += 1
+            if not self._clients:
+                continue
+            line = codec.seal({**codec.body_of(event), "n": self._number}).encode() + b"\n"
+            for client in self._clients.values():
+                if client.behind:
+                    continue
+                if len(client.outgoing) + len(line) > MAX_BUFFER:
+                    client.behind = True
+                else:
+                    client.outgoing += line
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        if len(self._clients) >= MAX_CLIENTS or not _same_user(connection):
+            connection.close()
+            return
+        client = _Client(connection)
+        self._clients[connection] = client
+        self._selector.register(connection, selectors.EVENT_READ, client)
+        self._tell(client, {"v": codec.VERSION, "kind": "Hello", "run": self._run, "pid": os.getpid(),
+                            "step": self._state.step})
+        self._tell_state(client)
+
+    def _tell(self, client: _Client, body: dict[str, Any]) -> None:
+        client.outgoing += codec.seal(body).encode() + b"\n"
+
+    def _tell_state(self, client: _Client) -> None:
+        client.behind = False
+        self._tell(client, {"v": codec.VERSION, "kind": "State", "n": self._number, "state": self._state.to_wire()})
+
+    def _attend(self, client: _Client) -> None:
+        try:
+            data = client.connection.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        client.incoming += data
+        *lines, client.incoming = client.incoming.split(b"\n")
+        understood = all(len(line) <= MAX_LINE and self._understand(client, line) for line in lines)
+        if not data or not understood or len(client.incoming) > MAX_LINE:
+            self._drop(client)
+
+    def _understand(self, client: _Client, line: bytes) -> bool:
+        try:
+            body = codec.unseal(line)
+            if body.get("kind") == "Hello":
+                if body.get("watch") and not client.watches:
+                    client.watches, client.name = True, str(body.get("by", ""))[:100]
+                    self._source.announce(ClientJoined(by=client.name, clients=self._watching()))
+                return True
+            self._feed.send(codec.decode_command(line))
+        except codec.DamagedLine:
+            return False
+        return True
+
+    def _flush(self, client: _Client) -> None:
+        if client.connection.fileno() < 0:
+            return
+        try:
+            while client.outgoing:
+                del client.outgoing[: client.connection.send(client.outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        if client.behind and not client.outgoing:
+            self._tell_state(client)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.outgoing else 0)
+        self._selector.modify(client.connection, wanted, client)
+
+    def _drop(self, client: _Client) -> None:
+        if self._clients.pop(client.connection, None) is None:
+            return
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        if client.watches:
+            self._source.announce(ClientLeft(by=client.name, clients=self._watching()))
+
+    def _watching(self) -> int:
+        return sum(c.watches for c in self._clients.values())
+
+
+def _same_user(connection: socket.socket) -> bool:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # the folder's mode must do
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", raw)
+    return uid in (os.getuid(), 0)

@@ -1,0 +1,83 @@
+"""The few numbers a person may turn mid-run, and their bounds. Knows nothing of what they do."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tuitrain.errors import Refused
+
+Value = float | str | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The range of a knob, both ends included, and what the number means."""
+
+    low: float
+    high: float
+    meaning: str
+
+
+BOUNDS: Final = {
+    "lr": Bounds(0.0, 10.0, "base learning rate; the schedule multiplies it"),
+    "clip": Bounds(0.0, 1e6, "threshold of the gradient clip; 0 is off"),
+    "temperature": Bounds(0.01, 10.0, "divisor of the logits when sampling"),
+    "steps": Bounds(0, 1e12, "last step of the run; 0 is open-ended"),
+}
+MAX_PROMPT = 10_000
+MAX_TEMPERATURES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """Replaced as a whole at a step boundary, never mutated."""
+
+    lr: float
+    clip: float
+    temperature: tuple[float, ...]
+    prompt: str
+    steps: int
+    """Last step of the run and horizon of its schedule; 0 when the run is open-ended."""
+
+    def turned(self, name: str, value: Value) -> "Knobs":
+        """These knobs with one of them set. Raises Refused with the bound that was crossed."""
+        return replace(self, **{name: checked(name, value)})  # type: ignore[arg-type]
+
+    def scaled(self, name: str, factor: float) -> "Knobs":
+        """These knobs with one of them multiplied; relative turns start from the engine's own truth."""
+        if name not in ("lr", "clip"):
+            raise Refused(f"{name} cannot be scaled; set it to a value")
+        if not (math.isfinite(factor) and factor > 0):
+            raise Refused(f"{name} x{factor:g}: the factor must be a finite number above 0")
+        old: float = getattr(self, name)
+        if name == "clip" and old == 0:
+            raise Refused("clip is off, so there is nothing to scale; set it to a value")
+        return self.turned(name, old * factor)
+
+
+def checked(name: str, value: Value) -> Value:
+    """The value in the knob's own type, or Refused naming the knob and its range."""
+    if name == "prompt":
+        if not isinstance(value, str):
+            raise Refused("prompt must be text")
+        if len(value) > MAX_PROMPT:
+            raise Refused(f"prompt of {len(value)} characters is longer than {MAX_PROMPT}")
+        return value
+    if name not in BOUNDS:
+        raise Refused(f"there is no knob called {name!r}; there are {', '.join(BOUNDS)}, prompt")
+    if name == "temperature":
+        values = value if isinstance(value, tuple) else (value,)
+        if not 1 <= len(values) <= MAX_TEMPERATURES:
+            raise Refused(f"temperature takes 1 to {MAX_TEMPERATURES} values")
+        return tuple(_in_bounds(name, v) for v in values)
+    number = _in_bounds(name, value)
+    return int(number) if name == "steps" else number
+
+
+def _in_bounds(name: str, value: object) -> float:
+    bounds = BOUNDS[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Refused(f"{name} {value!r} is not a finite number")
+    if not bounds.low <= value <= bounds.high:
+        raise Refused(f"{name} {value:g} is outside {bounds.low:g} to {bounds.high:g}")
+    return float(value)

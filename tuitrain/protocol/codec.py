@@ -1,0 +1,158 @@
+"""One message <-> one line of strict JSON, versioned and checksummed. Knows no message by name.
+
+Non-finite numbers are the strings "nan", "inf" and "-inf". Lines are pure ASCII, so a cut anywhere leaves the
+lines before it readable. Numbers that are float32 at heart are written by their producer in the shortest
+decimal that reads back as the same float32.
+"""
+
+import dataclasses
+import json
+import math
+import re
+import time as clock
+import types
+import typing
+import zlib
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from tuitrain.protocol import commands, events
+
+VERSION: Final = 1
+MAX_LINE: Final = 4 << 20
+_CRC = re.compile(rb',"crc":(\d+)\}$')
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+Message = events.Event | commands.Command
+M = TypeVar("M", events.Event, commands.Command)
+
+
+class DamagedLine(ValueError):
+    """A line that is not JSON, fails its checksum or is no message we know."""
+
+
+def registry(base: type[Message]) -> dict[str, type[Message]]:
+    """Every message class by its name; the class name is the `kind`."""
+    return {cls.__name__: cls for cls in base.__subclasses__()}
+
+
+def encode(message: Message, time: float | None = None) -> str:
+    """The line of a message, without its newline; `time` is Unix seconds, now if None."""
+    return seal(body_of(message, time))
+
+
+def body_of(message: Message, time: float | None = None) -> dict[str, Any]:
+    """The object that a line holds, not yet sealed."""
+    body: dict[str, Any] = {"v": VERSION, "kind": type(message).__name__,
+                            "time": round(clock.time() if time is None else time, 3)}
+    for spec in dataclasses.fields(message):
+        body[spec.name] = plain(getattr(message, spec.name))
+    return body
+
+
+def seal(body: Mapping[str, Any]) -> str:
+    """JSON with the crc32 of itself as its last key."""
+    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    return f'{text[:-1]},"crc":{zlib.crc32(text.encode())}}}'
+
+
+def unseal(line: str | bytes) -> dict[str, Any]:
+    """The object in a sealed line. Raises DamagedLine."""
+    raw = line.encode() if isinstance(line, str) else line
+    raw = raw.rstrip(b"\r\n")
+    match = _CRC.search(raw)
+    if match is None:
+        raise DamagedLine("no checksum at the end of the line")
+    if zlib.crc32(raw[: match.start()] + b"}") != int(match[1]):
+        raise DamagedLine("the checksum does not match")
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise DamagedLine(f"not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise DamagedLine("not a JSON object")
+    return body
+
+
+def decode_event(line: str | bytes) -> tuple[events.Event, float]:
+    """The event of a line and its time in Unix seconds. Raises DamagedLine."""
+    body = unseal(line)
+    return from_body(body, events.Event), float(body["time"])
+
+
+def decode_command(line: str | bytes) -> commands.Command:
+    """The command of a line. Raises DamagedLine."""
+    return from_body(unseal(line), commands.Command)
+
+
+def from_body(body: Mapping[str, Any], base: type[M]) -> M:
+    """A message from an unsealed object; unknown keys are ignored, so that newer writers can be read."""
+    if body.get("v") != VERSION:
+        raise DamagedLine(f"version {body.get('v')!r} is not {VERSION}")
+    cls = registry(base).get(str(body.get("kind")))
+    if cls is None:
+        raise DamagedLine(f"unknown kind {body.get('kind')!r}")
+    hints = _hints(typing.cast(Hashable, cls))
+    try:
+        values = {name: _typed(hint, body[name]) for name, hint in hints.items() if name in body}
+        return typing.cast(M, cls(**values))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DamagedLine(f"{cls.__name__}: {error}") from None
+
+
+@cache
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON can hold it."""
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return value
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if hint is float:
+        if isinstance(value, str):
+            return _NON_FINITE[value]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{value!r} is not a number")
+        return float(value)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
+        return tuple(_typed(args[0], v) for v in value)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} is not an object")
+        return {k: _typed(args[1], v) for k, v in value.items()}
+    if origin in (typing.Union, types.UnionType):
+        return _union(args, value)
+    if (hint is bool or not isinstance(value, bool)) and isinstance(value, hint):
+        return value
+    raise TypeError(f"{value!r} is not {getattr(hint, '__name__', hint)}")
+
+
+def _union(args: tuple[Any, ...], value: Any) -> Any:
+    if value is None and type(None) in args:
+        return None
+    if isinstance(value, str) and str in args:
+        return value
+    for hint in args:
+        if hint is not type(None):
+            try:
+                return _typed(hint, value)
+            except (TypeError, KeyError):
+                continue
+    raise TypeError(f"{value!r} fits none of {args}")

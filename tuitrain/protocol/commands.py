@@ -1,0 +1,113 @@
+"""What is asked, in the imperative: one frozen class each, confirmed or refused by an event with the same id."""
+
+from dataclasses import dataclass
+
+from tuitrain.knobs import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Anything asked of the engine; `by` says who asks: a person, the guard, a script."""
+
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetKnob(Command):
+    """Set a knob to a value."""
+
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleKnob(Command):
+    """Multiply a knob; the engine computes from its own truth."""
+
+    name: str
+    factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPrompt(Command):
+    """Start samples from this text; `random` takes excerpts of the validation text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause(Command):
+    """Wait at the next step boundary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue(Command):
+    """Go on after a pause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawSample(Command):
+    """Draw a sample from the weights as they are now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate(Command):
+    """Measure the validation loss of the weights as they are now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveCheckpoint(Command):
+    """Write a pinned checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeSnapshot(Command):
+    """Keep a pinned restore point in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback(Command):
+    """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch."""
+
+    to: int | None = None
+    point: str = ""
+    lr_factor: float | None = None
+    clip: float | None = None
+    skip_batches: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo(Command):
+    """Take the last intervention back; `weights` also restores the weights from before it."""
+
+    weights: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Land(Command):
+    """Decay the learning rate to almost zero over the next `steps` steps (None: a tenth of those done)."""
+
+    steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetGuardMode(Command):
+    """warn, pause, rollback or stop."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddNote(Command):
+    """Put a note on the time line."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop(Command):
+    """Save and end; `reason` and `exit_code` are what the run will have ended with."""
+
+    reason: str = "stopped"
+    exit_code: int = 0

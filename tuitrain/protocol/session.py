@@ -1,0 +1,19 @@
+"""What a front end talks to: a thread here, a socket there, a recording."""
+
+from typing import Protocol
+
+from tuitrain.protocol.commands import Command
+from tuitrain.protocol.events import Event
+
+
+class Session(Protocol):
+    """Anything one can ask and listen to."""
+
+    def send(self, command: Command) -> None:
+        """Ask; the answer is an event with the command's id. Never waits for the engine."""
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """The events since the last call, waiting up to `timeout` seconds for the first one."""
+
+    def close(self) -> None:
+        """Stop listening. Does not stop the run."""

@@ -1,0 +1,1 @@
+"""A run is a folder: configuration, journal, checkpoints, lock. No torch here."""

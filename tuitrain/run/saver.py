@@ -1,0 +1,150 @@
+"""One background thread that writes checkpoints, one at a time; training never waits for the disk.
+
+A newer request replaces one that waits, unless a person asked for that. A failed save is tried again with growing
+pauses; the run goes on meanwhile. Knows nothing of training.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from tuitrain.errors import Refused
+from tuitrain.protocol.events import CheckpointPruned, CheckpointSaved, Event, SavingFailed, SavingRecovered
+from tuitrain.run import checkpoints
+from tuitrain.run.checkpoints import Retention, Tensors
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A checkpoint to write; `tensors` fetches immutable arrays when the thread gets to it."""
+
+    branch: int
+    step: int
+    reason: str
+    pinned: bool
+    bytes: int
+    tensors: Callable[[], Tensors]
+    facts: dict[str, Any]
+    id: str = ""
+    by: str = ""
+
+
+class Saver:
+    """`submit` from one thread, `results` from the same; `close` finishes what waits."""
+
+    def __init__(self, folder: Path, retention: Retention, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder, self._retention, self._clock = folder, retention, clock
+        self._condition = threading.Condition()
+        self._waiting: Job | None = None
+        self._busy = False
+        self._closing = False
+        self._results: list[Event] = []
+        self._failures = 0
+        self._thread = threading.Thread(target=self._work, name="saver", daemon=False)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Ask for a save. Raises Refused if a person's request waits already and this is another one."""
+        with self._condition:
+            waiting = self._waiting
+            if waiting is not None and waiting.id:
+                if job.id:
+                    raise Refused("a checkpoint is already waiting to be written; try again in a moment")
+                return  # the one that waits is as good, and was asked for
+            if waiting is not None and waiting.pinned and not job.pinned:
+                job = replace(job, pinned=True)
+            self._waiting = job
+            self._condition.notify_all()
+
+    def results(self) -> list[Event]:
+        """What was saved, pruned or failed since the last call."""
+        with self._condition:
+            results, self._results = self._results, []
+        return results
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is being written."""
+        with self._condition:
+            return self._waiting is None and not self._busy
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until idle; False if it took longer."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._waiting is None and not self._busy, timeout)
+
+    def close(self) -> None:
+        """Write what waits (one more try if the disk refuses), then end the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting is not None or self._closing)
+                job, self._waiting = self._waiting, None
+                if job is None:
+                    return
+                self._busy = True
+            failed = not self._save(job)
+            with self._condition:
+                self._busy = False
+                if failed and self._waiting is None and not self._closing:
+                    self._waiting = job
+                self._condition.notify_all()
+                if not failed:
+                    pause = FIRST_PAUSE
+                    continue
+                if self._closing:
+                    continue
+                self._condition.wait_for(lambda: self._closing, pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _save(self, job: Job) -> bool:
+        started = self._clock()
+        try:
+            mark = checkpoints.save(self.folder, job.tensors(), branch=job.branch, step=job.step,
+                                    reason=job.reason, pinned=job.pinned, facts=job.facts)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            self._failures += 1
+            if self._failures == 1:
+                self._say(self._failed(job, error))
+            return False
+        path = str(Path(self.folder.name) / f"{mark.name}.safetensors")
+        self._say(CheckpointSaved(
+            branch=job.branch, step=job.step, id=job.id, by=job.by, reason=job.reason, path=path,
+            bytes=mark.bytes, seconds=round(self._clock() - started, 4), params_sha256=mark.params_sha256))
+        if self._failures:
+            self._say(SavingRecovered(branch=job.branch, step=job.step, failures=self._failures))
+            self._failures = 0
+        for old in self._retention.expendable(checkpoints.list_all(self.folder)):
+            try:
+                checkpoints.delete(self.folder, old)
+            except OSError:
+                break  # tried again after the next save
+            self._say(CheckpointPruned(branch=old.branch, step=old.step, path=f"checkpoints/{old.name}.safetensors"))
+        return True
+
+    def _failed(self, job: Job, error: Exception) -> SavingFailed:
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:
+            free = -1
+        reason = "disk full" if 0 <= free < job.bytes * 2 else str(error).splitlines()[0]
+        return SavingFailed(branch=job.branch, step=job.step, path=str(self.folder), reason=reason,
+                            bytes_needed=job.bytes, bytes_free=free)
+
+    def _say(self, event: Event) -> None:
+        with self._condition:
+            self._results.append(event)

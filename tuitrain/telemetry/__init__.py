@@ -1,0 +1,1 @@
+"""Facts kept for showing, folded from events. No torch, no terminal."""

@@ -1,0 +1,167 @@
+"""RunState: everything a front end shows, folded from events and bounded whatever the length of the run.
+
+It is also what one who attaches late receives, as plain JSON.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tuitrain.protocol import events as e
+from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.series import Ring
+
+RECENT = 500
+SPEED_OVER = 10.0
+"""Seconds over which the speed is measured."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """The present picture of a run. Losses in nats per character."""
+
+    status: str = "starting"
+    branch: int = 0
+    step: int = 0
+    epoch: float = 0.0
+    config: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    threads: int = 0
+    precision: str = ""
+    knobs: dict[str, Any] = field(default_factory=dict)
+    lr_in_force: float = 0.0
+    guard: str = ""
+    val_loss: float | None = None
+    val_step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    trained_seconds: float = 0.0
+    ended: str = ""
+    clients: int = 0
+    loss: Ring = field(default_factory=lambda: Ring(RECENT))
+    grad_norm: Ring = field(default_factory=lambda: Ring(RECENT))
+    clipped: Ring = field(default_factory=lambda: Ring(RECENT))
+    _speed: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def fold(self, event: e.Event) -> None:
+        """Take an event in; events that change nothing shown are ignored."""
+        match event:
+            case e.RunStarted() | e.RunResumed():
+                self._open(event)
+            case e.StepsDone():
+                self._learned(event)
+            case e.Evaluated():
+                self.val_loss, self.val_step = event.loss, event.step
+                if self.best_loss is None or event.loss < self.best_loss:
+                    self.best_loss, self.best_step = event.loss, event.step
+            case e.KnobChanged():
+                self.knobs[event.name] = event.new
+            case e.PromptChanged():
+                self.knobs["prompt"] = event.new
+            case e.RolledBack():
+                self.branch, self.step, self.knobs = event.branch, event.to_step, dict(event.knobs)
+                self._forget_recent()
+            case e.Undone():
+                if (event.branch, event.step) != (self.branch, self.step):
+                    self._forget_recent()
+                self.branch, self.step, self.knobs = event.branch, event.step, dict(event.knobs)
+            case e.Paused():
+                self.status = "paused"
+            case e.Continued():
+                self.status = "running"
+            case e.GuardModeChanged():
+                self.guard = event.new
+            case e.ClientJoined() | e.ClientLeft():
+                self.clients = event.clients
+            case e.RunEnded():
+                self.status, self.ended = "ended", event.reason
+
+    @property
+    def train_loss(self) -> float:
+        """Mean of the finite losses of the last 100 steps; nan before the first."""
+        losses = self.loss.last(100)
+        losses = losses[np.isfinite(losses)]
+        return float(losses.mean()) if len(losses) else float("nan")
+
+    @property
+    def norm(self) -> float:
+        """Median gradient norm of the last 100 steps, before clipping."""
+        norms = self.grad_norm.last(100)
+        return float(np.median(norms)) if len(norms) else float("nan")
+
+    @property
+    def share_clipped(self) -> float:
+        """Share of the last 500 steps whose norm exceeded clip."""
+        return float(self.clipped.last().mean()) if len(self.clipped) else 0.0
+
+    @property
+    def steps_per_second(self) -> float:
+        """Over about the last ten seconds of training."""
+        seconds = sum(s for s, _ in self._speed)
+        return sum(n for _, n in self._speed) / seconds if seconds else 0.0
+
+    @property
+    def characters_per_second(self) -> float:
+        """Characters read by training, each counted as often as it is read."""
+        return self.steps_per_second * self.config.get("batch_size", 0) * self.config.get("bptt", 0)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the last step, at the present speed; inf if there is none."""
+        last = self.knobs.get("steps", 0)
+        speed = self.steps_per_second
+        return (last - self.step) / speed if last and speed else float("inf")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain JSON, a few tens of kilobytes at the most."""
+        plain_fields = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision",
+                        "knobs", "lr_in_force", "guard", "val_loss", "val_step", "best_loss", "best_step",
+                        "trained_seconds", "ended", "clients")
+        wire = {name: plain(getattr(self, name)) for name in plain_fields}
+        wire["rings"] = {name: plain([round(v, 6) for v in getattr(self, name).last().tolist()])
+                         for name in ("loss", "grad_norm", "clipped")}
+        wire["speed"] = [list(pair) for pair in self._speed]
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> "RunState":
+        """The state that `to_wire` told. Raises KeyError or ValueError if it did not."""
+        wire = dict(wire)
+        rings, speed = wire.pop("rings"), wire.pop("speed")
+        state = cls(**wire)
+        for name, values in rings.items():
+            getattr(state, name).extend(np.array([float(v) for v in values]))
+        state._speed.extend((float(s), int(n)) for s, n in speed)
+        return state
+
+    def _open(self, event: e.RunStarted | e.RunResumed) -> None:
+        self.config, self.facts = dict(event.config), dict(event.facts)
+        self.device, self.threads, self.precision = event.device, event.threads, event.precision
+        self.knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
+        self.knobs.update(self.facts.get("knobs", {}))
+        self.guard = str(self.facts.get("guard", self.config.get("on_divergence", "")))
+        self.status, self.ended = "running", ""
+        if isinstance(event, e.RunResumed):
+            self.branch, self.step = event.branch, event.step
+        self._forget_recent()
+
+    def _learned(self, event: e.StepsDone) -> None:
+        self.branch, self.step = event.branch, event.first_step + len(event.loss) - 1
+        self.epoch = event.epoch
+        self.loss.extend(np.array(event.loss))
+        self.grad_norm.extend(np.array(event.grad_norm))
+        self.clipped.extend(np.array(event.clipped, dtype=float))
+        if event.lr:
+            self.lr_in_force = event.lr[-1]
+        self.trained_seconds += event.seconds
+        self._speed.append((event.seconds, len(event.loss)))
+        while len(self._speed) > 1 and sum(s for s, _ in self._speed) - self._speed[0][0] > SPEED_OVER:
+            self._speed.popleft()
+
+    def _forget_recent(self) -> None:
+        self.loss, self.grad_norm, self.clipped = Ring(RECENT), Ring(RECENT), Ring(RECENT)
+        self._speed.clear()
+

@@ -1,0 +1,88 @@
+"""Numbers by step, in bounded memory: Ring keeps the recent ones, History the whole run at falling resolution."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Ring:
+    """The last `capacity` numbers, in full resolution."""
+
+    def __init__(self, capacity: int) -> None:
+        self._values = np.zeros(capacity)
+        self._count = 0
+
+    def extend(self, values: Array) -> None:
+        """Append, forgetting the oldest."""
+        capacity = len(self._values)
+        values = np.asarray(values, dtype=float)
+        skipped = max(0, len(values) - capacity)
+        where = (self._count + skipped + np.arange(len(values) - skipped)) % capacity
+        self._values[where] = values[skipped:]
+        self._count += len(values)
+
+    def __len__(self) -> int:
+        return min(self._count, len(self._values))
+
+    def last(self, count: int | None = None) -> Array:
+        """The newest `count` numbers (None: all that are kept), oldest first."""
+        count = len(self) if count is None else min(count, len(self))
+        return self._values[np.arange(self._count - count, self._count) % len(self._values)]
+
+
+class History:
+    """Minimum, maximum and mean of a whole run in at most `capacity` buckets of equal width.
+
+    When the buckets are used up, neighbours are merged and the width doubles. Numbers that are not finite count in
+    their bucket's `bad`, never in its mean.
+    """
+
+    def __init__(self, capacity: int = 512) -> None:
+        if capacity < 2 or capacity % 2:
+            raise ValueError("capacity must be even and at least 2")
+        self.capacity = capacity
+        self.width = 1
+        self.first_step = 1
+        self._count = 0
+        self._low = np.full(capacity, np.inf)
+        self._high = np.full(capacity, -np.inf)
+        self._sum = np.zeros(capacity)
+        self._good = np.zeros(capacity, dtype=np.int64)
+        self._bad = np.zeros(capacity, dtype=np.int64)
+
+    def extend(self, values: Array) -> None:
+        """Append one number per step."""
+        for value in np.asarray(values, dtype=float):
+            if self._count == self.capacity * self.width:
+                self._halve()
+            i = self._count // self.width
+            self._count += 1
+            if np.isfinite(value):
+                self._low[i] = min(self._low[i], value)
+                self._high[i] = max(self._high[i], value)
+                self._sum[i] += value
+                self._good[i] += 1
+            else:
+                self._bad[i] += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def buckets(self) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
+        """(first step, low, high, mean, bad) of each bucket in use; low, high and mean are nan where all were bad."""
+        n = -(-self._count // self.width)
+        empty = self._good[:n] == 0
+        low, high = (np.where(empty, np.nan, a[:n]) for a in (self._low, self._high))
+        mean = np.divide(self._sum[:n], self._good[:n], out=np.full(n, np.nan), where=~empty)
+        return self.first_step + np.arange(n) * float(self.width), low, high, mean, self._bad[:n].copy()
+
+    def _halve(self) -> None:
+        half = self.capacity // 2
+        for array, merge, rest in ((self._low, np.minimum, np.inf), (self._high, np.maximum, -np.inf),
+                                   (self._sum, np.add, 0), (self._good, np.add, 0), (self._bad, np.add, 0)):
+            array[:half] = merge(array[::2], array[1::2])
+            array[half:] = rest
+        self.width *= 2

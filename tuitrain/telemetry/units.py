@@ -1,0 +1,83 @@
+"""The only place where numbers become words, and where text from outside is made safe for a terminal."""
+
+import math
+import unicodedata
+
+LN2 = math.log(2)
+
+
+def bpc(nats: float) -> float:
+    """Bits per character of a loss in nats per character."""
+    return nats / LN2
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, without needless zeros: 0.0025, 1.25, 130, 1.2e-05."""
+    if not math.isfinite(value):
+        return str(value)
+    if value and not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def percent(share: float) -> str:
+    """A share as a person says it: 0.4 %, 38 %."""
+    value = 100 * share
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """`0:04:51`; `2d 3:10:00` for days; `-` for what is not known."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "-"
+    minutes, secs = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days}d " if days else "") + f"{hours}:{minutes:02}:{secs:02}"
+
+
+def rate(per_second: float) -> str:
+    """Characters per second: `61.2 k/s`."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if per_second >= size:
+            return f"{per_second / size:.3g} {unit}/s"
+    return f"{per_second:.0f} /s"
+
+
+def size(count: float) -> str:
+    """Bytes: `3.4 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def safe(text: str, *, newlines: bool = False) -> str:
+    """Text from a corpus, a journal, a socket or a file name, with nothing in it that a terminal obeys.
+
+    Control characters and bidirectional overrides become visible symbols; code points otherwise stay as they are.
+    A tab becomes a space; a newline stays if `newlines`, else it becomes its symbol.
+    """
+    return "".join(_safe(c, newlines) for c in text)
+
+
+def _safe(char: str, newlines: bool) -> str:
+    if char == "\n":
+        return "\n" if newlines else "⏎"
+    if char == "\t":
+        return " "
+    code = ord(char)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or char in _DIRECTIONAL:
+        return "�"
+    return " " if unicodedata.category(char) in ("Zl", "Zp") else char
+
+
+_DIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
