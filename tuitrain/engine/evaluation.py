@@ -4,6 +4,7 @@ With `--loss all` every character of the validation part counts once, in carried
 set of windows does. Knows nothing of when evaluations are due.
 """
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,14 +26,14 @@ WINDOWS = 4096
 
 
 class Evaluator:
-    """Owns the model that frozen weights are put into."""
+    """Owns a model of the same kind, which frozen weights are put into."""
 
-    def __init__(self, config: Config, characters: int, validation: NDArray[np.uint32],
-                 device: torch.device) -> None:
+    def __init__(self, config: Config, model: CharLSTM, validation: NDArray[np.uint32]) -> None:
         self._config = config
-        self._model = make_model(config, characters).to(device).eval()
-        self._ids = torch.from_numpy(validation.astype(np.int64)).to(device)
-        self._device = device
+        # A copy, because a new model would draw initial weights from the generator that dropout reads.
+        self._model = copy.deepcopy(model).eval()
+        self._device = next(model.parameters()).device
+        self._ids = torch.from_numpy(validation.astype(np.int64)).to(self._device)
 
     def slices(self) -> int:
         """How many slices one evaluation takes."""

@@ -37,8 +37,7 @@ class Evaluations:
 
     def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._every, self._clock = machine, every, clock
-        self._evaluator = Evaluator(machine.config, len(machine.corpus.vocabulary), machine.corpus.validation,
-                                    machine.device)
+        self._evaluator = Evaluator(machine.config, machine.model, machine.corpus.validation)
         self._at_once = machine.config.lr_schedule == "plateau"
         self._running: deque[_Evaluation] = deque()
         self._last_step = machine.progress.step

@@ -34,7 +34,8 @@ from tuitrain.run import checkpoints
 ONE_TURN = 1.0
 """Seconds within which presses on one knob are one intervention."""
 GOOD_AGE, GOOD_LOSS = 100, 0.1
-"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best."""
+"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best until
+then."""
 
 
 @dataclass(slots=True)
@@ -219,10 +220,9 @@ class Steering:
             facts = next((k.facts for k in checkpoints.list_all(self._folder) if k.name == point[2]), {})
         if not facts:
             return False
+        # Against the best until then, not until now: a run that improves fast has no bad past.
         then = progress_of(facts)
-        if then.step == 0:
-            return True
-        return then.smooth_loss <= min(then.best_smooth, self._machine.progress.best_smooth) + GOOD_LOSS
+        return then.smooth_loss <= then.best_smooth + GOOD_LOSS
 
     def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
         kept = self._points.get(point[2])

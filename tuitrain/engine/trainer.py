@@ -98,6 +98,8 @@ class Trainer:
         yield from self.evaluations.attend(epoch)
         yield from self.samples.attend()
         if due(machine.progress.step, int(machine.config.snapshot_every)):
+            # A point is judged good or not by its smoothed loss, so that must be of its own step.
+            yield from self.reporter.flush()
             yield from self.steering.snapshot("interval")
         yield from self.saves.attend()
         yield from self._keep_to_the_budget()

@@ -1,0 +1,190 @@
+"""A whole run as events: beginnings, ends, crashes, the guard, a dead consumer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, Run
+from tuitrain.diagnosis.guard import MAX_ROLLBACKS, STREAK, Guard
+from tuitrain.engine import prepare, worker
+from tuitrain.engine.runtime import aside
+from tuitrain.errors import DIVERGED, CheckpointError, CorpusError, UsageError
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.run import journal
+from tuitrain.run.checkpoints import list_all
+from tuitrain.run.directory import RunDirectory
+
+Start = Callable[..., Run]
+
+
+def test_a_run_begins_tells_each_step_once_evaluates_samples_saves_and_ends(start: Start) -> None:
+    run = start(steps=250, evaluate_every=40, sample_every=50, checkpoint_every=60)
+    ended = run.finish()
+    assert (ended.reason, ended.exit_code, ended.step) == ("finished", 0, 250)
+    assert sorted(run.losses()) == list(range(1, 251))
+    assert {x.step for x in run.of(e.Evaluated)} >= {10, 40, 80, 120, 250}
+    drawn = run.of(e.SampleDrawn)
+    assert {x.temperature for x in drawn} == {0.5, 0.75, 1.0}
+    pieces = "".join(p.text for p in run.of(e.SamplePiece) if (p.step, p.temperature) == (drawn[0].step, 0.5))
+    assert pieces == drawn[0].text and len(pieces) == TINY["sample_length"]
+    assert list_all(run.folder.checkpoints)[-1].step == 250
+    epochs = run.of(e.EpochEnded)
+    assert [x.epoch for x in epochs] == [1] and epochs[0].step == run.machine.steps_per_epoch
+    assert epochs[0].loss == pytest.approx(sum(run.losses()[s] for s in range(1, epochs[0].step + 1)) / epochs[0].step)
+
+
+def test_samples_and_evaluations_do_not_change_what_is_learned(start: Start) -> None:
+    busy = start(run="busy", steps=40, evaluate_every=5, sample_every=3, checkpoint_every=7, dropout=0.2)
+    busy.finish()
+    calm = start(run="calm", steps=40, dropout=0.2)
+    calm.finish()
+    assert busy.losses() == calm.losses()
+
+
+def test_quick_steps_are_thinned_but_loss_and_norm_are_kept(start: Start) -> None:
+    run = start(steps=200)
+    run.finish()
+    for told in run.of(e.StepsDone):
+        steps = range(told.first_step, told.first_step + len(told.loss))
+        kept = [s for s in steps if (s - 1) % told.every == 0]
+        assert len(told.grad_norm) == len(steps) and len(told.lr) == len(kept) == len(told.clipped)
+        assert all(len(v) == len(kept) for v in told.norms.values())
+        assert set(told.norms) == {"embedding", "layer 1", "layer 2", "head"}
+
+
+def test_skipped_steps_are_told_and_the_guard_rolls_back_then_gives_up(start: Start) -> None:
+    run = start()
+    run.to_step(130)
+    run.machine.learner.on_gradients = lambda: run.machine.model.head.weight.grad.fill_(float("nan"))
+    run.to_step(130 + STREAK + 5)
+    run.events += list(run.trainer.reporter.flush())
+    skipped = run.of(e.StepSkipped)
+    assert sum(s.count for s in skipped) == STREAK + 5 and skipped[-1].streak == STREAK + 5
+    assert skipped[0].onset == 131 and skipped[0].rule == "non_finite" and "131" in skipped[0].sentence
+    guard = Guard("rollback")
+    asked = [command for event in skipped for command in guard.react(event)]
+    assert [type(a) for a in asked] == [c.Rollback] and asked[0].lr_factor == 0.25 and asked[0].by == "guard"
+
+
+def test_the_guards_modes() -> None:
+    broken = e.StepSkipped(branch=0, step=9, onset=1, rule="non_finite", value=float("nan"), threshold=1.0, count=30,
+                           streak=30, sentence="")
+    back = e.RolledBack(from_branch=0, from_step=9, to_step=1, branch=1, id="", by="guard", knobs={}, asked=None,
+                        point="")
+    assert list(Guard("warn").react(broken)) == []
+    assert [type(x) for x in Guard("pause").react(broken)] == [c.Pause]
+    guard = Guard("rollback")
+    kinds = []
+    for _ in range(MAX_ROLLBACKS + 1):
+        kinds += [type(x) for x in guard.react(broken)]
+        list(guard.react(back))
+    assert kinds == [c.Rollback] * MAX_ROLLBACKS + [c.Stop]
+    stop = next(iter(Guard("stop").react(broken)))
+    assert isinstance(stop, c.Stop) and stop.exit_code == DIVERGED
+
+
+def make_worker(folder: RunDirectory, corpus: Path, **options: object) -> worker.Worker:
+    folder.create()
+    return aside(lambda: prepare.start(prepare.plan({**TINY, "corpus": str(corpus), **options}), folder))
+
+
+def test_the_thread_trains_while_a_dead_consumer_never_reads(tmp_path: Path, corpus: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FEED_LENGTH", 5)
+    made = make_worker(RunDirectory(tmp_path / "r"), corpus, steps=80, sample_every=5)
+    dead, living = made.feed(), made.feed()
+    made.start()
+    assert made.join(60)
+    assert dead.lost > 0 and len(dead._events) <= 20_000
+    kept = [event for event, _ in journal.read(tmp_path / "r" / "journal.jsonl")]
+    assert isinstance(kept[-1], e.RunEnded) and sum(len(x.loss) for x in kept if isinstance(x, e.StepsDone)) == 80
+    assert any(isinstance(event, e.RunEnded) for event in living.drain())
+    assert not any(isinstance(event, e.SamplePiece) for event in kept)
+
+
+def test_a_crash_is_an_event_with_its_traceback(tmp_path: Path, corpus: Path) -> None:
+    made = make_worker(RunDirectory(tmp_path / "r"), corpus)
+
+    def explode() -> None:
+        raise ValueError("a cosmic ray")
+
+    made._trainer.machine.learner.on_gradients = explode
+    feed = made.feed()
+    made.start()
+    assert made.join(60)
+    ended = feed.drain()[-1]
+    assert isinstance(ended, e.RunEnded) and (ended.reason, ended.exit_code) == ("crashed", 1)
+    assert "a cosmic ray" in ended.message and "in explode" in ended.traceback
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(start: Start, resume: Start) -> None:
+    run = start(steps=50, checkpoint_every=20, evaluate_every=100_000)
+    run.finish()
+    marks = list_all(run.folder.checkpoints)
+    newest = run.folder.checkpoints / f"{marks[-1].name}.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-100] ^= 1
+    newest.write_bytes(data)
+    again = resume(run.folder, steps=80)
+    assert again.machine.progress.step == marks[-2].step and again.machine.progress.branch == 1
+    assert any("damaged" in x.text for x in again.of(e.EngineSaid))
+
+
+def test_resume_refuses_another_text_and_an_empty_run(start: Start, resume: Start, tmp_path: Path) -> None:
+    run = start(steps=10)
+    run.finish()
+    other = tmp_path / "other.txt"
+    other.write_text("something else entirely, " * 30)
+    with pytest.raises(CorpusError, match="sha256"):
+        resume(run.folder, corpus_path=str(other))
+    with pytest.raises(UsageError, match="absolute"):
+        resume(run.folder, steps=5)
+    for path in run.folder.checkpoints.iterdir():
+        path.unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        resume(run.folder)
+
+
+def test_another_machine_is_said_to_be_not_bit_identical(start: Start, resume: Start) -> None:
+    run = start(steps=10)
+    run.finish()
+    kept = json.loads(run.folder.config.read_text())
+    kept["versions"]["cpu"] = "Another Processor"
+    run.folder.config.write_text(json.dumps(kept))
+    opening = resume(run.folder, steps=20).of(e.RunResumed)[0]
+    assert not opening.exact and "Another Processor" in opening.why_not
+
+
+def test_a_short_text_shrinks_the_batch_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("the tide came late. " * 8)
+    plan = prepare.plan({**TINY, "corpus": str(path), "batch_size": 64, "bptt": 50})
+    assert plan.config.batch_size < 64 and any("short" in r for r in plan.remarks)
+    folder = RunDirectory(tmp_path / "r")
+    folder.create()
+    run = Run(prepare.start(dataclass_steps(plan, 20), folder), folder)
+    assert run.finish().step == 20
+
+
+def dataclass_steps(plan: prepare.Plan, steps: int) -> prepare.Plan:
+    import dataclasses
+
+    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, steps=steps))
+
+
+def test_a_budget_in_minutes_becomes_steps_and_is_corrected(start: Start) -> None:
+    run = start(minutes=1.0)
+    first = run.machine.knobs.steps
+    now = [0.0]
+    run.trainer._clock = lambda: now[0]
+    run.trainer._began = 0.0
+    while run.machine.progress.step < 100:
+        now[0] += 0.1  # six seconds of the minute in the first 60 steps
+        run.to_step(run.machine.progress.step + 1)
+    changed = [x for x in run.of(e.KnobChanged) if x.name == "steps"]
+    assert changed and changed[0].by == "budget" and first > 0
+    assert run.machine.knobs.steps == pytest.approx(600, rel=0.1)
+    assert isinstance(run.answer(c.Undo), e.CommandRefused), "a correction is nobody's intervention"

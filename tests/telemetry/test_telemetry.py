@@ -1,0 +1,112 @@
+"""Series stay bounded and true; the state folds and travels; words are what people say; text is made safe."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuitrain.protocol import codec
+from tuitrain.protocol import events as e
+from tuitrain.telemetry import units
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.series import History, Ring
+
+NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=200)
+
+
+@given(NUMBERS, st.integers(1, 30))
+def test_a_ring_is_the_tail(values: list[float], capacity: int) -> None:
+    ring = Ring(capacity)
+    for part in (values[:70], values[70:]):
+        ring.extend(np.array(part))
+    assert np.array_equal(ring.last(), np.array(values[-capacity:]), equal_nan=True)
+    assert len(ring) == min(len(values), capacity)
+    assert np.array_equal(ring.last(3), np.array(values[-min(3, capacity):]), equal_nan=True) or not values
+
+
+@given(NUMBERS, st.sampled_from([2, 4, 16]))
+def test_a_history_keeps_extremes_mean_and_every_bad_point(values: list[float], capacity: int) -> None:
+    history = History(capacity)
+    history.extend(np.array(values))
+    starts, low, high, mean, bad = history.buckets()
+    assert len(starts) <= capacity and len(history) == len(values)
+    for i, start in enumerate(starts):
+        part = np.array(values[int(start) - 1 : int(start) - 1 + history.width])
+        good = part[np.isfinite(part)]
+        assert bad[i] == len(part) - len(good)
+        if len(good):
+            assert (low[i], high[i]) == (good.min(), good.max()) and mean[i] == pytest.approx(good.mean(), abs=1e-3)
+        else:
+            assert math.isnan(mean[i])
+    assert int(bad.sum()) == sum(not math.isfinite(v) for v in values)
+
+
+def done(first: int, losses: list[float], branch: int = 0, seconds: float = 1.0) -> e.StepsDone:
+    n = len(losses)
+    return e.StepsDone(branch=branch, first_step=first, epoch=first / 100, loss=tuple(losses), grad_norm=(0.5,) * n,
+                       every=1, clipped=(1,) + (0,) * (n - 1), skipped=(0,) * n, lr=(0.01,) * n, clip=(1.0,) * n,
+                       norms={}, seconds=seconds)
+
+
+def started() -> RunState:
+    state = RunState()
+    state.fold(e.RunStarted(config={"lr": 0.01, "clip": 1.0, "temperature": [1.0], "prompt": "random", "steps": 100,
+                                    "batch_size": 4, "bptt": 10, "on_divergence": "warn"}, vocabulary="ab", versions={},
+                            device="cpu", threads=1, precision="fp32", facts={}))
+    return state
+
+
+def test_the_fold() -> None:
+    state = started()
+    assert (state.status, state.guard, state.knobs["lr"]) == ("running", "warn", 0.01)
+    state.fold(done(1, [3.0, 2.0, math.nan, 1.0]))
+    assert (state.step, state.train_loss, state.norm, state.share_clipped) == (4, 2.0, 0.5, 0.25)
+    assert state.steps_per_second == 4 and state.characters_per_second == 160 and state.seconds_left == 24
+    for loss, best in ((2.0, 2.0), (2.5, 2.0), (1.5, 1.5)):
+        state.fold(e.Evaluated(branch=0, step=4, loss=loss, bpc=loss / units.LN2, best=False, characters=9, reason="",
+                               seconds=1.0))
+        assert (state.val_loss, state.best_loss) == (loss, best)
+    state.fold(e.KnobChanged(branch=0, step=4, name="lr", old=0.01, new=0.005, id="", by="me"))
+    assert state.knobs["lr"] == 0.005
+    state.fold(e.RolledBack(from_branch=0, from_step=4, to_step=2, branch=1, id="", by="me", knobs={"lr": 0.001},
+                            asked=None, point="s1"))
+    assert (state.branch, state.step, state.knobs) == (1, 2, {"lr": 0.001}) and math.isnan(state.train_loss)
+    state.fold(e.Paused(branch=1, step=2, id="", by="me"))
+    assert state.status == "paused"
+    state.fold(e.RunEnded(reason="stopped", exit_code=0, branch=1, step=2))
+    assert (state.status, state.ended) == ("ended", "stopped")
+
+
+def test_the_wire_form_is_strict_json_bounded_and_whole() -> None:
+    state = started()
+    for i in range(2000):
+        state.fold(done(1 + 10 * i, [2.0] * 9 + [math.inf], seconds=0.1))
+    text = json.dumps(state.to_wire(), allow_nan=False)
+    assert len(text) < 60_000
+    back = RunState.from_wire(json.loads(codec.seal({"state": state.to_wire()}))["state"])
+    assert (back.step, back.train_loss, back.steps_per_second) == (20_000, 2.0, state.steps_per_second)
+    assert back.to_wire() == state.to_wire()
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    (units.number(0.0025), "0.0025"), (units.number(1234567.0), "1.23e+06"), (units.number(1.2e-5), "1.20e-05"),
+    (units.number(12345.6), "12,346"), (units.number(0.0), "0"), (units.number(math.nan), "nan"),
+    (units.percent(0.004), "0.4 %"), (units.percent(0.38), "38 %"), (units.percent(0.0), "0 %"),
+    (units.duration(291), "0:04:51"), (units.duration(2 * 86400 + 11400), "2d 3:10:00"),
+    (units.duration(math.inf), "-"), (units.rate(61_234), "61.2 k/s"), (units.size(3.4e6), "3.4 MB"),
+    (f"{units.bpc(math.log(2)):.1f}", "1.0")])
+def test_numbers_become_words(said: str, expected: str) -> None:
+    assert said == expected
+
+
+@given(st.text())
+def test_safe_text_holds_nothing_a_terminal_obeys(text: str) -> None:
+    for newlines in (True, False):
+        shown = units.safe(text, newlines=newlines)
+        for char in shown:
+            assert char == "\n" and newlines or not (ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0)
+            assert char not in "\u202e\u2066\u200f" and not 0xD800 <= ord(char) < 0xE000
+    assert units.safe("\x1b[2J a\tb") == "␛[2J a b"
