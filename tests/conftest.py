@@ -40,7 +40,7 @@ def text() -> str:
     return " ".join(rng.choice(words) + rng.choice(["", "", "", ",", ".\n"]) for _ in range(1200))
 
 
-@pytest.fixture()
+@pytest.fixture
 def corpus(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "text.txt"
     path.write_text(text)
@@ -107,7 +107,7 @@ class Run:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-@pytest.fixture()
+@pytest.fixture
 def start(tmp_path: Path, corpus: Path) -> Iterator[Callable[..., Run]]:
     """start(**options) -> a Run that has set out; each is ended when the test is."""
     runs: list[Run] = []
@@ -125,7 +125,7 @@ def start(tmp_path: Path, corpus: Path) -> Iterator[Callable[..., Run]]:
         run.trainer.saves.abandon()
 
 
-@pytest.fixture()
+@pytest.fixture
 def resume() -> Iterator[Callable[..., Run]]:
     """resume(folder, steps=..., knobs=...) -> a Run that has set out again."""
     runs: list[Run] = []

@@ -36,7 +36,8 @@ def test_a_plain_loop_gives_the_same_losses(text: str, loss: str, clip: float) -
 
     model = make_model(m.config, len(m.corpus.vocabulary))
     optimizer = torch.optim.Adam(model.parameters(), m.config.lr, (0.9, 0.99), fused=True)
-    cursor, ids, hidden, expected = make_cursor(m.config, m.corpus.split), torch.tensor(m.corpus.train.astype(int)), None, []
+    cursor, ids = make_cursor(m.config, m.corpus.split), torch.tensor(m.corpus.train.astype(int))
+    hidden, expected = None, []
     for _ in range(20):
         batch = cursor.next()
         windows = torch.stack([ids[o : o + m.config.bptt + 1] for o in batch.offsets])
@@ -77,7 +78,8 @@ def test_clip_bounds_what_the_optimizer_sees(text: str) -> None:
     m = machine(text, optimizer="sgd", momentum=0.0, clip=0.01, lr=1.0)
     before = [p.detach().clone() for p in m.model.parameters()]
     m.learn()
-    moved = math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in zip(before, m.model.parameters(), strict=True)))
+    pairs = zip(before, m.model.parameters(), strict=True)
+    moved = math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in pairs))
     assert moved == pytest.approx(0.01, rel=1e-3)
     row = rows(m)[0]
     assert row[1] > 0.01 and row[2] == 1 and row[5] == np.float32(0.01)

@@ -21,12 +21,11 @@ from tuitrain.engine.schedule import FLOOR, LANDED, Schedule
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import CorpusError
 
-
 # --- corpus
 
 def test_bom_crlf_and_limit_are_dealt_with_and_said(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
-    path.write_bytes("\ufeffä line\r\n".encode() * 3 + "b line\r\n".encode() * 30)
+    path.write_bytes("\ufeffä line\r\n".encode() * 3 + b"b line\r\n" * 30)
     text = corpora.load(path, limit=100)
     assert "\r" not in text.vocabulary and len(text.ids) == 100
     assert {"byte order mark dropped", "line ends normalised"} <= set(text.remarks)
@@ -46,7 +45,7 @@ def test_a_bad_text_is_named_with_a_remedy(tmp_path: Path, data: bytes, word: st
 
 def test_a_missing_text_suggests_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "copperfield.txt").write_text("x")
-    with pytest.raises(CorpusError, match="did you mean .*copperfield.txt"):
+    with pytest.raises(CorpusError, match=r"did you mean .*copperfield\.txt"):
         corpora.load(tmp_path / "coperfield.txt")
 
 

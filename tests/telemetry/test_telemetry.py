@@ -107,6 +107,6 @@ def test_safe_text_holds_nothing_a_terminal_obeys(text: str) -> None:
     for newlines in (True, False):
         shown = units.safe(text, newlines=newlines)
         for char in shown:
-            assert char == "\n" and newlines or not (ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0)
+            assert (char == "\n" and newlines) or not (ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0)
             assert char not in "\u202e\u2066\u200f" and not 0xD800 <= ord(char) < 0xE000
     assert units.safe("\x1b[2J a\tb") == "␛[2J a b"

@@ -35,12 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
     if arguments.detach:
         return _detach(given, folder)
-    if not arguments.no_ui:
-        print("tuitrain: this version has no cockpit yet; plain lines instead (--no-ui)", file=sys.stderr)
-    return _here(given, folder, arguments.json)
+    return _here(given, folder, arguments)
 
 
-def _here(given: dict[str, object], folder: RunDirectory, json: bool) -> int:
+def _here(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -50,7 +48,9 @@ def _here(given: dict[str, object], folder: RunDirectory, json: bool) -> int:
     made = runtime.aside(lambda: prepare.plan(given))
     folder.create()
     lock = folder.lock()
-    return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=json)
+    if not arguments.no_ui:
+        print("tuitrain: this version has no cockpit yet; plain lines instead (--no-ui)", file=sys.stderr)
+    return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=arguments.json)
 
 
 def _detach(given: dict[str, object], folder: RunDirectory) -> int:

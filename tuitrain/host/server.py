@@ -115,7 +115,9 @@ class Server:
                     break
         for client in list(self._clients.values()):
             client.connection.close()
-        self._listener.close()
+        self._selector.close()
+        for end in (self._listener, self._wake_in, self._wake_out):
+            end.close()
 
     def _publish(self) -> None:
         for event in self._feed.drain():

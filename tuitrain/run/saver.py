@@ -113,7 +113,8 @@ class Saver:
 
     def _save(self, job: Job) -> bool:
         started = self._clock()
-        same = next((c for c in checkpoints.list_all(self.folder) if (c.branch, c.step) == (job.branch, job.step)), None)
+        name = checkpoints.name_of(job.branch, job.step)
+        same = next((c for c in checkpoints.list_all(self.folder) if c.name == name), None)
         if same is not None:  # saved twice at one step: it stays what it was, and becomes what it is now
             job = replace(job, pinned=job.pinned or same.pinned, reason="best" if same.reason == "best" else job.reason)
         try:
