@@ -17,7 +17,7 @@ from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import bpc, duration, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
-WIDTHS = (11, 8, 7, 7, 8, 7, 9, 10, 9)
+WIDTHS = (9, 7, 6, 6, 7, 7, 8, 9, 8)
 
 
 class Lines:
@@ -37,14 +37,14 @@ class Lines:
         self._bar = False
         self.ended: e.RunEnded | None = None
 
-    def show(self, event: e.Event) -> None:
-        """Take an event in and print what it calls for."""
+    def show(self, event: e.Event, when: float | None = None) -> None:
+        """Take an event of Unix time `when` in and print what it calls for."""
         self.state.fold(event)
         if isinstance(event, e.RunEnded):
             self.ended = event
         if self._json:
             if not isinstance(event, STREAM_ONLY):
-                self._print(codec.encode(event))
+                self._print(codec.encode(event, when))
             return
         if isinstance(event, e.StepsDone):
             self._progress()
@@ -87,7 +87,7 @@ class Lines:
         if self._clock() >= self._next:
             self._next = self._clock() + self._period
             if self._lines % 20 == 0:
-                self._print("  ".join(name.rjust(w) for name, w in zip(COLUMNS, WIDTHS, strict=True)))
+                self._print(" ".join(name.rjust(w) for name, w in zip(COLUMNS, WIDTHS, strict=True)))
             self._lines += 1
             self._print(self._row())
         elif self._live:
@@ -102,7 +102,7 @@ class Lines:
         cells = (f"{s.step:,}", f"{s.epoch:.2f}", f"{bpc(s.train_loss):.3f}", val, number(s.norm),
                  percent(s.share_clipped), number(s.lr_in_force), rate(s.characters_per_second),
                  duration(s.seconds_left))
-        return "  ".join(cell.rjust(w) for cell, w in zip(cells, WIDTHS, strict=True))
+        return " ".join(cell.rjust(w) for cell, w in zip(cells, WIDTHS, strict=True))
 
     def _happened(self, event: e.Event) -> None:
         match event:

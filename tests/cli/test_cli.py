@@ -137,6 +137,7 @@ def test_a_run_from_start_to_end_then_runs_sample_and_json(tmp_path: Path, corpu
     assert len(again[0].stdout) == 4 + 30 + 1
     more = tuitrain("resume", "run", "--no-ui", "--json", "--steps", 70, cwd=tmp_path)
     kinds = [json.loads(line)["kind"] for line in more.stdout.splitlines()]
+    assert (tmp_path / "run" / "journal.jsonl").read_text().endswith(more.stdout), "the journal's own lines"
     assert more.returncode == 0 and kinds[0] == "RunResumed" and kinds[-1] == "RunEnded" and "StepsDone" in kinds
     twice = tuitrain(corpus, "--no-ui", "--run", "run", *SMALL, cwd=tmp_path)
     assert twice.returncode == 1 and "is a run already" in twice.stderr and twice.stderr.count("\n") == 1

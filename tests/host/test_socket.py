@@ -39,9 +39,12 @@ class Source:
             self.on_ready()
 
     def drain(self, timeout: float = 0.0) -> list[e.Event]:
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[e.Event, float]]:
         with self._lock:
             events, self._events = self._events, []
-        return events
+        return [(event, 1.5) for event in events]
 
     def send(self, command: c.Command) -> None:
         self.asked.append(command)

@@ -31,17 +31,19 @@ def run(arguments: argparse.Namespace) -> int:
     seen = session.resynchronised
     try:
         while lines.ended is None and not session.closed:
-            events = session.drain(0.5)
+            events = session.drain_timed(0.5)
             if session.resynchronised != seen:
                 seen, lines.state = session.resynchronised, session.state
-            for event in events:
-                lines.show(event)
+            for event, when in events:
+                lines.show(event, when)
     except KeyboardInterrupt:
         print("tuitrain: left; training goes on", file=sys.stderr)
         return 0
     finally:
         session.close()
         lines.close()
+    if lines.ended is None and lines.state.status == "ended":
+        return 0  # it ended while this end was being brought up to date
     if lines.ended is None:
         raise RunError(f"the process that trained {folder.path} is gone; go on with `tuitrain resume {folder.path}`")
     return lines.ended.exit_code

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _complain("interrupted before training began; nothing was lost")
+        if threading.active_count() > 1:
+            os._exit(INTERRUPTED)  # a thread inside torch cannot be waited for, and must not see the interpreter end
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a table or a sample has seen enough. Python must not complain at exit either.

@@ -11,6 +11,7 @@ from tuitrain.errors import ERROR, INTERRUPTED, TERMINATED, TuitrainError
 from tuitrain.headless import Lines
 from tuitrain.host.server import Server
 from tuitrain.protocol.commands import Stop
+from tuitrain.protocol.events import RunEnded
 from tuitrain.run.directory import Lock, RunDirectory
 
 if TYPE_CHECKING:
@@ -41,30 +42,42 @@ class Signals:
         self._worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
 
 
+def _server(worker: "Worker", run: RunDirectory) -> Server | None:
+    """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
+    try:
+        server = Server(worker, run.socket, str(run.path))
+    except OSError as error:
+        print(f"tuitrain: no socket in {run.path} ({error.strerror or error}); `send` and `attach` will not reach it",
+              file=sys.stderr)
+        return None
+    server.start()
+    return server
+
+
 def serve(worker: "Worker", run: RunDirectory, lock: Lock, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
     feed = worker.feed()
-    server = Server(worker, run.socket, str(run.path))
+    server = _server(worker, run)
     lines = Lines(sys.stdout, str(run.path), json=json)
     Signals(worker).install()
-    server.start()
     worker.start()
     reading = True
     while lines.ended is None:
-        for event in feed.drain(0.2):
+        for event, when in feed.drain_timed(0.2):
             if not reading:
                 lines.state.fold(event)
-                lines.ended = event if type(event).__name__ == "RunEnded" else lines.ended  # type: ignore[assignment]
+                lines.ended = event if isinstance(event, RunEnded) else lines.ended
                 continue
             try:
-                lines.show(event)
+                lines.show(event, when)
             except OSError:
                 reading = False
                 with contextlib.suppress(OSError):
                     print("tuitrain: nobody reads the output any more; training goes on", file=sys.stderr)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     worker.join()
-    server.close()
+    if server is not None:
+        server.close()
     lock.release()
     with contextlib.suppress(OSError):
         lines.close()

@@ -17,10 +17,10 @@ from tuitrain.engine import runtime
 from tuitrain.engine.model import CharLSTM
 from tuitrain.engine.snapshot import Snapshot
 
-ROWS, CHUNK = 32, 128
-FORWARD = 0.4
+ROWS, CHUNK = 64, 64
+FORWARD = 0.35
 """What a character costs in evaluation, over what it costs in training."""
-SHARE = 0.01
+SHARE = 0.015
 """Share of training time that default evaluations take."""
 WINDOWS = 4096
 

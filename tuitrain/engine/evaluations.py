@@ -100,7 +100,8 @@ class Evaluations:
                         seconds=round(self._clock() - evaluation.started, 3))
         for epoch in evaluation.epochs:
             yield self._with_loss(epoch)
-        if self._machine.schedule.evaluated(loss):
+        # What a person asks for on the way must not move the plateau schedule.
+        if evaluation.reason in ("interval", "epoch") and self._machine.schedule.evaluated(loss):
             yield EngineSaid(text=f"no better validation loss for {self._machine.config.lr_patience} evaluations: "
                                   f"learning rate lowered to {self._machine.lr_in_force:.3g}")
         if best and self.on_best is not None:

@@ -130,7 +130,8 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
         raise UsageError(str(refusal)) from None
     opening = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
-        config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=_facts(machine, ()),
+        config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
+        facts={**_facts(machine, ()), "guard": mark.facts.get("guard_mode", config.on_divergence)},
         **_environment(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
     return _worker(machine, run, opening, serial, mark.facts, branches)
@@ -239,5 +240,5 @@ def _facts(machine: Machine, remarks: tuple[str, ...]) -> dict[str, Any]:
     return {"corpus": text.name, "characters": len(text.ids), "train": text.split,
             "validation": len(text.ids) - text.split,
             "parameters": sum(p.numel() for p in machine.model.parameters()),
-            "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
+            "knobs": codec.plain(dataclasses.asdict(machine.knobs)), "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
             "remarks": list(remarks)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tuitrain.engine.snapshot import Snapshot
 
 MAX_PINNED = 20
-MAX_POINTS = 200
+MAX_POINTS = 64
 
 
 @dataclass(slots=True)

@@ -56,7 +56,8 @@ class Trainer:
         self._stop: c.Stop | None = None
         self._answers: list[Event] = []
         self._began = self._epoch_began = self._paused_since = clock()
-        self._corrections = [share for share in CORRECTIONS if config.minutes]
+        # A resumed run keeps the steps that its minutes had become.
+        self._corrections = [] if isinstance(opening, RunResumed) or not config.minutes else list(CORRECTIONS)
         self.evaluations.on_best = lambda snapshot: self.saves.submit(snapshot, "best")
         self.saves.extra = lambda: {"best_val": self.evaluations.best, "branches": self.steering.branches,
                                     "guard_mode": self.guard_mode}
@@ -79,6 +80,8 @@ class Trainer:
         self.machine.capture()
         for remark in self.machine.remarks:
             yield EngineSaid(text=remark, level="warning")
+        if self._over():
+            yield EngineSaid(text="this is the last step of the run; `--steps N` sets a later one, `--steps 0` none")
         yield from self.steering.snapshot("start")
         self._began = self._epoch_began = self._clock()
         self.reporter.moved()
@@ -122,13 +125,9 @@ class Trainer:
         if gone < self._corrections[0] * budget:
             return
         self._corrections.pop(0)
-        steps = progress.step + max(1, round((budget - gone) * (progress.step - self._first_step) / gone))
+        steps = progress.step + max(1, round((budget - gone) * progress.step / gone))
         if abs(steps - self.machine.knobs.steps) > 0.01 * self.machine.knobs.steps:
             yield from self.steering.correct_steps(steps, by="budget")
-
-    @property
-    def _first_step(self) -> int:
-        return self._opening.step if isinstance(self._opening, RunResumed) else 0
 
     def _rest(self) -> Iterator[Event]:
         """While paused: finish what was begun, then wait for a command without spinning."""

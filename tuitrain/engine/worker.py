@@ -24,7 +24,7 @@ class Feed:
 
     def __init__(self, send: Callable[[Command], None], forget: Callable[["Feed"], None]) -> None:
         self._send, self._forget = send, forget
-        self._events: deque[Event] = deque(maxlen=FEED_LENGTH)
+        self._events: deque[tuple[Event, float]] = deque(maxlen=FEED_LENGTH)
         self._ready = threading.Condition()
         self.lost = 0
         self.on_ready: Callable[[], None] | None = None
@@ -35,6 +35,10 @@ class Feed:
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
         """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time, which is the one in the journal."""
         with self._ready:
             if timeout and not self._events:
                 self._ready.wait(timeout)
@@ -46,12 +50,12 @@ class Feed:
         """Stop listening."""
         self._forget(self)
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, when: float) -> None:
         """Called by the worker; never waits."""
         with self._ready:
             if len(self._events) == FEED_LENGTH:
                 self.lost += 1
-            self._events.append(event)
+            self._events.append((event, when))
             self._ready.notify()
         if self.on_ready is not None:
             self.on_ready()
@@ -86,9 +90,10 @@ class Worker:
     def announce(self, event: Event) -> None:
         """Journal and spread something that did not happen in the engine, such as a client that joined."""
         with self._lock:
-            self._journal.write(event, time.time())
+            now = time.time()
+            self._journal.write(event, now)
             for feed in self._feeds:
-                feed.put(event)
+                feed.put(event, now)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of the run; True once the thread is gone."""

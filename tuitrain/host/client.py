@@ -33,7 +33,7 @@ class SocketSession:
             self._socket.close()
             raise RunError(_unreachable(run)) from None
         self._buffer = bytearray()
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, float]] = deque()
         self.state = RunState()
         self.resynchronised = -1
         self.closed = False
@@ -49,6 +49,10 @@ class SocketSession:
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
         """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time."""
         if not self.closed:
             self._read(0.0)
             if not self._events and timeout and not self.closed:
@@ -95,7 +99,7 @@ class SocketSession:
                 self.state = RunState.from_wire(body["state"])
                 self.resynchronised += 1
             elif body.get("kind") != "Hello":
-                self._events.append(codec.from_body(body, Event))
+                self._events.append((codec.from_body(body, Event), float(body["time"])))
         except (codec.DamagedLine, KeyError, TypeError, ValueError):
             return  # a newer server may say what this client does not know
 

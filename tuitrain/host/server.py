@@ -120,12 +120,12 @@ class Server:
             end.close()
 
     def _publish(self) -> None:
-        for event in self._feed.drain():
+        for event, when in self._feed.drain_timed():
             self._state.fold(event)
             self._number += 1
             if not self._clients:
                 continue
-            line = codec.seal({**codec.body_of(event), "n": self._number}).encode() + b"\n"
+            line = codec.seal({**codec.body_of(event, when), "n": self._number}).encode() + b"\n"
             for client in self._clients.values():
                 if client.behind:
                     continue

@@ -15,5 +15,8 @@ class Session(Protocol):
     def drain(self, timeout: float = 0.0) -> list[Event]:
         """The events since the last call, waiting up to `timeout` seconds for the first one."""
 
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time."""
+
     def close(self) -> None:
         """Stop listening. Does not stop the run."""

@@ -48,7 +48,8 @@ class Saver:
         self._closing = False
         self._results: list[Event] = []
         self._failures = 0
-        self._thread = threading.Thread(target=self._work, name="saver", daemon=False)
+        # A daemon: a save that is cut off leaves the checkpoint before it whole, and nothing can hang on its thread.
+        self._thread = threading.Thread(target=self._work, name="saver", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
