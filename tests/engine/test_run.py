@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import TINY, Run
 from tuitrain.diagnosis.guard import MAX_ROLLBACKS, STREAK, Guard
-from tuitrain.engine import prepare, worker
+from tuitrain.engine import evaluation, prepare, worker
 from tuitrain.engine.runtime import aside
 from tuitrain.errors import DIVERGED, CheckpointError, CorpusError, UsageError
 from tuitrain.protocol import commands as c
@@ -42,6 +42,27 @@ def test_samples_and_evaluations_do_not_change_what_is_learned(start: Start) -> 
     calm = start(run="calm", steps=40, dropout=0.2)
     calm.finish()
     assert busy.losses() == calm.losses()
+
+
+def test_evaluations_that_overlap_do_not_mix_their_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK", 8)
+    run = start(val=0.5)
+    assert run.trainer.evaluations._evaluator.slices() > 5
+    run.to_step(3)
+    first = run.ask(c.Evaluate)
+    run.answer(c.Pause)
+    alone = run.until(lambda x: getattr(x, "id", "") == first)
+    run.answer(c.Continue)
+    run.answer(c.Rollback, to=0)
+    run.to_step(alone.step)
+    again = run.ask(c.Evaluate)
+    list(run.trainer._obey())
+    for _ in range(3):  # slices of the first, while the second is asked for at other weights
+        run.to_step(run.machine.progress.step + 1)
+        run.trainer.evaluations.start("asked for")
+    run.to_step(run.machine.progress.step + 60)
+    told = next(x for x in run.events if isinstance(x, e.Evaluated) and x.id == again)
+    assert told.step == alone.step and told.loss == alone.loss
 
 
 def test_quick_steps_are_thinned_but_loss_and_norm_are_kept(start: Start) -> None:

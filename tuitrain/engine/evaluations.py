@@ -27,8 +27,8 @@ class _Evaluation:
     reason: str
     id: str
     by: str
-    slices: Iterator[tuple[float, int]]
     started: float
+    slices: Iterator[tuple[float, int]] | None = None
     epochs: list[EpochEnded] = field(default_factory=list)
 
 
@@ -40,7 +40,6 @@ class Evaluations:
         self._evaluator = Evaluator(machine.config, machine.model, machine.corpus.validation)
         self._at_once = machine.config.lr_schedule == "plateau"
         self._running: deque[_Evaluation] = deque()
-        self._last_step = machine.progress.step
         self._sums = (0.0, 0)
         self.best = float("inf")
         self.latest: tuple[float | None, int] = (None, 0)
@@ -48,11 +47,11 @@ class Evaluations:
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
         """Start what is due, do one slice; the line of an epoch waits for its evaluation."""
-        step = self._machine.progress.step
-        started = False
-        if due(step, self._every, early=(4,)) or (epoch is not None and step - self._last_step >= self._every / 2):
+        started = due(self._machine.progress.step, self._every, early=(4,))
+        # A long epoch ends with an evaluation, too. By step alone, so that a resumed run does the same.
+        started = started or (epoch is not None and self._machine.steps_per_epoch >= self._every)
+        if started:
             self.start("epoch" if epoch is not None else "interval")
-            started = True
         if epoch is not None:
             if started:
                 self._running[-1].epochs.append(epoch)
@@ -64,11 +63,7 @@ class Evaluations:
         """Evaluate the weights as they are now; asked twice, it is queued."""
         if len(self._running) > 4:
             raise Refused("evaluations are under way already; wait for them")
-        self._last_step = self._machine.progress.step
-        snapshot = self._machine.freeze()
-        self._running.append(_Evaluation(snapshot, reason, id, by, self._evaluator.run(snapshot), self._clock()))
-        if len(self._running) > 1:  # one model, so one at a time: the later one starts when its turn comes
-            self._running[-1].slices = iter(())
+        self._running.append(_Evaluation(self._machine.freeze(), reason, id, by, self._clock()))
 
     @property
     def busy(self) -> bool:
@@ -78,13 +73,13 @@ class Evaluations:
         """One slice of the running evaluation, or all slices of all of them."""
         while self._running:
             evaluation = self._running[0]
+            if evaluation.slices is None:  # one model for all evaluations, so one at a time
+                evaluation.slices = self._evaluator.run(evaluation.snapshot)
             for self._sums in evaluation.slices:
                 if not everything:
                     return
             self._running.popleft()
             yield from self._finished(evaluation)
-            if self._running:
-                self._running[0].slices = self._evaluator.run(self._running[0].snapshot)
             if not everything:
                 return
 

@@ -69,7 +69,8 @@ class Optimizer:
         """`lr` is the rate in force; a part's own rate is a fixed ratio of it."""
         for part, ratio in self.parts:
             for group in part.param_groups:
-                group["lr"] = lr * ratio
+                # The very tensor where it can be: a captured graph reads the rate from its address.
+                group["lr"] = lr if ratio == 1.0 else lr * ratio
 
     def step(self, withhold: Tensor) -> None:
         """Update, or leave everything untouched where `withhold` is 1."""

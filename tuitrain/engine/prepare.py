@@ -72,7 +72,9 @@ def _sealed(config: Config, text: Corpus, choice: runtime.Choice) -> Config:
             number = per_epoch
         elif unit == "auto":
             validation = len(text.ids) - text.split
-            number = _round(max(50.0, cost_in_steps(config, validation) / SHARE))
+            number = max(50.0, cost_in_steps(config, validation) / SHARE)
+            # At the ends of epochs where that is about as often, so that the line of an epoch has its own loss.
+            number = round(number / per_epoch) * per_epoch if per_epoch <= number <= 20 * per_epoch else _round(number)
         values[name] = max(1, int(number))
     if config.epochs:
         values["steps"] = max(1, round(config.epochs * per_epoch))
@@ -240,5 +242,6 @@ def _facts(machine: Machine, remarks: tuple[str, ...]) -> dict[str, Any]:
     return {"corpus": text.name, "characters": len(text.ids), "train": text.split,
             "validation": len(text.ids) - text.split,
             "parameters": sum(p.numel() for p in machine.model.parameters()),
-            "knobs": codec.plain(dataclasses.asdict(machine.knobs)), "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
+            "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
+            "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
             "remarks": list(remarks)}

@@ -25,27 +25,27 @@ class Reporter:
     def __init__(self, machine: Machine, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._clock = machine, clock
         self._next_step = machine.progress.step + 1
-        self._since = clock()
+        self._since = self._asked = clock()
         self._streak = 0
 
     def moved(self) -> None:
         """The run was set to another step: what comes next is counted from there."""
         self._next_step = self._machine.progress.step + 1
-        self._since = self._clock()
+        self._since = self._asked = self._clock()
         self._streak = 0
 
     def report(self) -> Iterator[Event]:
         """StepsDone if it is time."""
-        if self._machine.learner.undrained >= LONGEST or self._clock() - self._since >= PERIOD:
+        if self._machine.learner.undrained >= LONGEST or self._clock() - self._asked >= PERIOD:
             yield from self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> Iterator[Event]:
         """StepsDone for all that was not told yet."""
         rows = self._machine.learner.drain(wait)
-        now = self._clock()
-        seconds, self._since = now - self._since, now
+        now = self._asked = self._clock()
         if not len(rows):
-            return
+            return  # on a GPU they come with the next call, and so does their time
+        seconds, self._since = now - self._since, now
         first, self._next_step = self._next_step, self._next_step + len(rows)
         self._machine.absorb(rows)
         yield self._steps_done(rows, first, seconds)

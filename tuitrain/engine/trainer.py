@@ -100,9 +100,13 @@ class Trainer:
             yield from self.reporter.report()
         yield from self.evaluations.attend(epoch)
         yield from self.samples.attend()
-        if due(machine.progress.step, int(machine.config.snapshot_every)):
-            # A point is judged good or not by its smoothed loss, so that must be of its own step.
+        step, config = machine.progress.step, machine.config
+        keep = due(step, int(config.snapshot_every))
+        if keep or due(step, int(config.checkpoint_every)):
+            # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
+            # hold every step that a checkpoint has.
             yield from self.reporter.flush()
+        if keep:
             yield from self.steering.snapshot("interval")
         yield from self.saves.attend()
         yield from self._keep_to_the_budget()
