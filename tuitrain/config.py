@@ -36,7 +36,7 @@ class Config:
     dropout: float = _option(0.0, "dropout between layers and before the head", low=0.0, high=0.95)
     init: str = _option("orthogonal", "initial weights (forget-gate bias 1 in each)",
                         choices=("orthogonal", "uniform"))
-    batch_size: int = _option(32, "parallel streams or windows", low=1, high=65536)
+    batch_size: int = _option(16, "parallel streams or windows", low=1, high=65536)
     bptt: int = _option(64, "characters unrolled", low=1, high=65536)
     loss: str = _option("all", "characters that count: all of a stream, or the last of a window",
                         choices=("all", "last"))
@@ -189,7 +189,9 @@ def default_lr(config: Config, budget: bool) -> float:
 
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
-    # The measured recipe: one-cycle Adam inside the budget, or a modest constant rate and `land` on demand.
+    # The measured recipe: one-cycle Adam inside the budget, or a modest constant rate and `land` on demand. Batches
+    # of 16 read as many characters a second on one core as batches of 32, in twice the updates: .013 nat better
+    # after a minute.
     "auto": {},
     # char-rnn as its train.lua has it: after epoch 10 the rate falls at each epoch's end, the first time at the end
     # of the 10th. Its clip clamps each element, another thing than a norm clip.
