@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from tests.telemetry.test_telemetry import done
-from tuitrain.cli import serve
+from tuitrain.cli import runs, serve
+from tuitrain.cli.main import main
 from tuitrain.headless import COLUMNS, WIDTHS, Lines, sentence
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -78,6 +79,20 @@ def test_every_answer_has_words() -> None:
         e.Evaluated(loss=1.0, bpc=1.44, best=True, characters=5, reason="", seconds=1.0, **here, **who),
         e.SampleDrawn(temperature=1.0, prompt="", text="t", health={}, **here, **who)]
     assert all(sentence(a) for a in answers) and "nearest to 6" in sentence(answers[4])
+
+
+def test_even_our_own_mistakes_are_one_line(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(arguments: object) -> int:
+        raise RuntimeError("the allocator\nhas nothing left")
+
+    monkeypatch.setattr(runs, "run", fail)
+    assert main(["runs"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "the allocator has nothing left" in err and "Traceback" not in err
+    monkeypatch.setenv("TUITRAIN_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        main(["runs"])
 
 
 class FakeWorker:

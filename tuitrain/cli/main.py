@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tuitrain import __version__
-from tuitrain.errors import INTERRUPTED, TuitrainError, UsageError
+from tuitrain.errors import ERROR, INTERRUPTED, TuitrainError, UsageError
 
 SUBCOMMANDS = {
     "train": "train in the foreground (the default: `tuitrain CORPUS` is enough)",
@@ -59,6 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except Exception as error:
+        # A mistake of ours, or the machine's: still one line, and a way to see more.
+        if os.environ.get("TUITRAIN_TRACEBACK"):
+            raise
+        _complain(f"unexpected {type(error).__name__}: {str(error) or 'no message'}; "
+                  "TUITRAIN_TRACEBACK=1 shows where")
+        return ERROR
 
 
 def _dispatch(words: list[str]) -> int:

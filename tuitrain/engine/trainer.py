@@ -54,7 +54,6 @@ class Trainer:
         self._opening = opening
         self._clock = clock
         self._stop: c.Stop | None = None
-        self._answers: list[Event] = []
         self._began = self._epoch_began = self._paused_since = clock()
         # A resumed run keeps the steps that its minutes had become.
         self._corrections = [] if isinstance(opening, RunResumed) or not config.minutes else list(CORRECTIONS)
