@@ -7,7 +7,6 @@
 
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -108,7 +107,7 @@ def _tuitrain(corpus: Path, shape: Shape, seconds: float, cell: str) -> float:
             time.sleep(0.05)
         if process.poll() is None:
             time.sleep(seconds * 1.1)
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT is ignored in what a shell has put in the background
         _, errors = process.communicate()
         steps = [(event, when) for event, when in journal.read(log, kinds=(StepsDone,))
                  if isinstance(event, StepsDone)]
