@@ -29,6 +29,12 @@ def tuitrain(*words: object, cwd: Path, timeout: float = 120) -> subprocess.Comp
                           capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
+def _hear_signals() -> None:
+    """What a shell starts in the background ignores SIGINT, and so would everything that these tests start."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Live:
     """A run in a process of its own, waited for by what it journals."""
 
@@ -36,7 +42,7 @@ class Live:
         self.cwd, self.folder = cwd, RunDirectory(cwd / "run")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tuitrain", *map(str, words)], cwd=cwd, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_signals)
 
     def at(self, step: int) -> None:
         deadline = time.monotonic() + 90
