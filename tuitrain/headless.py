@@ -14,6 +14,7 @@ from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.sentences import sentence
 from tuitrain.telemetry.units import bpc, duration, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
@@ -39,7 +40,7 @@ class Lines:
 
     def show(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in and print what it calls for."""
-        self.state.fold(event)
+        self.state.fold(event, when)
         if isinstance(event, e.RunEnded):
             self.ended = event
         if self._json:
@@ -173,48 +174,6 @@ class Lines:
         if self._bar:
             self._out.write("\r\x1b[2K")
             self._bar = False
-
-
-def sentence(event: e.Event) -> str:
-    """An intervention in words; empty for events that are none."""
-    match event:
-        case e.KnobChanged():
-            return f"{event.name} {_value(event.old)} → {_value(event.new)}"
-        case e.PromptChanged():
-            return f"prompt {safe(event.new)!r}"
-        case e.RolledBack():
-            asked = "" if event.asked in (None, event.to_step) else f" (nearest to {event.asked:,})"
-            return (f"rolled back from step {event.from_step:,} to {event.to_step:,}{asked}, branch {event.branch}, "
-                    f"lr {number(float(event.knobs['lr']))}, clip {_value(event.knobs['clip'])}")
-        case e.Undone():
-            return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
-        case e.SnapshotTaken() if event.id:
-            return f"snapshot {event.point}, {size(event.bytes)}"
-        case e.Paused():
-            return "paused"
-        case e.Continued():
-            return "goes on"
-        case e.GuardModeChanged():
-            return f"guard {event.old} → {event.new}"
-        case e.LandingStarted():
-            return f"landing over the next {event.steps:,} steps"
-        case e.NoteAdded():
-            return f"note: {safe(event.text)}"
-        case e.CheckpointSaved():
-            return f"checkpoint {event.path}, {size(event.bytes)}"
-        case e.Evaluated():
-            return f"validation {event.bpc:.4f} bpc at step {event.step:,}"
-        case e.SampleDrawn():
-            return f"sample at temperature {number(event.temperature)}:\n{safe(event.text, newlines=True)}"
-        case e.RunEnded():
-            return event.reason
-    return ""
-
-
-def _value(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return ",".join(number(float(v)) for v in value)
-    return number(value, 4) if isinstance(value, float | int) else safe(str(value))
 
 
 def quiet_stdout() -> None:

@@ -9,9 +9,10 @@ import pytest
 from tests.telemetry.test_telemetry import done
 from tuitrain.cli import runs, serve
 from tuitrain.cli.main import main
-from tuitrain.headless import COLUMNS, WIDTHS, Lines, sentence
+from tuitrain.headless import COLUMNS, WIDTHS, Lines
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.telemetry.sentences import sentence
 
 CONFIG = {"layers": 2, "hidden": 16, "embedding": "onehot", "dropout": 0.5, "loss": "last", "stride": 3, "lr": 0.01,
           "clip": 5.0, "clip_kind": "element", "batch_size": 4, "bptt": 10, "optimizer": "rmsprop", "steps": 0,

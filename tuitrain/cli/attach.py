@@ -1,6 +1,6 @@
-"""Watch a run that is alive; ctrl+c leaves it running.
+"""Watch and steer a run that is alive; leaving it does not stop it.
 
-example: tuitrain attach runs/copperfield-1 --no-ui
+example: tuitrain attach runs/copperfield-1
 """
 
 import argparse
@@ -19,13 +19,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the run says until it ends or the person leaves."""
-    from tuitrain.headless import Lines
+    """Show the run until it ends or the person leaves."""
+    from tuitrain.cli import screen
     from tuitrain.host.client import SocketSession
 
     folder = RunDirectory(Path(arguments.run)) if arguments.run else newest_alive(Path("runs"))
+    if arguments.no_ui or arguments.json or not screen.has_screen():
+        return _lines(folder, arguments.json)
+    session = SocketSession(folder, watch=True, by="you")  # what hinders it is said before the screen opens
+    return screen.show(folder, lambda: session)
+
+
+def _lines(folder: RunDirectory, json: bool) -> int:
+    from tuitrain.headless import Lines
+    from tuitrain.host.client import SocketSession
+
     session = SocketSession(folder, watch=True, by="terminal")
-    lines = Lines(sys.stdout, str(folder.path), json=arguments.json)
+    lines = Lines(sys.stdout, str(folder.path), json=json)
     lines.state = session.state
     lines.header()
     seen = session.resynchronised

@@ -15,9 +15,9 @@ from tuitrain import __version__
 from tuitrain.errors import ERROR, INTERRUPTED, TuitrainError, UsageError
 
 SUBCOMMANDS = {
-    "train": "train in the foreground (the default: `tuitrain CORPUS` is enough)",
+    "train": "train (the default: `tuitrain CORPUS` is enough)",
     "resume": "go on where a run stopped, exactly",
-    "attach": "watch a run that is alive",
+    "attach": "watch and steer a run that is alive",
     "send": "one command to a run that is alive",
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",

@@ -5,10 +5,14 @@ example: tuitrain resume runs/copperfield-1 --steps 20000
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tuitrain.protocol.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +34,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     given = options.given(arguments)
     if arguments.detach:
-        return _detach(arguments, given, folder)
+        _launch(arguments, given, folder)
+        print(folder.path)
+        return 0
+    from tuitrain.cli import screen
+
+    if not arguments.no_ui and screen.has_screen():
+        folder.lock().release()  # says who holds it, before the screen opens
+        return screen.show(folder, lambda: _join(arguments, given, folder))
+    return _here(arguments, given, folder)
+
+
+def _here(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> int:
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -44,7 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     return serve(worker, folder, lock, json=arguments.json)
 
 
-def _detach(arguments: argparse.Namespace, given: dict[str, object], folder: RunDirectory) -> int:
+def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Session":
+    from tuitrain.host.client import SocketSession
+
+    _launch(arguments, given, folder)
+    return SocketSession(folder, watch=True, by="you")
+
+
+def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> None:
     from tuitrain.host.launch import launch
 
     folder.lock().release()  # says who holds it
@@ -53,5 +75,3 @@ def _detach(arguments: argparse.Namespace, given: dict[str, object], folder: Run
     words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []
     words += [f"--corpus={arguments.corpus}"] if arguments.corpus else []
     launch(words, folder)
-    print(folder.path)
-    return 0

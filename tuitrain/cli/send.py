@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Send, wait, print; 0 if confirmed, 1 if refused."""
     command = parse(arguments.words, uuid.uuid4().hex[:12], arguments.by)
-    from tuitrain.headless import sentence
     from tuitrain.host.client import SocketSession
     from tuitrain.protocol import events as e
+    from tuitrain.telemetry.sentences import sentence
     from tuitrain.telemetry.units import safe
 
     session = SocketSession(RunDirectory(Path(arguments.run)), watch=False, by=arguments.by)

@@ -6,11 +6,15 @@ example: tuitrain copperfield.txt --no-ui --minutes 10
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuitrain.cli import options
 from tuitrain.config import Config
 from tuitrain.errors import CorpusError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
+
+if TYPE_CHECKING:
+    from tuitrain.protocol.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
     if arguments.detach:
         return _detach(given, folder)
-    return _here(given, folder, arguments)
+    from tuitrain.cli import screen
+
+    if arguments.no_ui:
+        return _here(given, folder, arguments)
+    if not screen.has_screen():
+        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
+        return _here(given, folder, arguments)
+    return screen.show(folder, lambda: _join(given, folder))
 
 
 def _here(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
@@ -48,22 +59,32 @@ def _here(given: dict[str, object], folder: RunDirectory, arguments: argparse.Na
     made = runtime.aside(lambda: prepare.plan(given))
     folder.create()
     lock = folder.lock()
-    if not arguments.no_ui:
-        print("tuitrain: this version has no cockpit yet; plain lines instead (--no-ui)", file=sys.stderr)
     return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=arguments.json)
 
 
-def _detach(given: dict[str, object], folder: RunDirectory) -> int:
-    from tuitrain.host.launch import launch
+def _join(given: dict[str, object], folder: RunDirectory) -> "Session":
+    """A session with a new host for this run."""
+    from tuitrain.host.client import SocketSession
 
-    if folder.config.exists():
-        folder.create()  # says what is wrong
-    words = ["train", str(given["corpus"]), "--no-ui", f"--run={folder.path}", *options.to_arguments(given)]
-    pid = launch(words, folder)
+    _launch(given, folder)
+    return SocketSession(folder, watch=True, by="you")
+
+
+def _detach(given: dict[str, object], folder: RunDirectory) -> int:
+    pid = _launch(given, folder)
     print(folder.path)
     print(f"tuitrain: training in the background, pid {pid}; watch it with `tuitrain attach {folder.path}`",
           file=sys.stderr)
     return 0
+
+
+def _launch(given: dict[str, object], folder: RunDirectory) -> int:
+    from tuitrain.host.launch import launch
+
+    if folder.config.exists():
+        folder.create()  # says what is wrong
+    return launch(["train", str(given["corpus"]), "--no-ui", f"--run={folder.path}", *options.to_arguments(given)],
+                  folder)
 
 
 def shipped_corpus() -> Path:

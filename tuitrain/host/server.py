@@ -121,7 +121,7 @@ class Server:
 
     def _publish(self) -> None:
         for event, when in self._feed.drain_timed():
-            self._state.fold(event)
+            self._state.fold(event, when)
             self._number += 1
             if not self._clients:
                 continue

@@ -3,6 +3,7 @@
 It is also what one who attaches late receives, as plain JSON.
 """
 
+import copy
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import plain
-from tuitrain.telemetry.series import Ring
+from tuitrain.telemetry.series import History, Ring
+from tuitrain.telemetry.story import Story
 
-RECENT = 500
+RECENT = 2000
+EVALUATIONS = 400
+GROUP_DRAINS = 120
 SPEED_OVER = 10.0
 """Seconds over which the speed is measured."""
 
@@ -44,10 +48,23 @@ class RunState:
     loss: Ring = field(default_factory=lambda: Ring(RECENT))
     grad_norm: Ring = field(default_factory=lambda: Ring(RECENT))
     clipped: Ring = field(default_factory=lambda: Ring(RECENT))
+    norms: dict[str, Ring] = field(default_factory=dict)
+    losses: History = field(default_factory=History)
+    grad_norms: History = field(default_factory=History)
+    ghost: tuple[int, History, History] | None = None
+    """The branch that was left last, and its losses and norms."""
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    story: Story = field(default_factory=Story)
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def fold(self, event: e.Event) -> None:
-        """Take an event in; events that change nothing shown are ignored."""
+    def fold(self, event: e.Event, when: float | None = None) -> None:
+        """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
+        self._take(event)
+        self.story.fold(event, when or 0.0, {
+            "step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
+            "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)})
+
+    def _take(self, event: e.Event) -> None:
         match event:
             case e.RunStarted() | e.RunResumed():
                 self._open(event)
@@ -55,6 +72,9 @@ class RunState:
                 self._learned(event)
             case e.Evaluated():
                 self.val_loss, self.val_step = event.loss, event.step
+                self.evaluations.append((event.step, event.loss))
+                if len(self.evaluations) > EVALUATIONS:
+                    del self.evaluations[1::2]
                 if self.best_loss is None or event.loss < self.best_loss:
                     self.best_loss, self.best_step = event.loss, event.step
             case e.KnobChanged():
@@ -62,10 +82,13 @@ class RunState:
             case e.PromptChanged():
                 self.knobs["prompt"] = event.new
             case e.RolledBack():
+                self._leave(event.from_branch)
+                self._cut(event.to_step)
                 self.branch, self.step, self.knobs = event.branch, event.to_step, dict(event.knobs)
                 self._forget_recent()
             case e.Undone():
                 if (event.branch, event.step) != (self.branch, self.step):
+                    self._return(event.branch, event.step)
                     self._forget_recent()
                 self.branch, self.step, self.knobs = event.branch, event.step, dict(event.knobs)
             case e.Paused():
@@ -95,7 +118,7 @@ class RunState:
     @property
     def share_clipped(self) -> float:
         """Share of the last 500 steps whose norm exceeded clip."""
-        return float(self.clipped.last().mean()) if len(self.clipped) else 0.0
+        return float(self.clipped.last(500).mean()) if len(self.clipped) else 0.0
 
     @property
     def steps_per_second(self) -> float:
@@ -123,6 +146,12 @@ class RunState:
         wire = {name: plain(getattr(self, name)) for name in plain_fields}
         wire["rings"] = {name: plain([round(v, 6) for v in getattr(self, name).last().tolist()])
                          for name in ("loss", "grad_norm", "clipped")}
+        wire["norms"] = {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
+                         for name, ring in self.norms.items()}
+        wire["histories"] = [self.losses.to_wire(), self.grad_norms.to_wire()]
+        wire["ghost"] = self.ghost and [self.ghost[0], self.ghost[1].to_wire(), self.ghost[2].to_wire()]
+        wire["evaluations"] = plain(self.evaluations)
+        wire["story"] = self.story.to_wire()
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
 
@@ -130,8 +159,16 @@ class RunState:
     def from_wire(cls, wire: dict[str, Any]) -> "RunState":
         """The state that `to_wire` told. Raises KeyError or ValueError if it did not."""
         wire = dict(wire)
-        rings, speed = wire.pop("rings"), wire.pop("speed")
-        state = cls(**wire)
+        rings, speed, norms = wire.pop("rings"), wire.pop("speed"), wire.pop("norms")
+        histories, ghost, evaluations = wire.pop("histories"), wire.pop("ghost"), wire.pop("evaluations")
+        story = Story.from_wire(wire.pop("story"))
+        state = cls(**wire, story=story)
+        state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
+        if ghost:
+            state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))
+        state.evaluations = [(int(step), float(loss)) for step, loss in evaluations]
+        for name, values in norms.items():
+            state._group(name, np.array([float(v) for v in values]))
         for name, values in rings.items():
             getattr(state, name).extend(np.array([float(v) for v in values]))
         state._speed.extend((float(s), int(n)) for s, n in speed)
@@ -145,6 +182,9 @@ class RunState:
         self.guard = str(self.facts.get("guard", self.config.get("on_divergence", "")))
         self.status, self.ended = "running", ""
         if isinstance(event, e.RunResumed):
+            self._cut(event.step)
+            if not len(self.losses):  # what came before is not known here: the curves begin where it goes on
+                self.losses.first_step = self.grad_norms.first_step = event.step + 1
             self.branch, self.step = event.branch, event.step
         self._forget_recent()
 
@@ -154,12 +194,35 @@ class RunState:
         self.loss.extend(np.array(event.loss))
         self.grad_norm.extend(np.array(event.grad_norm))
         self.clipped.extend(np.array(event.clipped, dtype=float))
+        self.losses.extend(np.array(event.loss))
+        self.grad_norms.extend(np.array(event.grad_norm))
+        for name, values in event.norms.items():
+            finite = [v for v in values if np.isfinite(v)]
+            self._group(name, np.array([np.median(finite) if finite else np.nan]))
         if event.lr:
             self.lr_in_force = event.lr[-1]
         self.trained_seconds += event.seconds
         self._speed.append((event.seconds, len(event.loss)))
         while len(self._speed) > 1 and sum(s for s, _ in self._speed) - self._speed[0][0] > SPEED_OVER:
             self._speed.popleft()
+
+    def _group(self, name: str, values: np.ndarray[Any, Any]) -> None:
+        self.norms.setdefault(name, Ring(GROUP_DRAINS)).extend(values)
+
+    def _leave(self, branch: int) -> None:
+        self.ghost = (branch, copy.deepcopy(self.losses), copy.deepcopy(self.grad_norms))
+
+    def _cut(self, step: int) -> None:
+        self.losses.cut(step)
+        self.grad_norms.cut(step)
+        self.evaluations = [(at, loss) for at, loss in self.evaluations if at <= step]
+
+    def _return(self, branch: int, step: int) -> None:
+        left, here = self.ghost, self.branch
+        self._leave(here)
+        if left is not None and left[0] == branch:
+            self.losses, self.grad_norms = left[1], left[2]
+        self._cut(step)
 
     def _forget_recent(self) -> None:
         self.loss, self.grad_norm, self.clipped = Ring(RECENT), Ring(RECENT), Ring(RECENT)

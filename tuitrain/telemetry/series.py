@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain.protocol.codec import plain
+
 Array = NDArray[Any]
 
 
@@ -55,18 +57,36 @@ class History:
 
     def extend(self, values: Array) -> None:
         """Append one number per step."""
-        for value in np.asarray(values, dtype=float):
-            if self._count == self.capacity * self.width:
-                self._halve()
-            i = self._count // self.width
-            self._count += 1
-            if np.isfinite(value):
-                self._low[i] = min(self._low[i], value)
-                self._high[i] = max(self._high[i], value)
-                self._sum[i] += value
-                self._good[i] += 1
-            else:
-                self._bad[i] += 1
+        values = np.asarray(values, dtype=float)
+        while self._count + len(values) > self.capacity * self.width:
+            room = self.capacity * self.width - self._count
+            self._add(values[:room])
+            values = values[room:]
+            self._halve()
+        self._add(values)
+
+    def _add(self, values: Array) -> None:
+        where = (self._count + np.arange(len(values))) // self.width
+        good = np.isfinite(values)
+        np.minimum.at(self._low, where[good], values[good])
+        np.maximum.at(self._high, where[good], values[good])
+        np.add.at(self._sum, where[good], values[good])
+        np.add.at(self._good, where[good], 1)
+        np.add.at(self._bad, where[~good], 1)
+        self._count += len(values)
+
+    def cut(self, step: int) -> None:
+        """Forget what came after a step; the bucket that holds it keeps its later numbers."""
+        self._count = max(0, min(self._count, step - self.first_step + 1))
+        used = -(-self._count // self.width)
+        for array, rest in ((self._low, np.inf), (self._high, -np.inf), (self._sum, 0), (self._good, 0),
+                            (self._bad, 0)):
+            array[used:] = rest
+
+    @property
+    def last_step(self) -> int:
+        """The step of the newest number."""
+        return self.first_step + self._count - 1
 
     def __len__(self) -> int:
         return self._count
@@ -86,3 +106,23 @@ class History:
             array[:half] = merge(array[::2], array[1::2])
             array[half:] = rest
         self.width *= 2
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain JSON; five significant digits, which is more than a plot shows."""
+        n = -(-self._count // self.width)
+        floats = {"low": self._low, "high": self._high, "sum": self._sum}
+        return {"width": self.width, "first_step": self.first_step, "count": self._count, "capacity": self.capacity,
+                **{name: plain([float(f"{v:.5g}") for v in a[:n].tolist()]) for name, a in floats.items()},
+                "good": self._good[:n].tolist(), "bad": self._bad[:n].tolist()}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> "History":
+        """The history that `to_wire` told. Raises KeyError or ValueError if it did not."""
+        history = cls(int(wire["capacity"]))
+        history.width, history.first_step = int(wire["width"]), int(wire["first_step"])
+        history._count = int(wire["count"])
+        n = len(wire["good"])
+        for name in ("low", "high", "sum"):
+            getattr(history, f"_{name}")[:n] = [float(v) for v in wire[name]]
+        history._good[:n], history._bad[:n] = wire["good"], wire["bad"]
+        return history

@@ -1,0 +1,139 @@
+"""The story of a run: what happened and who did it, restore points, texts drawn. Bounded; knows no numbers per step."""
+
+import dataclasses
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from tuitrain.protocol import events as e
+from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.sentences import headline
+
+ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
+INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log."""
+
+    time: float
+    step: int
+    by: str
+    words: str
+    alarming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place on the step axis where somebody intervened or something broke."""
+
+    step: int
+    branch: int
+    words: str
+    alarming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A restore point; losses in nats as they were when it was taken, `val` None before the first evaluation."""
+
+    name: str
+    branch: int
+    step: int
+    on_disk: bool
+    reason: str
+    time: float
+    train: float
+    val: float | None
+    lr: float
+    clip: float
+    bytes: int
+
+
+@dataclass(slots=True)
+class Text:
+    """A sample, whole or still being typed; `bits` is the model's surprise at each character."""
+
+    branch: int
+    step: int
+    temperature: float
+    prompt: str
+    text: str
+    bits: list[float]
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class Story:
+    """Folded by RunState, which tells it the numbers of the moment."""
+
+    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=ENTRIES))
+    marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
+    texts: deque[Text] = field(default_factory=lambda: deque(maxlen=TEXTS))
+    points: dict[str, Point] = field(default_factory=dict)
+    told: int = 0
+    """Entries ever added: what a log pane compares to know what is new."""
+
+    def fold(self, event: e.Event, when: float, now: dict[str, Any]) -> None:
+        """Take an event in; `now` holds step, branch, train, val, lr and clip of this moment."""
+        match event:
+            case e.SamplePiece():
+                self._piece(event)
+            case e.SampleDrawn():
+                self._drawn(event)
+            case e.SnapshotTaken():
+                self._point(event.point, event, False, when, now)
+            case e.CheckpointSaved():
+                self._point(PurePath(event.path).stem, event, True, when, now)
+            case e.SnapshotDropped():
+                self.points.pop(event.point, None)
+            case e.CheckpointPruned():
+                self.points.pop(PurePath(event.path).stem, None)
+        words = headline(event)
+        if not words:
+            return
+        step, alarming = getattr(event, "step", now["step"]), isinstance(event, e.StepSkipped | e.SavingFailed)
+        alarming = alarming or (isinstance(event, e.RunEnded) and bool(event.exit_code == 1))
+        self.entries.append(Entry(when, step, getattr(event, "by", "") or "engine", words, alarming))
+        self.told += 1
+        if isinstance(event, INTERVENTIONS):
+            at = event.to_step if isinstance(event, e.RolledBack) else step
+            self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"told": self.told, **{name: [plain(dataclasses.asdict(x)) for x in members] for name, members in (
+            ("entries", self.entries), ("marks", self.marks), ("texts", self.texts), ("points", self.points.values()))}}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> "Story":
+        """The story that `to_wire` told. Raises KeyError or TypeError if it did not."""
+        story = cls(told=int(wire["told"]))
+        story.entries.extend(Entry(**x) for x in wire["entries"])
+        story.marks.extend(Mark(**x) for x in wire["marks"])
+        story.texts.extend(Text(**x) for x in wire["texts"])
+        story.points = {x["name"]: Point(**{**x, "train": float(x["train"])}) for x in wire["points"]}
+        return story
+
+    def _point(self, name: str, event: e.SnapshotTaken | e.CheckpointSaved, on_disk: bool, when: float,
+               now: dict[str, Any]) -> None:
+        self.points[name] = Point(name, event.branch, event.step, on_disk, event.reason, when, now["train"], now["val"],
+                                  now["lr"], now["clip"], event.bytes)
+        while len(self.points) > POINTS:
+            self.points.pop(next(iter(self.points)))
+
+    def _piece(self, event: e.SamplePiece) -> None:
+        if event.first or not self.texts or self.texts[-1].whole:
+            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, "", []))
+        self.texts[-1].text += event.text
+        self.texts[-1].bits.extend(event.bits)
+
+    def _drawn(self, event: e.SampleDrawn) -> None:
+        last = self.texts[-1] if self.texts else None
+        if last is None or last.whole or (last.step, last.temperature) != (event.step, event.temperature):
+            # From the journal, which has no pieces: the text is known, the surprise is not.
+            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, event.text, [], True))
+        else:
+            last.text, last.whole = event.text, True

@@ -1,0 +1,286 @@
+"""What each key does: a question to the engine, or to the person first. Confirmed values come back as events."""
+
+import math
+import uuid
+from typing import Any
+
+import numpy as np
+from textual.app import App
+
+from tuitrain.errors import Refused, RunError
+from tuitrain.knobs import checked
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.session import Session
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import number, percent
+from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import WINDOWS, View
+
+RUNGS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
+THEMES = ("textual-dark", "textual-light", "textual-ansi")
+GUARD_MODES = ("warn", "pause", "rollback", "stop")
+
+
+class Actions(App[int]):
+    """The actions named in the table of keys."""
+
+    session: Session | None
+    state: RunState
+    view: View
+    cockpit: Cockpit
+
+    def ask(self, command: type[c.Command], what: str, wanted: Any = True, /, **words: Any) -> None:
+        """Send a command and remember that it was asked, until an event carries its id."""
+        if self.session is None or self.view.connection != "live":
+            self.view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone"}.get(
+                self.view.connection, "this is a read-only look at the run")
+        else:
+            id = uuid.uuid4().hex[:12]
+            self.view.asked[id], self.view.refused = (what, wanted), ""
+            try:
+                self.session.send(command(id=id, by="you", **words))
+            except RunError as error:
+                self.view.asked.pop(id)
+                self.view.refused = str(error)
+        self.redraw(at_once=True)
+
+    def redraw(self, at_once: bool = False) -> None:
+        """Hand the state to the panes."""
+        raise NotImplementedError
+
+    def knob(self, name: str) -> Any:
+        """The value last asked of a knob, or the confirmed one."""
+        asked = self.view.asking(name)
+        return self.state.knobs.get(name) if asked is None else asked
+
+    def action_pause(self) -> None:
+        """Pause or go on."""
+        self.ask(c.Continue if self.state.status == "paused" else c.Pause, "pause")
+
+    def action_scale_lr(self, factor: float) -> None:
+        """The engine multiplies its own learning rate."""
+        now = self.knob("lr")
+        self.ask(c.ScaleKnob, "lr", (now or 0.0) * factor, name="lr", factor=factor)
+
+    def action_step_clip(self, rungs: int) -> None:
+        """Clip to the next rung of the ladder."""
+        value = rung(float(self.knob("clip") or 0), rungs)
+        self.ask(c.SetKnob, "clip", value, name="clip", value=value)
+
+    def action_scale_temperature(self, by: float) -> None:
+        """All temperatures up or down."""
+        now = self.knob("temperature") or ()
+        value = tuple(round(max(0.05, t + by), 3) for t in now)
+        self.ask(c.SetKnob, "temperature", value, name="temperature", value=value)
+
+    def action_type_lr(self) -> None:
+        """Type a learning rate."""
+        def preview(text: str) -> tuple[bool, str]:
+            value, why = read("lr", text)
+            now = number(self.state.knobs.get("lr", 0.0), 4)
+            return value is not None, why or f"now {now}; the schedule multiplies it"
+
+        self._type("learning rate", "lr", preview)
+
+    def action_type_clip(self) -> None:
+        """Type a clip, with a word on what it would have done."""
+        def preview(text: str) -> tuple[bool, str]:
+            value, why = read("clip", text)
+            return value is not None, why or would_have_clipped(self.state, value or 0.0)
+
+        self._type("clip: threshold of the gradient norm, 0 is off", "clip", preview)
+
+    def _type(self, title: str, name: str, preview: Any) -> None:
+        def answered(text: str | None) -> None:
+            if text is not None:
+                value, _ = read(name, text)
+                self.ask(c.SetKnob, name, value, name=name, value=value)
+
+        self.push_screen(AskValue(title, number(float(self.knob(name) or 0), 6), preview), answered)
+
+    def action_type_prompt(self) -> None:
+        """The text that samples start from."""
+        def preview(text: str) -> tuple[bool, str]:
+            return bool(text), "`random` takes excerpts of the validation text"
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.ask(c.SetPrompt, "prompt", text, text=text)
+
+        self.push_screen(AskValue("prompt", str(self.state.knobs.get("prompt", "")), preview), answered)
+
+    def action_rollback(self) -> None:
+        """Pick a restore point."""
+        def answered(answer: tuple[str, str, str] | None) -> None:
+            if answer is None:
+                return
+            point, lr, clip = answer
+            chosen = self.state.story.points.get(point)
+            base = min(chosen.lr, self.state.knobs["lr"]) if chosen else self.state.knobs["lr"]
+            factor = float(lr) / base if lr and base else None
+            self.ask(c.Rollback, "rollback", point=point, lr_factor=factor, clip=float(clip) if clip else None)
+
+        knobs = self.state.knobs
+        self.push_screen(PickPoint(list(self.state.story.points.values()), self.state.step, self.view.now,
+                                   float(knobs.get("lr", 0)), float(knobs.get("clip", 0))), answered)
+
+    def action_undo(self) -> None:
+        """Say what it will undo, then do it."""
+        last = next((m for m in reversed(self.state.story.marks)
+                     if not m.alarming and not m.words.startswith(("note", "paused", "undone"))), None)
+        what = last.words if last else "the last intervention"
+
+        def answered(choice: str | None) -> None:
+            if choice in ("knob", "weights"):
+                self.ask(c.Undo, "undo", weights=choice == "weights")
+
+        self.push_screen(Choose(f"undo: {what}?", [
+            ("knob", "undo it, training goes on from here"),
+            ("weights", "weights too: back to just before it"),
+            ("no", "leave it")]), answered)
+
+    def action_sample(self) -> None:
+        """Draw samples now."""
+        self.ask(c.DrawSample, "sample")
+
+    def action_evaluate(self) -> None:
+        """Validation loss now."""
+        self.ask(c.Evaluate, "evaluation")
+
+    def action_keep(self) -> None:
+        """A checkpoint now."""
+        self.ask(c.SaveCheckpoint, "checkpoint")
+
+    def action_land(self) -> None:
+        """Decay over the next N steps."""
+        def preview(text: str) -> tuple[bool, str]:
+            good = text.isdigit() and int(text) > 0
+            speed = self.state.steps_per_second
+            words = f"about {int(text) / speed:,.0f} s at this speed; then the run ends" if good and speed else ""
+            return good, words or "a whole number of steps above 0"
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.ask(c.Land, "landing", steps=int(text))
+
+        steps = max(100, self.state.step // 10)
+        self.push_screen(AskValue("land: decay the learning rate over so many steps", str(steps), preview), answered)
+
+    def action_guard(self) -> None:
+        """Choose the guard's mode."""
+        words = {"warn": "warn: say so", "pause": "pause: wait for me", "rollback": "rollback: to the last good point",
+                 "stop": "stop: save and end"}
+
+        def answered(mode: str | None) -> None:
+            if mode:
+                self.ask(c.SetGuardMode, "guard", mode=mode)
+
+        self.push_screen(Choose(f"when training breaks (now: {self.state.guard})",
+                                [(mode, words[mode]) for mode in GUARD_MODES]), answered)
+
+    def action_note(self) -> None:
+        """A note on the time line."""
+        def answered(text: str | None) -> None:
+            if text:
+                self.ask(c.AddNote, "note", text=text)
+
+        self.push_screen(AskValue("note", "", lambda text: (bool(text.strip()), "kept in the journal")), answered)
+
+    def action_window(self, by: int) -> None:
+        """Fewer or more steps in the plots."""
+        place = WINDOWS.index(self.view.window) + by
+        self.view.window = WINDOWS[min(len(WINDOWS) - 1, max(0, place))]
+        self.redraw(at_once=True)
+        self.redraw_plots()
+
+    def action_log_axis(self) -> None:
+        """Logarithmic loss axis on and off."""
+        self.view.log_axis = not self.view.log_axis
+        self.redraw_plots()
+
+    def redraw_plots(self) -> None:
+        """Plots at once, because a person asked for it."""
+        for name in ("#loss", "#gradients"):
+            self.cockpit.query_one(name, Picture).show(self.state, self.view, 0.0, at_once=True)
+
+    def action_filter(self) -> None:
+        """Only log lines with a word."""
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.view.filter = text.strip()
+                self.redraw(at_once=True)
+
+        self.push_screen(AskValue("show log lines with", self.view.filter, lambda t: (True, "empty: all")), answered)
+
+    def action_maximise(self) -> None:
+        """The focused pane alone, and back."""
+        if self.cockpit.has_class("maximised"):
+            self.cockpit.maximise_pane(None)
+        elif self.cockpit.focused is not None:
+            self.cockpit.maximise_pane(self.cockpit.focused)
+
+    def action_next_theme(self) -> None:
+        """Dark, light, the terminal's own."""
+        place = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(place + 1) % len(THEMES)]
+        self.redraw(at_once=True)
+
+    def action_help(self) -> None:
+        """The table of keys."""
+        self.push_screen(Help())
+
+    def action_detach(self) -> None:
+        """Leave; training goes on."""
+        self.exit(0)
+
+    def action_ask_quit(self) -> None:
+        """Save and end, detach, or stay."""
+        if self.view.connection != "live" or self.state.status == "ended":
+            self.exit(0)
+            return
+
+        def answered(choice: str | None) -> None:
+            if choice == "detach":
+                self.exit(0)
+            elif choice == "end":
+                self.view.remark = "saving and ending"
+                self.ask(c.Stop, "end")
+
+        self.push_screen(Choose("leave?", [("stay", "stay"), ("detach", "detach: training goes on"),
+                                           ("end", "save and end the run")]), answered)
+
+
+def rung(value: float, by: int) -> float:
+    """The next number of the ladder 1, 1.25, 1.6 … above or below; from off, up is 1 and down stays off."""
+    if value <= 0:
+        return 1.0 if by > 0 else 0.0
+    power = math.floor(math.log10(value) + 1e-9)
+    ladder = [float(f"{r * 10.0**p:.6g}") for p in (power - 1, power, power + 1) for r in RUNGS]
+    if by > 0:
+        return next(r for r in ladder if r > value * 1.001)
+    return next(r for r in reversed(ladder) if r < value * 0.999)
+
+
+def read(name: str, text: str) -> tuple[float | None, str]:
+    """(the number, empty) or (None, why not)."""
+    try:
+        value = float(text)
+        checked(name, value)
+    except ValueError:
+        return None, "a number, please"
+    except Refused as error:
+        return None, str(error)
+    return value, ""
+
+
+def would_have_clipped(state: RunState, clip: float) -> str:
+    """What a clip would have done to the last 500 steps."""
+    norms = state.grad_norm.last(500)
+    if not len(norms):
+        return "no steps yet to compare with"
+    if clip <= 0:
+        return "off: no step is clipped"
+    share = float(np.mean(~(norms <= clip)))
+    return f"{number(clip, 4)} would have clipped {percent(share)} of the last {len(norms)} steps"

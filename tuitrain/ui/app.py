@@ -1,0 +1,136 @@
+"""The cockpit's application: drains the session, folds, and hands the state to panes. Knows no engine.
+
+Nothing on the screen waits for training and training never waits for the screen.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding
+from textual.worker import get_current_worker
+
+from tuitrain.errors import TuitrainError
+from tuitrain.protocol import events as e
+from tuitrain.protocol.session import Session
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import safe
+from tuitrain.ui.actions import Actions
+from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.keys import PANES, TABLE
+from tuitrain.ui.view import View
+
+TICK = 0.05
+"""Seconds between looks at the session: short, so that an answer is on the screen at once; a look costs little."""
+NUMBERS = 0.4
+"""Seconds between drawings when nothing was asked."""
+
+
+class CockpitApp(Actions):
+    """`connect` is called in a thread and gives the session, so that the first frame need not wait for torch."""
+
+    CSS_PATH = "cockpit.tcss"
+    TITLE = "tuitrain"
+    BINDINGS: ClassVar = [
+        *(Binding(key.keys, key.action, key.help, show=False) for key in TABLE),
+        *(Binding(str(i), f"focus_pane('{name}')", f"focus {name}", show=False) for i, name in enumerate(PANES, 1))]
+
+    def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
+                 clock: Callable[[], float] = time.time, history: RunState | None = None) -> None:
+        super().__init__()
+        self.session: Session | None = None
+        self.state = history or RunState()
+        self.view = View(run=str(run), braille=braille, now=clock())
+        self.cockpit = Cockpit()
+        self.failure: TuitrainError | None = None
+        self._run, self._connect, self._clock = run, connect, clock
+        self._synchronised, self._next = 0, 0.0
+
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.push_screen(self.cockpit)
+        self.set_interval(TICK, self.tick)
+        self.begin()
+
+    @work(thread=True, exit_on_error=False)
+    def begin(self) -> None:
+        """Connect without holding up the screen."""
+        worker = get_current_worker()
+        try:
+            session = self._connect()
+        except TuitrainError as error:
+            self.failure = error
+            if not worker.is_cancelled:
+                self.call_from_thread(self.exit, 1)
+            return
+        self.call_from_thread(self.joined, session)
+
+    def joined(self, session: Session) -> None:
+        """The engine is there: what it has done so far is shown at once."""
+        self.session = session
+        self.state = getattr(session, "state", self.state)
+        self._synchronised = getattr(session, "resynchronised", 0)
+        self.view.connection = "live"
+        self.redraw(at_once=True)
+
+    def tick(self) -> None:
+        """Fold what happened; draw answers at once and the rest at its own pace."""
+        self.view.now = self._clock()
+        answered = False
+        if self.session is not None and self.view.connection == "live":
+            for event, when in self.session.drain_timed():
+                self.state.fold(event, when)
+                answered |= self._answered(event)
+            if getattr(self.session, "resynchronised", 0) != self._synchronised:
+                self._synchronised = getattr(self.session, "resynchronised", 0)
+                self.state = getattr(self.session, "state", self.state)
+                answered = True
+            if getattr(self.session, "closed", False):
+                self._gone()
+                answered = True
+        if answered or time.monotonic() >= self._next:
+            self._next = time.monotonic() + NUMBERS
+            self.redraw(at_once=answered)
+
+    def redraw(self, at_once: bool = False) -> None:
+        """Hand the state to the panes."""
+        if self.cockpit.is_mounted:
+            self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
+
+    def action_focus_pane(self, name: str) -> None:
+        """Focus a pane by its number; maximised, it takes the place of the one shown."""
+        pane = self.cockpit.query_one(f"#{name}")
+        maximised = self.cockpit.has_class("maximised")
+        if maximised:
+            self.cockpit.maximise_pane(None)
+        pane.focus()
+        if maximised:
+            self.cockpit.maximise_pane(pane)
+
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        """A picture of the screen in the run's folder."""
+        name = filename or f"cockpit-{datetime.fromtimestamp(self._clock()):%Y%m%d-%H%M%S}.svg"
+        try:
+            where = self.save_screenshot(name, path=path or str(self._run))
+        except OSError as error:
+            self.notify(safe(f"no picture: {error}"), severity="error", markup=False)
+            return
+        self.notify(safe(f"picture in {where}"), markup=False)
+
+    def _answered(self, event: e.Event) -> bool:
+        asked = self.view.asked.pop(getattr(event, "id", ""), None)
+        if isinstance(event, e.CommandRefused) and asked is not None:
+            self.view.refused = safe(event.reason)
+        # What another terminal did is shown at once, too; a step's numbers are not.
+        return asked is not None or bool(getattr(event, "by", ""))
+
+    def _gone(self) -> None:
+        self.view.connection = "gone"
+        self.view.asked.clear()
+        if self.state.status == "ended":
+            self.view.remark = f"q leaves; `tuitrain resume {self._run}` goes on"
+        else:
+            self.view.remark = f"its process is gone: see engine.log; `tuitrain resume {self._run}` goes on"

@@ -1,0 +1,83 @@
+"""The one screen: which panes there are and how they lie. Knows nothing of sessions and keys."""
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.ui.panes.footer import Footer
+from tuitrain.ui.panes.gradients import Gradients
+from tuitrain.ui.panes.groups import Groups
+from tuitrain.ui.panes.header import Facts, Header, Progress
+from tuitrain.ui.panes.knobs import Knobs
+from tuitrain.ui.panes.log import Log
+from tuitrain.ui.panes.loss import Loss
+from tuitrain.ui.panes.machine import Machine
+from tuitrain.ui.panes.sample import Sample
+from tuitrain.ui.panes.timeline import Timeline
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+
+class Cockpit(Screen[None]):
+    """Lays the panes out for the size of the terminal."""
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        yield Header("header")
+        yield Facts("facts")
+        with Horizontal(classes="columns"):
+            with Vertical(id="left", classes="column"):
+                yield Loss("loss")
+                yield Gradients("gradients")
+            with Vertical(id="right", classes="column"):
+                yield Sample("sample")
+                yield Groups("groups")
+            with Vertical(id="third", classes="column"):
+                yield Machine("machine")
+        with Horizontal(id="bottom"):
+            yield Knobs("knobs")
+            yield Timeline("timeline")
+        yield Log("log")
+        yield Progress("progress")
+        yield Footer("footer")
+
+    def on_resize(self, event: Resize) -> None:
+        """Called by Textual: a variant for each size."""
+        width, height = event.size
+        tiny = width < 60 or height < 16
+        small = not tiny and (width < 100 or height < 32)
+        self.set_class(tiny, "tiny")
+        self.set_class(small, "small")
+        self.set_class(small and height < 20, "short")
+        self.set_class(width >= 160 and height >= 44, "large")
+
+    def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
+        """Hand the state to every pane; each draws at its own pace. `at_once` is for answers to a key."""
+        for pane in self.panes():
+            quick = at_once and pane.id in ("knobs", "header", "timeline", "log")
+            pane.show(state, view, now, quick)
+
+    def panes(self) -> Iterator[Picture | Log]:
+        """All panes."""
+        yield from self.query(Picture)
+        yield from self.query(Log)
+
+    def maximise_pane(self, pane: Widget | None) -> None:
+        """One pane alone between header and footer; None shows all again."""
+        self.set_class(pane is not None, "maximised")
+        keep = {"header", "progress", "footer"}
+        for other in self.panes():
+            other.set_class(pane is not None and other is not pane and other.id not in keep, "away")
+        for box in self.query(".column, .columns, #bottom"):
+            box.set_class(pane is not None and pane not in box.walk_children(), "away")
+        if pane is not None:
+            pane.styles.height, pane.styles.width = "1fr", "1fr"
+        else:
+            for other in self.panes():
+                other.styles.clear_rule("height")
+                other.styles.clear_rule("width")

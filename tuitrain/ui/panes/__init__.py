@@ -1,0 +1,1 @@
+"""One pane a file: state in, lines out. Panes know neither sessions nor each other."""

@@ -1,0 +1,44 @@
+"""Gradient norm of each parameter group: a sparkline and the newest number."""
+
+import numpy as np
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.series import Array
+from tuitrain.telemetry.units import number
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+
+
+class Groups(Picture):
+    """One row per group, all on one scale, so that heights compare between rows."""
+
+    period = 1.0
+    heading = "groups · gradient norm"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """Name, sparkline, number."""
+        colours, rows = self.palette(), []
+        longest = max((len(name) for name in state.norms), default=0)
+        room = max(4, width - longest - 9)
+        everything = np.concatenate([r.last(room) for r in state.norms.values()]) if state.norms else np.zeros(0)
+        for name, ring in list(state.norms.items())[:height]:
+            values = ring.last(room)
+            row = Text(f"{name.ljust(longest)} ")
+            row.append(spark(values, everything, BLOCKS if view.braille else ASCII).rjust(room), style=colours.train)
+            row.append(number(float(values[-1])).rjust(8))
+            rows.append(row)
+        return rows
+
+
+def spark(values: Array, scale: Array, faces: str) -> str:
+    """Heights on a logarithmic scale that all rows share; what is not finite is a `!`."""
+    good = scale[np.isfinite(scale) & (scale > 0)]
+    if not len(good):
+        return "!" * len(values)
+    low, high = np.log(good.min()), np.log(good.max())
+    span = max(high - low, np.log(4))
+    return "".join("!" if not np.isfinite(v) else faces[0] if v <= 0 else
+                   faces[int(np.clip((np.log(v) - low) / span * (len(faces) - 1), 0, len(faces) - 1))] for v in values)

@@ -1,0 +1,85 @@
+"""The first line: which run, on what, how it is; and the last but one: how far, how fast, how long."""
+
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import duration, number, rate, safe
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+
+def fit(parts: list[Text], width: int, gap: str = "  ") -> Text:
+    """As many of the parts as fit, whole ones only, the most important first."""
+    line = Text()
+    for part in parts:
+        if part.cell_len and line.cell_len + len(gap) * bool(line.cell_len) + part.cell_len <= width:
+            line = line + Text(gap if line.cell_len else "") + part
+    return line
+
+
+class Header(Picture):
+    """Name, state, what is in the way."""
+
+    can_focus = False
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """One line."""
+        c = state.config
+        parts = [Text(safe(view.run), style="bold"), self._status(state, view)]
+        if view.remark:
+            parts.append(Text(safe(view.remark), style=self.palette().alarm))
+        if c:
+            parts += [Text(f"step {state.step:,}"),
+                      Text(f"{c['layers']}x{c['hidden']} LSTM · {c['optimizer']} · {state.device} {state.precision}"),
+                      Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
+                      Text(f"{state.clients} watching") if state.clients > 1 else Text()]
+        return [fit(parts, width)]
+
+    def _status(self, state: RunState, view: View) -> Text:
+        colours = self.palette()
+        if view.connection == "gone" and state.status != "ended":
+            return Text("✗ engine gone", style=colours.alarm)
+        if view.connection == "starting":
+            return Text("… starting", style=colours.limit)
+        faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}
+        face, colour = faces.get(state.status, ("…", colours.dim))
+        words = state.status if state.status != "ended" else f"ended: {state.ended}"
+        return Text(f"{face} {words}" + (", read-only" if view.connection == "read-only" else ""), style=colour)
+
+
+class Progress(Picture):
+    """Epoch or steps, a bar, speed, time gone and left."""
+
+    can_focus = False
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """One line."""
+        last = int(state.knobs.get("steps") or 0)
+        done = state.step / last if last else state.epoch % 1
+        what = f"step {state.step:,} of {last:,}" if last else f"epoch {state.epoch:.2f}"
+        right = f"{rate(state.characters_per_second)}  {duration(state.trained_seconds)} gone"
+        if last:
+            right += f"  {duration(state.seconds_left)} left"
+        room = width - len(what) - len(right) - 6
+        bar = Text()
+        if room >= 8:
+            full = round(min(1.0, done) * room)
+            bar.append(("━" if view.braille else "=") * full, style=self.palette().limit)
+            bar.append(("─" if view.braille else "-") * (room - full), style=self.palette().ghost)
+        return [fit([Text(what), bar, Text(right)], width)]
+
+
+class Facts(Picture):
+    """For a terminal too small for plots: one line of numbers per fact."""
+
+    can_focus = False
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The numbers, and how to see more."""
+        nats = state.train_loss / 0.6931471805599453
+        val = f", val {state.val_loss / 0.6931471805599453:.3f}" if state.val_loss is not None else ""
+        rows = [f"{state.status} step {state.step:,}", f"loss {nats:.3f}{val} bpc",
+                f"norm {number(state.norm)} clip {number(float(state.knobs.get('clip') or 0))}",
+                f"lr {number(state.lr_in_force)}", f"{rate(state.characters_per_second)}",
+                "make me larger for plots"]
+        return [Text(row) for row in rows[:height]]

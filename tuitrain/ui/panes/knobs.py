@@ -1,0 +1,52 @@
+"""The knobs as confirmed by the engine, what was asked and not answered yet, and the learning rate in force."""
+
+from typing import Any
+
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import number, safe
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+
+class Knobs(Picture):
+    """A row per knob, or all in one row where there is no room."""
+
+    heading = "knobs"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """Confirmed values; italics are asked for."""
+        if not state.knobs:
+            return [Text("…", style=self.palette().dim)]
+        rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")]
+        if height >= 3:
+            if view.refused:
+                rows[-1 if height == 3 else 2 :] = [rows[2]] if height == 3 else [rows[2], Text("")]
+                rows = [*rows[: height - 1], Text(f"refused: {view.refused}", style=self.palette().alarm)]
+            elif height > 3:
+                rows.append(Text("prompt ").append(safe(str(state.knobs.get("prompt", "")))[: width - 8]))
+            return rows
+        line = Text("  ").join(rows)
+        if view.refused:
+            line = Text(f"refused: {view.refused}", style=self.palette().alarm)
+        return [line]
+
+    def _row(self, name: str, state: RunState, view: View) -> Text:
+        row = Text({"temperature": "temp"}.get(name, name).ljust(5))
+        row.append(face(name, state.knobs.get(name)), style="bold")
+        if name == "lr":
+            row.append(f"  in force {number(state.lr_in_force)}", style=self.palette().dim)
+        asked = view.asking(name)
+        if asked is not None:
+            row.append(f"  asked {face(name, asked)} …", style="italic " + self.palette().limit)
+        return row
+
+
+def face(name: str, value: Any) -> str:
+    """A knob's value as it is shown."""
+    if isinstance(value, tuple | list):
+        return " ".join(number(float(v)) for v in value)
+    if name == "clip" and value == 0:
+        return "off"
+    return value if isinstance(value, str) else number(float(value or 0), 4)

@@ -1,0 +1,43 @@
+"""What happened and who did it: a line per entry, newest at the bottom, scrollable, filtered by a word."""
+
+import time
+
+from rich.text import Text
+from textual.widgets import RichLog
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.story import Entry
+from tuitrain.ui.palette import DARK, LIGHT
+from tuitrain.ui.view import View
+
+
+class Log(RichLog):
+    """Writes only what it has not written yet; a new filter writes all of it again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=name, wrap=False, max_lines=400, auto_scroll=True, min_width=10)
+        self._told, self._filter, self._story = 0, "", 0
+        self.border_title = "log"
+
+    def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
+        """Append what is new."""
+        if not self.size.width:
+            return  # not laid out yet: what is written now would be wrapped to nothing
+        story = state.story
+        if view.filter != self._filter or self._story != id(story):
+            self._told, self._filter, self._story = 0, view.filter, id(story)
+            self.clear()
+            self.border_title = f"log · only “{view.filter}”" if view.filter else "log"
+        new = min(story.told - self._told, len(story.entries))
+        self._told = story.told
+        for entry in list(story.entries)[len(story.entries) - new :]:
+            if view.filter.lower() in f"{entry.by} {entry.words}".lower():
+                self.write(self._line(entry))
+
+    def _line(self, entry: Entry) -> Text:
+        colours = DARK if self.app.current_theme.dark else LIGHT
+        when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
+        line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
+        line.append(f"{entry.by[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
+        line.append(entry.words, style=colours.alarm if entry.alarming else "default")
+        return line

@@ -1,0 +1,66 @@
+"""Training and validation loss in bits per character over steps. Knows nothing of what moves them."""
+
+import numpy as np
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import LN2, bpc
+from tuitrain.ui.panes.axis import bad_steps, recent, x_limits
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.plot import Chart, Curve, nice_limits, nice_ticks, smooth
+from tuitrain.ui.view import View
+
+USUAL = 98
+"""Percentile of the training curve above which numbers may leave the plot: the first steps are no news later."""
+
+
+class Loss(Picture):
+    """The plot and one line of numbers."""
+
+    period = 1.0
+    heading = "loss · bits per character"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The plot above, the newest numbers below."""
+        words = self._words(state)
+        if not len(state.losses):
+            return [Text("no steps yet", style=self.palette().dim)]
+        chart = self._chart(state, view)
+        return [*chart.draw(width, height - 1, view.braille), words]
+
+    def _chart(self, state: RunState, view: View) -> Chart:
+        colours = self.palette()
+        left, right = x_limits(state, view)
+        steps, values = recent(state.losses, state.loss, view.window)
+        values = smooth(values / LN2, max(1, len(values) // 60))
+        curves = []
+        if state.ghost is not None:
+            at, _, _, mean, _ = state.ghost[1].buckets()
+            curves.append(Curve(at, smooth(mean / LN2, max(1, len(mean) // 60)), colours.ghost))
+        curves.append(Curve(steps, values, colours.train))
+        vals = np.array([[s, loss / LN2] for s, loss in state.evaluations if s >= left]).reshape(-1, 2)
+        curves.append(Curve(vals[:, 0], vals[:, 1], colours.validation, dots=True))
+        seen = values[np.isfinite(values)]
+        usual = seen[seen <= np.percentile(seen, USUAL)] if len(seen) > 40 else seen
+        shown = np.concatenate([usual, vals[:, 1]])
+        levels = [(bpc(state.best_loss), colours.validation)] if state.best_loss is not None else []
+        marks = [(float(m.step), colours.alarm if m.alarming else colours.dim) for m in state.story.marks]
+        marks += [(s, colours.alarm) for s in bad_steps(state.losses)]
+        if view.log_axis:
+            for i, c in enumerate(curves):
+                curves[i] = Curve(c.x, np.log10(np.maximum(c.y, 1e-6)), c.colour, c.dots)
+            low, high = nice_limits(np.log10(np.maximum(shown, 1e-6)), 0.05)
+            ticks = [(t, f"{10**t:.2f}") for t in nice_ticks(low, high, 5)]
+            levels = [(float(np.log10(v)), c) for v, c in levels]
+        else:
+            low, high = nice_limits(shown, 0.2)
+            ticks = [(t, f"{t:.2f}".rstrip("0").ljust(3, "0")) for t in nice_ticks(low, high, 5)]
+        return Chart(curves, (low, high), ticks, (left, right), levels, marks, colours.dim)
+
+    def _words(self, state: RunState) -> Text:
+        colours, words = self.palette(), Text()
+        words.append(f"─ train {bpc(state.train_loss):.3f}", style=colours.train)
+        if state.val_loss is not None and state.best_loss is not None:
+            words.append(f"  ○ val {bpc(state.val_loss):.3f}", style=colours.validation)
+            words.append(f"  best {bpc(state.best_loss):.3f} at {state.best_step:,}", style=colours.dim)
+        return words

@@ -1,0 +1,35 @@
+"""What trains, on what, and how much of it is used."""
+
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import duration, number, rate
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+
+class Machine(Picture):
+    """Facts of the run and of the machine; the wide layout shows it."""
+
+    period = 1.0
+    heading = "machine"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """A fact a line."""
+        c, f = state.config, state.facts
+        if not c:
+            return [Text(view.remark or "torch is being loaded", style=self.palette().dim)]
+        embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
+        facts = [
+            ("device", f"{state.device}, {state.precision}"),
+            ("threads", f"{state.threads}"),
+            ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
+            ("model", f"{c['layers']}x{c['hidden']} LSTM, {embedding}"),
+            ("size", f"{f.get('parameters', 0):,} parameters"),
+            ("text", f"{f.get('train', 0):,} + {f.get('validation', 0):,} characters"),
+            ("batch", f"{c['batch_size']} x {c['bptt']}, {f.get('steps_per_epoch', 0):,} steps an epoch"),
+            ("steps", f"{c['optimizer']}, {c['lr_schedule']} lr"),
+            ("trained", duration(state.trained_seconds)),
+            ("guard", state.guard),
+        ]
+        return [Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default") for name, words in facts]

@@ -1,0 +1,79 @@
+"""The newest text drawn from the model, as it types itself, coloured by how much each character surprised it."""
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.story import Text as Drawn
+from tuitrain.telemetry.units import number, safe
+from tuitrain.ui.palette import surprise_colour
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+FIRST_LINE = 60
+"""Characters that a new sample must have before it takes the place of the old one."""
+
+
+class Sample(Picture):
+    """One text; maximised, the whole history of them."""
+
+    heading = "sample"
+
+    def title(self, state: RunState, view: View) -> str:
+        """Temperature and step of the text shown."""
+        text = self._chosen(state)
+        if text is None:
+            return "sample"
+        return f"sample · T {number(text.temperature)} · step {text.step:,}"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The prompt, then the text; its end if it does not fit."""
+        shown = [self._chosen(state)] if height < 30 else list(state.story.texts)
+        rows: list[Text] = []
+        for text in shown:
+            if text is None:
+                return [Text("the first sample is drawn soon", style=self.palette().dim)]
+            if len(shown) > 1:
+                rows.append(Text(f"─ step {text.step:,} · T {number(text.temperature)}", style=self.palette().dim))
+            rows += self._rows(text.prompt, text.text, text.bits, width)
+        return rows[-height:]
+
+    def _chosen(self, state: RunState) -> Drawn | None:
+        texts = state.story.texts
+        if not texts:
+            return None
+        newest = texts[-1]
+        if len(newest.text) < FIRST_LINE and not newest.whole and len(texts) > 1:
+            return texts[-2]
+        return newest
+
+    def _rows(self, prompt: str, text: str, bits: list[float], width: int) -> list[Text]:
+        colours = self.palette()
+        styled = [(c, colours.dim + " italic") for c in safe(prompt[-2 * width :])]
+        styled += [(c, surprise_colour(colours, bits[i]) if i < len(bits) else "")
+                   for i, c in enumerate(safe(text, newlines=True))]
+        return wrap(styled, width)
+
+
+def wrap(styled: list[tuple[str, str]], width: int) -> list[Text]:
+    """Lines of at most `width` cells, broken at spaces; whitespace is kept, a newline breaks."""
+    rows: list[list[tuple[str, str]]] = []
+    row: list[tuple[str, str]] = []
+    used, space = 0, -1
+    for char, style in styled:
+        if char == "\n":
+            rows.append(row)
+            row, used, space = [], 0, -1
+            continue
+        cells = cell_len(char)
+        if used + cells > width:
+            cut = space + 1 if space >= 0 else len(row)
+            rows.append(row[:cut])
+            row = row[cut:]
+            used, space = sum(cell_len(c) for c, _ in row), -1
+        row.append((char, style))
+        used += cells
+        if char == " ":
+            space = len(row) - 1
+    rows.append(row)
+    return [Text.assemble(*r) if r else Text("") for r in rows]

@@ -1,0 +1,50 @@
+"""Restore points, interventions and the present on one line of steps."""
+
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import size
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.plot import short
+from tuitrain.ui.view import View
+
+
+class Timeline(Picture):
+    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ✗ broken, ▸ now."""
+
+    period = 1.0
+    heading = "timeline"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The line, its labels if there is room, and the legend."""
+        line, labels = self._line(state, view, width)
+        points = state.story.points.values()
+        disk, memory = sum(p.on_disk for p in points), sum(not p.on_disk for p in points)
+        held = size(sum(p.bytes for p in points if not p.on_disk))
+        legend = Text(f"◆ {disk} on disk  ◇ {memory} in memory, {held}  ★ best  ↩ rollback  ✗ broken",
+                      style=self.palette().dim)
+        if not view.braille:
+            legend = Text(f"# {disk} on disk  o {memory} in memory, {held}  * best  < rollback  x broken",
+                          style=self.palette().dim)
+        return [line, labels, legend][: max(1, height)]
+
+    def _line(self, state: RunState, view: View, width: int) -> tuple[Text, Text]:
+        colours = self.palette()
+        signs = "◇◆★↩✗▲▸" if view.braille else "o#*<x^>"
+        faces = dict(zip(("snap", "disk", "best", "back", "bad", "note", "now"), signs, strict=True))
+        last = max(state.step, 1)
+        cells: list[tuple[str, str]] = [("─" if view.braille else "-", colours.ghost)] * width
+
+        def put(step: int, face: str, colour: str) -> None:
+            cells[min(width - 1, max(0, round(step / last * (width - 1))))] = (face, colour)
+
+        for point in sorted(state.story.points.values(), key=lambda p: (p.on_disk, p.reason == "best")):
+            best = point.reason == "best" and point.step == state.best_step
+            put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
+                colours.validation if best else colours.limit if point.on_disk else colours.train)
+        for mark in state.story.marks:
+            kind = "bad" if mark.alarming else "back" if mark.words.startswith("rolled") else "note"
+            put(mark.step, faces[kind], colours.alarm if mark.alarming else colours.dim)
+        put(last, faces["now"], "bold")
+        left, right = "0", f"{short(state.step)} steps"
+        return Text.assemble(*cells), Text(left + right.rjust(width - 1), style=colours.dim)

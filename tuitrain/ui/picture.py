@@ -1,0 +1,113 @@
+"""The base of all panes: lines of text in, and only the rows that changed are sent to the terminal.
+
+A frame costs bytes, and bytes are what a slow line lacks: a pane is asked for its lines at its own pace, and a row
+that says the same as before is not drawn again.
+"""
+
+from functools import cache
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.ui.palette import DARK, LIGHT, Palette
+from tuitrain.ui.view import View
+
+
+class Picture(Widget, can_focus=True):
+    """Subclasses give `lines`; `period` is the least time between two drawings, in seconds."""
+
+    period = 0.4
+    heading = ""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=name)
+        self._strips: list[Strip] = []
+        self._shown: tuple[RunState, View] | None = None
+        self._next = 0.0
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The picture, at most `height` lines of at most `width` cells."""
+        raise NotImplementedError
+
+    def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
+        """Draw if it is time, or `at_once`; `now` in seconds of a steady clock."""
+        self._shown = (state, view)
+        if now >= self._next or at_once:
+            self._next = now + self.period
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Called by Textual: draw anew what was shown last."""
+        self._strips = []
+        if self._shown is not None:
+            self._draw()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Called by Textual for each row that is drawn."""
+        width = self.content_size.width
+        if y < len(self._strips):
+            return self._strips[y].apply_style(self.rich_style)
+        return Strip.blank(width, self.rich_style)
+
+    def title(self, state: RunState, view: View) -> str:
+        """What stands in the border."""
+        return self.heading
+
+    def _draw(self) -> None:
+        assert self._shown is not None
+        state, view = self._shown
+        width, height = self.content_size
+        if width < 2 or height < 1 or not self.display:
+            return
+        title = self.title(state, view)
+        bordered = self.styles.border_top[0] not in ("", "none")
+        texts: list[Text] = []
+        if bordered:
+            if self.border_title != title:
+                self.border_title = Text(title).markup
+        elif self.heading and height > 2:
+            texts.append(Text(title, style="bold"))
+        texts += self.lines(state, view, width, height - len(texts))
+        strips = [_strip(text, width) for text in texts[:height]]
+        old, self._strips = self._strips, strips
+        blank = Strip.blank(width)
+        for y in range(max(len(old), len(strips))):
+            before, after = (s[y] if y < len(s) else blank for s in (old, strips))
+            if before != after:
+                begin, end = _changed(before, after, width)
+                self.refresh(Region(begin, y, end - begin, 1))
+
+    def palette(self) -> Palette:
+        """The colours for the theme in force."""
+        return DARK if self.app.current_theme.dark else LIGHT
+
+
+def _strip(text: Text, width: int) -> Strip:
+    text = text.copy()
+    text.no_wrap = True
+    text.truncate(width, overflow="crop")
+    segments = [Segment(s.text.replace("\n", " "), s.style or Style.null(), None)
+                for s in text.render(_console(), end="")]
+    return Strip(segments).adjust_cell_length(width, Style.null())
+
+
+def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:
+    """The columns between which two rows differ."""
+    cells = [[(c, s.style) for s in strip for c in s.text] for strip in (before, after)]
+    if len(cells[0]) != width or len(cells[1]) != width:
+        return 0, width  # wide characters: cells are not characters
+    differ = [a != b for a, b in zip(*cells, strict=True)]
+    return differ.index(True) if True in differ else 0, width - differ[::-1].index(True) if True in differ else width
+
+
+@cache
+def _console() -> Console:
+    """Styles of a Text are resolved by a console; it never prints."""
+    return Console(width=400, color_system="truecolor", force_terminal=True)

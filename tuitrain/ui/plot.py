@@ -1,0 +1,117 @@
+"""Curves on axes through plotext, one Plot object each. Knows nothing of runs.
+
+plotext raises on what is not finite and on a log axis with zeros, so both are dealt with here; a curve is thinned
+to about one number per pixel column first, because plotext's time grows with the points.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.text import Text
+from textual_plotext.plot import Plot
+
+Array = NDArray[Any]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Numbers over steps; `dots` draws points instead of a line."""
+
+    x: Array
+    y: Array
+    colour: str
+    dots: bool = False
+
+
+@dataclass(slots=True)
+class Chart:
+    """What one plot shows. `y` are the limits, `ticks` pairs of place and face, `levels` horizontal lines."""
+
+    curves: list[Curve]
+    y: tuple[float, float]
+    ticks: list[tuple[float, str]]
+    x: tuple[float, float]
+    levels: list[tuple[float, str]] = field(default_factory=list)
+    marks: list[tuple[float, str]] = field(default_factory=list)
+    axis: str = "#8a8a8a"
+
+    def draw(self, width: int, height: int, braille: bool) -> list[Text]:
+        """The picture; empty if there is no room for one."""
+        if width < 20 or height < 4:
+            return []
+        plot = Plot()
+        plot.plotsize(width, height)
+        plot.theme("clear")
+        plot.axes_color("default")
+        plot.canvas_color("default")
+        plot.ticks_color(rgb(self.axis))
+        plot.frame(False)
+        plot.xlim(*self.x)
+        plot.ylim(*self.y)
+        plot.yticks([t for t, _ in self.ticks], [f"{face} " for _, face in self.ticks])
+        places = nice_ticks(*self.x, max(2, width // 14))
+        plot.xticks([float(p) for p in places], [short(p) for p in places])
+        for level, colour in self.levels:
+            if self.y[0] <= level <= self.y[1]:
+                xs = np.linspace(*self.x, max(4, width // 2))
+                plot.scatter(xs.tolist(), [level] * len(xs), marker="╌" if braille else "-", color=rgb(colour))
+        for curve in self.curves:
+            good = np.isfinite(curve.x) & np.isfinite(curve.y)
+            x, y = curve.x[good], np.clip(curve.y[good], *self.y)
+            if curve.dots and len(x):
+                plot.scatter(x.tolist(), y.tolist(), marker="○" if braille else "o", color=rgb(curve.colour))
+            elif len(x):
+                plot.plot(x.tolist(), y.tolist(), marker="braille" if braille else ".", color=rgb(curve.colour))
+        for place, colour in self.marks:
+            if self.x[0] <= place <= self.x[1]:
+                plot.scatter([place], [self.y[0]], marker="▲" if braille else "^", color=rgb(colour))
+        return list(Text.from_ansi(plot.build()).split("\n"))[:height]
+
+
+def rgb(colour: str) -> Colour:
+    """`#rrggbb` as plotext takes it."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """Round places between two numbers, at most `count`."""
+    span = max(high - low, 1e-12)
+    size = 10.0 ** math.floor(math.log10(span / count))
+    step = next(size * m for m in (1, 2, 5, 10, 20) if span / (size * m) <= count)
+    first = math.ceil(low / step)
+    return [round(k * step, 10) for k in range(first, math.floor(high / step) + 1)]
+
+
+def nice_limits(values: Array, least: float) -> tuple[float, float]:
+    """Limits that jump in round steps, so that an axis stays where it is while numbers wander."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, max(least, 1.0)
+    low, high = float(values.min()), float(values.max())
+    span = max(high - low, least)
+    size = 10.0 ** math.floor(math.log10(span))
+    step = next(size * m for m in (0.1, 0.2, 0.5, 1) if span / (size * m) <= 8)
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    return low, high if high - low >= least else low + math.ceil(least / step) * step
+
+
+def short(value: float) -> str:
+    """A step on an axis: 750, 12.5k, 2M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def smooth(values: Array, window: int) -> Array:
+    """Mean over the last `window` finite numbers at each place."""
+    good = np.isfinite(values)
+    total, count = np.cumsum(np.where(good, values, 0.0)), np.cumsum(good)
+    if len(values) > window:
+        total[window:] = total[window:] - total[:-window]
+        count[window:] = count[window:] - count[:-window]
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
