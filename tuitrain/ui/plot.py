@@ -57,7 +57,7 @@ class Chart:
         plot.xticks([float(p) for p in places], [short(p) for p in places])
         for level, colour in self.levels:
             if self.y[0] <= level <= self.y[1]:
-                xs = np.linspace(*self.x, max(4, width // 2))
+                xs = np.linspace(*self.x, width)
                 plot.scatter(xs.tolist(), [level] * len(xs), marker="╌" if braille else "-", color=rgb(colour))
         for curve in self.curves:
             good = np.isfinite(curve.x) & np.isfinite(curve.y)
@@ -65,11 +65,21 @@ class Chart:
             if curve.dots and len(x):
                 plot.scatter(x.tolist(), y.tolist(), marker="○" if braille else "o", color=rgb(curve.colour))
             elif len(x):
+                x, y = thin(x, y, 2 * width)
                 plot.plot(x.tolist(), y.tolist(), marker="braille" if braille else ".", color=rgb(curve.colour))
         for place, colour in self.marks:
             if self.x[0] <= place <= self.x[1]:
                 plot.scatter([place], [self.y[0]], marker="▲" if braille else "^", color=rgb(colour))
         return list(Text.from_ansi(plot.build()).split("\n"))[:height]
+
+
+def thin(x: Array, y: Array, columns: int) -> tuple[Array, Array]:
+    """The lowest and the highest point of each pixel column: the same picture from fewer points."""
+    if len(x) <= 2 * columns:
+        return x, y
+    edges = np.linspace(0, len(x), columns + 1).astype(int)[:-1]
+    low, high = np.minimum.reduceat(y, edges), np.maximum.reduceat(y, edges)
+    return np.repeat(x[edges], 2), np.stack([low, high], 1).ravel()
 
 
 def rgb(colour: str) -> Colour:

@@ -56,7 +56,9 @@ class Gradients(Picture):
         else:
             words.append(f"  ╌ clip {number(clip)}", style=colours.limit)
             role = what_clip_is(share)
-            for said in (f": clipped {percent(share)} of the last 500, {role}", f": {percent(share)}, {role}"):
+            brief = role.removesuffix(" here").removeprefix("it ").removeprefix("a ")
+            for said in (f": clipped {percent(share)} of the last 500, {role}", f": {percent(share)}, {role}",
+                         f": {percent(share)}, {brief}", f": {brief}"):
                 if words.cell_len + len(said) <= width:
                     words.append(said)
                     break

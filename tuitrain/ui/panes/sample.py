@@ -12,10 +12,12 @@ from tuitrain.ui.view import View
 
 FIRST_LINE = 60
 """Characters that a new sample must have before it takes the place of the old one."""
+ROOM = 8
+"""Rows that must be free for an earlier text."""
 
 
 class Sample(Picture):
-    """One text; maximised, the whole history of them."""
+    """The newest text, and below it as many earlier ones as there is room for: one reads the model growing up."""
 
     heading = "sample"
 
@@ -28,14 +30,17 @@ class Sample(Picture):
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The prompt, then the text; its end if it does not fit."""
-        shown = [self._chosen(state)] if height < 30 else list(state.story.texts)
-        rows: list[Text] = []
-        for text in shown:
-            if text is None:
-                return [Text("the first sample is drawn soon", style=self.palette().dim)]
-            if len(shown) > 1:
-                rows.append(Text(f"─ step {text.step:,} · T {number(text.temperature)}", style=self.palette().dim))
-            rows += self._rows(text.prompt, text.text, text.bits, width)
+        newest = self._chosen(state)
+        if newest is None:
+            return [Text("the first sample is drawn soon", style=self.palette().dim)]
+        rows = self._rows(newest.prompt, newest.text, newest.bits, width)
+        older = [text for text in state.story.texts if text.whole and text is not newest]
+        while older and len(rows) + ROOM <= height:
+            text = older.pop()
+            dim = Text(f"─ before: T {number(text.temperature)}, step {text.step:,}", style=self.palette().dim)
+            rows += [dim, *self._rows(text.prompt, text.text, text.bits, width)]
+            if len(rows) >= height:
+                return rows[:height]
         return rows[-height:]
 
     def _chosen(self, state: RunState) -> Drawn | None:

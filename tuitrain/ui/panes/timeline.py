@@ -4,6 +4,7 @@ from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import size
+from tuitrain.ui.panes.axis import x_limits
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import short
 from tuitrain.ui.view import View
@@ -32,7 +33,7 @@ class Timeline(Picture):
         colours = self.palette()
         signs = "◇◆★↩✗▲▸" if view.braille else "o#*<x^>"
         faces = dict(zip(("snap", "disk", "best", "back", "bad", "note", "now"), signs, strict=True))
-        last = max(state.step, 1)
+        last = x_limits(state, View())[1]  # jumps, so that the line stays where it is
         cells: list[tuple[str, str]] = [("─" if view.braille else "-", colours.ghost)] * width
 
         def put(step: int, face: str, colour: str) -> None:
@@ -45,6 +46,6 @@ class Timeline(Picture):
         for mark in state.story.marks:
             kind = "bad" if mark.alarming else "back" if mark.words.startswith("rolled") else "note"
             put(mark.step, faces[kind], colours.alarm if mark.alarming else colours.dim)
-        put(last, faces["now"], "bold")
-        left, right = "0", f"{short(state.step)} steps"
+        put(state.step, faces["now"], "bold")
+        left, right = "0", f"{short(last)} steps"
         return Text.assemble(*cells), Text(left + right.rjust(width - 1), style=colours.dim)
