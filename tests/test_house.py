@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuitrain.config import PRESETS, Config
+from tuitrain.ui.keys import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(("modules", "forbidden"), [
     ("tuitrain.protocol.codec, tuitrain.protocol.session", "torch numpy textual rich"),
     ("tuitrain.host.server, tuitrain.host.client, tuitrain.host.launch", "torch textual tuitrain.engine"),
+    ("tuitrain.ui.app, tuitrain.cli.attach, tuitrain.cli.screen", "torch tuitrain.engine"),
     ("tuitrain.headless", "torch textual tuitrain.engine"),
     ("tuitrain.run.saver, tuitrain.run.journal, tuitrain.telemetry.run_state", "torch textual tuitrain.engine"),
     ("tuitrain.diagnosis.guard", "torch textual tuitrain.engine"),
@@ -47,3 +49,8 @@ def test_the_ci_runs_the_readmes_test_command() -> None:
     readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
     [command] = [line.strip() for line in readme.splitlines() if "pytest" in line and "pip install" in line]
     assert command in ci
+
+
+def test_the_readme_has_every_key() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [k.face for k in TABLE if f"| `{k.face}` | {k.help} |" not in readme] == []

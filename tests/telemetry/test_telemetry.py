@@ -71,9 +71,10 @@ def test_the_fold() -> None:
         assert (state.val_loss, state.best_loss) == (loss, best)
     state.fold(e.KnobChanged(branch=0, step=4, name="lr", old=0.01, new=0.005, id="", by="me"))
     assert state.knobs["lr"] == 0.005
-    state.fold(e.RolledBack(from_branch=0, from_step=4, to_step=2, branch=1, id="", by="me", knobs={"lr": 0.001},
-                            asked=None, point="s1"))
-    assert (state.branch, state.step, state.knobs) == (1, 2, {"lr": 0.001}) and math.isnan(state.train_loss)
+    knobs = {"lr": 0.001, "clip": 1.0}
+    state.fold(e.RolledBack(from_branch=0, from_step=4, to_step=2, branch=1, id="", by="me", knobs=knobs, asked=None,
+                            point="s1"))
+    assert (state.branch, state.step, state.knobs) == (1, 2, knobs) and math.isnan(state.train_loss)
     state.fold(e.Paused(branch=1, step=2, id="", by="me"))
     assert state.status == "paused"
     state.fold(e.RunEnded(reason="stopped", exit_code=0, branch=1, step=2))
@@ -110,3 +111,39 @@ def test_safe_text_holds_nothing_a_terminal_obeys(text: str) -> None:
             assert (char == "\n" and newlines) or not (ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0)
             assert char not in "\u202e\u2066\u200f" and not 0xD800 <= ord(char) < 0xE000
     assert units.safe("\x1b[2J a\tb") == "␛[2J a b"
+
+
+def test_one_who_attaches_late_to_a_long_run_gets_all_of_it_in_bounded_bytes() -> None:
+    state = started()
+    for first in range(1, 200_001, 500):
+        state.fold(done(first, [2.0 + 1 / first] * 500), float(first))
+        if first % 1000 == 1:
+            state.fold(e.Evaluated(branch=0, step=first, loss=2.0, bpc=2.9, best=False, characters=1, reason="",
+                                   seconds=1))
+            state.fold(e.SnapshotTaken(branch=0, step=first, id="", by="", reason="interval", pinned=False, bytes=10,
+                                       point=f"s{first}"), 5.0)
+            state.fold(e.NoteAdded(branch=0, step=first, text="n" * 200, id="", by="me"), 6.0)
+            state.fold(e.SamplePiece(branch=0, step=first, temperature=1.0, prompt="p", text="t" * 400, bits=(1.0,) * 400,
+                                     first=True))
+    state.fold(e.RolledBack(from_branch=0, from_step=200_000, to_step=100_000, branch=1, id="", by="me", asked=None,
+                            knobs=state.knobs, point="s1"), 7.0)
+    line = codec.seal({"state": state.to_wire()})
+    back = RunState.from_wire(json.loads(line)["state"])
+    assert len(line) < 512 << 10
+    assert back.losses.last_step == 100_000 and back.ghost is not None and back.ghost[1].last_step == 200_000
+    assert np.allclose(back.losses.buckets()[3], state.losses.buckets()[3], rtol=1e-4)
+    assert back.story == state.story and back.evaluations == state.evaluations
+    assert back.to_wire() == state.to_wire()
+
+
+@given(NUMBERS, st.integers(0, 250), NUMBERS)
+def test_a_cut_history_goes_on_at_the_cut(values: list[float], cut: int, more: list[float]) -> None:
+    history = History(512)
+    history.extend(np.array(values))
+    history.cut(cut)
+    history.extend(np.array(more))
+    kept = (values[:cut] + more)
+    assert history.last_step == len(kept)
+    mean = history.buckets()[3]
+    expected = np.where(np.isfinite(kept), kept, np.nan) if kept else np.zeros(0)
+    assert np.allclose(mean, expected, equal_nan=True)

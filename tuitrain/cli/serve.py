@@ -12,7 +12,9 @@ from tuitrain.headless import Lines
 from tuitrain.host.server import Server
 from tuitrain.protocol.commands import Stop
 from tuitrain.protocol.events import RunEnded
+from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
+from tuitrain.telemetry.run_state import RunState
 
 if TYPE_CHECKING:
     from tuitrain.engine.worker import Worker
@@ -45,13 +47,22 @@ class Signals:
 def _server(worker: "Worker", run: RunDirectory) -> Server | None:
     """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
     try:
-        server = Server(worker, run.socket, str(run.path))
+        server = Server(worker, run.socket, str(run.path), remembered(run))
     except OSError as error:
         print(f"tuitrain: no socket in {run.path} ({error.strerror or error}); `send` and `attach` will not reach it",
               file=sys.stderr)
         return None
     server.start()
     return server
+
+
+def remembered(run: RunDirectory) -> RunState:
+    """What the journal says of a run so far: one who attaches to a resumed run sees all of it."""
+    state = RunState()
+    for event, when in journal.read(run.journal):
+        state.fold(event, when)
+    state.status, state.ended, state.clients = "starting", "", 0
+    return state
 
 
 def serve(worker: "Worker", run: RunDirectory, lock: Lock, *, json: bool) -> int:

@@ -48,9 +48,9 @@ class _Client:
 class Server:
     """Serves from a thread of its own, so that neither training nor printing can hold it up."""
 
-    def __init__(self, source: Source, path: Path, run: str) -> None:
+    def __init__(self, source: Source, path: Path, run: str, state: RunState | None = None) -> None:
         self._source, self._path, self._run = source, path, run
-        self._state = RunState()
+        self._state = state or RunState()
         self._feed = source.feed()
         self._clients: dict[socket.socket, _Client] = {}
         self._number = 0

@@ -197,6 +197,8 @@ class RunState:
         self.losses.extend(np.array(event.loss))
         self.grad_norms.extend(np.array(event.grad_norm))
         for name, values in event.norms.items():
+            if not values:
+                continue  # a short drain of a thinned run
             finite = [v for v in values if np.isfinite(v)]
             self._group(name, np.array([np.median(finite) if finite else np.nan]))
         if event.lr:

@@ -87,6 +87,8 @@ class Story:
                 self._point(event.point, event, False, when, now)
             case e.CheckpointSaved():
                 self._point(PurePath(event.path).stem, event, True, when, now)
+            case e.RunResumed():  # another process: what was in memory is gone
+                self.points = {name: point for name, point in self.points.items() if point.on_disk}
             case e.SnapshotDropped():
                 self.points.pop(event.point, None)
             case e.CheckpointPruned():

@@ -15,11 +15,10 @@ from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import number, percent
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
-from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import WINDOWS, View
 
 RUNGS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
-THEMES = ("textual-dark", "textual-light", "textual-ansi")
+THEMES = ("textual-dark", "textual-light", "ansi-dark", "ansi-light")
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 
 
@@ -202,8 +201,7 @@ class Actions(App[int]):
 
     def redraw_plots(self) -> None:
         """Plots at once, because a person asked for it."""
-        for name in ("#loss", "#gradients"):
-            self.cockpit.query_one(name, Picture).show(self.state, self.view, 0.0, at_once=True)
+        self.cockpit.show(self.state, self.view, math.inf)
 
     def action_filter(self) -> None:
         """Only log lines with a word."""

@@ -1,5 +1,6 @@
 """The one screen: which panes there are and how they lie. Knows nothing of sessions and keys."""
 
+import os
 from collections.abc import Iterator
 
 from textual.app import ComposeResult
@@ -60,7 +61,13 @@ class Cockpit(Screen[None]):
         """Hand the state to every pane; each draws at its own pace. `at_once` is for answers to a key."""
         for pane in self.panes():
             quick = at_once and pane.id in ("knobs", "header", "timeline", "log")
-            pane.show(state, view, now, quick)
+            try:
+                pane.show(state, view, now, quick)
+            except Exception as error:
+                # One pane's mistake must not take the screen away from somebody in the middle of a run.
+                if os.environ.get("TUITRAIN_TRACEBACK"):
+                    raise
+                view.remark = f"the pane {pane.id} failed: {type(error).__name__}; TUITRAIN_TRACEBACK=1 shows where"
 
     def panes(self) -> Iterator[Picture | Log]:
         """All panes."""

@@ -5,6 +5,7 @@ that says the same as before is not drawn again.
 """
 
 from functools import cache
+from math import inf
 
 from rich.console import Console
 from rich.segment import Segment
@@ -36,10 +37,10 @@ class Picture(Widget, can_focus=True):
         raise NotImplementedError
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
-        """Draw if it is time, or `at_once`; `now` in seconds of a steady clock."""
+        """Draw if it is time, or `at_once`; `now` in seconds of a steady clock, inf: at once and the pace goes on."""
         self._shown = (state, view)
         if now >= self._next or at_once:
-            self._next = now + self.period
+            self._next = now + self.period if now < inf else self._next
             self._draw()
 
     def on_resize(self) -> None:

@@ -104,7 +104,7 @@ def nice_limits(values: Array, least: float) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     span = max(high - low, least)
     size = 10.0 ** math.floor(math.log10(span))
-    step = next(size * m for m in (0.1, 0.2, 0.5, 1) if span / (size * m) <= 8)
+    step = next(size * m for m in (0.1, 0.2, 0.5, 1, 2) if span / (size * m) <= 8)
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
     return low, high if high - low >= least else low + math.ceil(least / step) * step
 

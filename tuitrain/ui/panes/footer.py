@@ -21,9 +21,8 @@ class Footer(Picture):
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """One line."""
         keys = [k for k in TABLE if k.label]
+        faces = {k: k.face if view.braille else k.face.replace("␣", "space") for k in keys}
         ranked = sorted(keys, key=lambda k: FIRST.index(k.action) if k.action in FIRST else len(FIRST))
-        while sum(len(k.face) + len(k.label) + 3 for k in ranked) > width:
+        while sum(len(faces[k]) + len(k.label) + 3 for k in ranked) > width + 2:
             ranked.pop()
-        parts = [Text.assemble((k.face if view.braille else k.face.replace("␣", "space").replace("½", "/2"), "bold"),
-                               " ", k.label) for k in keys if k in ranked]
-        return [fit(parts, width)]
+        return [fit([Text.assemble((faces[k], "bold"), " ", k.label) for k in keys if k in ranked], width)]

@@ -49,4 +49,4 @@ def face(name: str, value: Any) -> str:
         return " ".join(number(float(v)) for v in value)
     if name == "clip" and value == 0:
         return "off"
-    return value if isinstance(value, str) else number(float(value or 0), 4)
+    return safe(value) if isinstance(value, str) else number(float(value or 0), 4)

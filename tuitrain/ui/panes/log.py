@@ -7,6 +7,7 @@ from textual.widgets import RichLog
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import Entry
+from tuitrain.telemetry.units import safe
 from tuitrain.ui.palette import DARK, LIGHT
 from tuitrain.ui.view import View
 
@@ -38,6 +39,6 @@ class Log(RichLog):
         colours = DARK if self.app.current_theme.dark else LIGHT
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
         line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
-        line.append(f"{entry.by[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
+        line.append(f"{safe(entry.by)[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
         line.append(entry.words, style=colours.alarm if entry.alarming else "default")
         return line

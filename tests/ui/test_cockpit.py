@@ -1,0 +1,267 @@
+"""Every key asks what it should; what is shown is what was said; nothing from outside is obeyed by the terminal."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.widgets import DataTable, Input, Static
+
+from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.ui.actions import rung
+from tuitrain.ui.app import CockpitApp
+from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
+from tuitrain.ui.keys import TABLE
+from tuitrain.ui.panes.log import Log
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.plot import nice_limits, nice_ticks, thin
+
+ASKS = [
+    (["space"], c.Pause, {}),
+    (["minus"], c.ScaleKnob, {"name": "lr", "factor": 0.5}),
+    (["plus"], c.ScaleKnob, {"name": "lr", "factor": 2.0}),
+    (["l", "0", ".", "0", "1", "enter"], c.SetKnob, {"name": "lr", "value": 0.01}),
+    (["["], c.SetKnob, {"name": "clip", "value": 0.8}),
+    (["]"], c.SetKnob, {"name": "clip", "value": 1.25}),
+    (["c", "2", "enter"], c.SetKnob, {"name": "clip", "value": 2.0}),
+    (["c", "0", "enter"], c.SetKnob, {"name": "clip", "value": 0.0}),
+    ([","], c.SetKnob, {"name": "temperature", "value": (0.45, 0.7, 0.95)}),
+    (["."], c.SetKnob, {"name": "temperature", "value": (0.55, 0.8, 1.05)}),
+    (["p", "h", "i", "enter"], c.SetPrompt, {"text": "hi"}),
+    (["r", "enter"], c.Rollback, {"point": "", "lr_factor": None, "clip": None}),
+    (["r", "down", "enter"], c.Rollback, {"point": "b0-s500", "lr_factor": None}),
+    (["r", "down", "down", "tab", "0", ".", "0", "0", "1", "5", "enter"], c.Rollback,
+     {"point": "s7", "lr_factor": 0.5, "clip": None}),
+    (["u", "enter"], c.Undo, {"weights": False}),
+    (["u", "down", "enter"], c.Undo, {"weights": True}),
+    (["s"], c.DrawSample, {}),
+    (["v"], c.Evaluate, {}),
+    (["k"], c.SaveCheckpoint, {}),
+    (["n", "5", "0", "0", "enter"], c.Land, {"steps": 500}),
+    (["g", "down", "enter"], c.SetGuardMode, {"mode": "pause"}),
+    (["m", "o", "k", "enter"], c.AddNote, {"text": "ok"}),
+    (["q", "down", "down", "enter"], c.Stop, {"exit_code": 0}),
+]
+
+
+@pytest.mark.parametrize(("keys", "command", "words"), ASKS, ids=lambda x: "+".join(x) if isinstance(x, list) else "")
+def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, Any]) -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press(*keys)
+        await until(lambda: bool(script.asked))
+
+    drive(script, act)
+    [asked] = script.asked
+    assert type(asked) is command and asked.by == "you"
+    assert {name: getattr(asked, name) for name in words} == words
+
+
+VIEW_KEYS = {"z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
+
+
+def test_every_key_of_the_table_is_tried_here() -> None:
+    faces = {"space": "␣", "minus": "-", "plus": "+"}
+    tried = {faces.get(keys[0], keys[0]) for keys, _, _ in ASKS} | VIEW_KEYS
+    assert {k.face for k in TABLE} == tried
+    assert all(hasattr(CockpitApp, "action_" + k.action.split("(")[0]) for k in TABLE)
+
+
+@pytest.mark.parametrize(("keys", "dialog"), [("c", AskValue), ("r", PickPoint), ("u", Choose),
+                                              ("question_mark", Help)])
+def test_escape_leaves_everything_as_it_was(keys: str, dialog: type) -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press(keys)
+        assert isinstance(app.screen, dialog)
+        await pilot.press("escape")
+        assert app.screen is app.cockpit
+
+    drive(script, act)
+    assert not script.asked
+
+
+def test_asked_is_told_from_confirmed_and_a_refusal_says_why() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("]")
+        assert "clip 1  asked 1.25 …" in screen(app)
+        await pilot.press("]")  # the next rung above what was asked, not above what is confirmed
+        assert [x.value for x in script.asked] == [1.25, 1.6]  # type: ignore[attr-defined]
+        script.say(e.KnobChanged(branch=0, step=601, name="clip", old=1.0, new=1.25, id=script.asked[0].id, by="you"),
+                   e.CommandRefused(id=script.asked[1].id, by="you", reason="not now"))
+        await until(lambda: not app.view.asked)
+        assert "clip 1.25" in screen(app) and "asked" not in screen(app) and "refused: not now" in screen(app)
+        assert any("clip 1 → 1.25" in line.text for line in app.cockpit.query_one(Log).lines)
+
+    drive(script, act)
+
+
+def test_a_clip_is_previewed_on_the_runs_own_norms() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("c", *"0.3")
+        words = str(app.screen.query_one("#preview", Static).render())
+        assert words.startswith("0.3 would have clipped 5") and "last 500 steps" in words
+        await pilot.press("x")
+        assert "a number" in str(app.screen.query_one("#preview", Static).render())
+        await pilot.press("enter")
+        assert isinstance(app.screen, AskValue)
+
+    script = Script(healthy())
+    drive(script, act)
+    assert not script.asked
+
+
+def test_the_picker_shows_every_point_and_what_would_be_lost() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("r", "down", "down")
+        table = app.screen.query_one(DataTable)
+        assert [str(table.get_row_at(i)[0]) for i in range(table.row_count)] == ["last good", "500", "300"]
+        assert "300 steps since then" in str(app.screen.query_one("#preview", Static).render())
+        assert app.screen.query_one("#clip", Input).value == "1"
+
+    drive(Script(healthy()), act)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (60, 16)])
+@pytest.mark.parametrize("braille", [True, False])
+def test_a_healthy_run_shows_its_numbers_at_every_size(size: tuple[int, int], braille: bool) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        text = screen(app)
+        for words in ("train 2.", "val 2.308", "now 0.3", "clip 1", "lr   0.003", "● running", "harbour",
+                      "q quit"):
+            assert words in text, words
+        for pane in app.cockpit.query(Picture):
+            assert all(pane.render_line(y).cell_length == pane.content_size.width
+                       for y in range(pane.content_size.height)), pane
+        if not braille:
+            plots = [app.cockpit.query_one(name, Picture) for name in ("#loss", "#gradients", "#timeline")]
+            shown = "".join(p.render_line(y).text for p in plots for y in range(p.content_size.height))
+            assert not any(0x2500 <= ord(ch) < 0x2900 for ch in shown.split("─ train")[0])
+
+    drive(Script(healthy()), act, size=size, braille=braille)
+
+
+@pytest.mark.parametrize("size", [(50, 12), (20, 8), (1, 1)])
+def test_a_tiny_terminal_gets_numbers_and_no_crash(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        if size[1] > 8:
+            assert "make me larger for plots" in screen(app)
+        await pilot.resize_terminal(120, 40)
+        await pilot.resize_terminal(*size)
+
+    drive(Script(healthy()), act, size=size)
+
+
+def test_escape_sequences_from_anywhere_stay_words() -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07\x9b31m"
+    script = Script([*healthy(), sample(evil + "a" * 80), e.NoteAdded(branch=0, step=3, text=evil, id="", by=evil),
+                     e.KnobChanged(branch=0, step=3, name="prompt", old="", new=evil, id="", by=evil)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await until(lambda: len(app.cockpit.query_one(Log).lines) > 4)
+        app.redraw(at_once=True)
+        everything = screen(app) + "".join(line.text for line in app.cockpit.query_one(Log).lines)
+        assert "owned" in everything
+        assert not any((ord(ch) < 32 and ch != "\n") or 127 <= ord(ch) < 160 for ch in everything)
+
+    drive(script, act, run=f"runs/{evil}")
+
+
+def test_numbers_that_are_not_finite_are_marked_and_drawn_around() -> None:
+    script = Script([*healthy(), steps(601, 50, loss=float("nan"), norm=float("inf")), steps(651, 50, norm=0.0)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        assert "▲" in screen(app)
+
+    drive(script, act)
+
+
+def test_the_whole_screen_starts_before_there_is_an_engine_and_says_when_it_is_gone() -> None:
+    script = Script()
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await until(lambda: "no steps yet" in screen(app) and "… starting" in screen(app))
+        script.say(*healthy())
+        await until(lambda: app.state.step == 600)
+        script.closed = True
+        await until(lambda: app.view.connection == "gone")
+        assert "engine gone" in screen(app) and "tuitrain resume" in screen(app)
+        await pilot.press("s")
+        assert not script.asked and "the engine is gone" in app.view.refused
+        await pilot.press("q")  # nothing to save: no question
+
+    app = drive(script, act, live=False)
+    assert app.return_code == 0
+
+
+def test_a_rollback_leaves_a_ghost_and_undo_returns_to_it() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        script.say(e.RolledBack(from_branch=0, from_step=600, to_step=300, branch=1, id="", by="guard", asked=None,
+                                knobs={**app.state.knobs, "lr": 0.0015}, point="s7"), steps(301, 50, branch=1))
+        await until(lambda: app.state.step == 350)
+        assert app.state.losses.last_step == 350 and app.state.ghost is not None
+        assert app.state.ghost[0] == 0 and app.state.ghost[1].last_step == 600
+        script.say(e.Undone(id="", by="you", what="rollback", branch=0, step=600, knobs=app.state.knobs))
+        await until(lambda: app.state.step == 600)
+        assert app.state.losses.last_step == 600 and app.state.ghost[0] == 1
+
+    drive(script, act)
+
+
+def test_panes_maximise_filter_and_windows() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("2", "z")
+        assert app.cockpit.query_one("#sample").size.width > 110
+        await pilot.press("z")
+        assert app.cockpit.query_one("#sample").size.width < 60
+        await pilot.press("less_than_sign", "y")
+        assert app.view.window == 2000 and app.view.log_axis
+        await pilot.press("slash", *"best", "enter")
+        await until(lambda: len(app.cockpit.query_one(Log).lines) == 1)
+        before = app.theme
+        await pilot.press("t")
+        assert app.theme != before
+        await pilot.press("t", "t", "d")
+
+    assert drive(Script(healthy()), act).return_code == 0
+
+
+def test_the_ladder() -> None:
+    assert [rung(1.0, 1), rung(8.0, 1), rung(1.0, -1), rung(0.0, 1), rung(0.0, -1), rung(1.1, 1), rung(0.1, -1)] == [
+        1.25, 10.0, 0.8, 1.0, 0.0, 1.25, 0.08]
+
+
+@given(st.floats(-1e3, 1e3), st.floats(0, 1e4), st.floats(1e-3, 10))
+def test_limits_are_round_and_hold_what_they_limit(low: float, span: float, least: float) -> None:
+    bottom, top = nice_limits(np.array([low, low + span, np.nan]), least)
+    slack = 1e-6 * max(1.0, abs(low) + span)
+    assert bottom <= low + slack and top >= low + span - slack and top - bottom >= least - slack
+    assert len(nice_ticks(bottom, top, 5)) <= 7
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=400), st.integers(2, 60))
+def test_a_thinned_curve_keeps_its_extremes(values: list[float], columns: int) -> None:
+    x, y = thin(np.arange(len(values)), np.array(values), columns)
+    assert len(x) == len(y) <= max(2 * columns, 1) and (y.min(), y.max()) == (min(values), max(values))
+
+
+def test_a_pane_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        monkeypatch.setattr(type(app.cockpit.query_one("#loss")), "lines", fail)
+        app.cockpit.show(app.state, app.view, math.inf)
+        assert "the pane loss failed: ZeroDivisionError" in app.view.remark
+
+    drive(Script(healthy()), act)

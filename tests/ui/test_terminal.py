@@ -1,0 +1,168 @@
+"""The real program in a real pseudo-terminal: keys typed into it, the screen read back, its process killed."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from tests.conftest import TINY
+from tuitrain.protocol import events as e
+from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, is_alive
+
+SMALL = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items()]
+LIMIT = 90.0
+
+
+class Terminal:
+    """A program on a pseudo-terminal, and what a person would see."""
+
+    def __init__(self, cwd: Path, *words: str, size: tuple[int, int] = (120, 40)) -> None:
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        self.before = termios.tcgetattr(theirs)
+        self.process = subprocess.Popen([sys.executable, "-m", "tuitrain", *words], cwd=cwd, stdin=theirs,
+                                        stdout=theirs, stderr=theirs, start_new_session=True,
+                                        env={**os.environ, "TERM": "xterm-256color"}, preexec_fn=_hear_signals)
+        self._theirs = theirs
+
+    def until(self, condition: Callable[[str], bool]) -> str:
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            self._read(0.1)
+            text = "\n".join(self.screen.display)
+            if condition(text):
+                return text
+        raise AssertionError("\n".join(self.screen.display))
+
+    def shows(self, words: str) -> str:
+        return self.until(lambda text: words in text)
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def ends(self) -> int:
+        self.until(lambda _: self.process.poll() is not None)
+        self._read(0.2)
+        return self.process.returncode
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
+
+    def settings(self) -> list[object]:
+        return termios.tcgetattr(self._theirs)
+
+    def _read(self, timeout: float) -> None:
+        while select.select([self._ours], [], [], timeout)[0]:
+            data = os.read(self._ours, 65536)
+            self.raw += data
+            self._stream.feed(data)
+            timeout = 0.0
+
+
+def _hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "book.txt").write_text("the quiet boat came home to the harbour at night. " * 400)
+    yield tmp_path
+    run = RunDirectory(tmp_path / "run")
+    if is_alive(run):
+        subprocess.run([sys.executable, "-m", "tuitrain", "send", "run", "stop"], cwd=tmp_path, check=False,
+                       capture_output=True)
+    deadline = time.monotonic() + LIMIT
+    while is_alive(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(run)
+
+
+def changes(folder: Path, name: str) -> list[object]:
+    return [x.new for x, _ in journal.read(folder / "run" / "journal.jsonl", kinds=(e.KnobChanged,))
+            if isinstance(x, e.KnobChanged) and x.name == name]
+
+
+def test_a_sitting_start_turn_detach_attach_be_killed_and_end(book: Path) -> None:
+    first = Terminal(book, "book.txt", "--run=run", *SMALL)
+    try:
+        first.shows("starting")
+        first.shows("● running")
+        first.shows("train ")
+        first.press("]")
+        first.shows("clip 1.25")
+        first.press("q")
+        first.shows("detach: training goes on")
+        first.press("\x1b")
+        first.until(lambda text: "training goes on" not in text)
+        first.press("d")
+        assert first.ends() == 0
+        assert b"\x1b[?1049l" in first.raw and first.settings() == first.before
+    finally:
+        first.close()
+    run = RunDirectory(book / "run")
+    assert is_alive(run) and changes(book, "clip") == [1.25]
+
+    second, third = (Terminal(book, "attach", "run", size=size) for size in ((80, 24), (120, 40)))
+    try:
+        third.shows("clip 1.25")
+        second.shows("clip 1.25")
+        second.press("[")  # the two see each other's doings
+        third.shows("clip 1 ")
+        third.process.kill()
+        second.press("-")
+        second.until(lambda _: len(changes(book, "lr")) == 1)
+        assert is_alive(run)
+        second.press("q")
+        second.shows("save and end")
+        second.press("\x1b[B\x1b[B\r")
+        second.shows("ended: stopped")
+        second.press("q")
+        assert second.ends() == 0
+    finally:
+        second.close()
+        third.close()
+
+
+def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
+    terminal = Terminal(book, "book.txt", "--run=run", *SMALL)
+    try:
+        terminal.shows("● running")
+        [pid] = {int((book / "run" / "lock").read_text().split()[1])}
+        os.kill(pid, signal.SIGKILL)
+        terminal.shows("engine gone")
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
+    finally:
+        terminal.close()
+
+
+def test_a_mistake_is_told_after_the_screen_closed(book: Path) -> None:
+    (book / "run").mkdir()
+    (book / "run" / "config.json").write_text("{}")
+    terminal = Terminal(book, "book.txt", "--run=run")
+    try:
+        assert terminal.ends() == 1
+        assert b"is a run already" in terminal.raw and b"Traceback" not in terminal.raw
+    finally:
+        terminal.close()
