@@ -123,8 +123,8 @@ def test_one_who_attaches_late_to_a_long_run_gets_all_of_it_in_bounded_bytes() -
             state.fold(e.SnapshotTaken(branch=0, step=first, id="", by="", reason="interval", pinned=False, bytes=10,
                                        point=f"s{first}"), 5.0)
             state.fold(e.NoteAdded(branch=0, step=first, text="n" * 200, id="", by="me"), 6.0)
-            state.fold(e.SamplePiece(branch=0, step=first, temperature=1.0, prompt="p", text="t" * 400, bits=(1.0,) * 400,
-                                     first=True))
+            state.fold(e.SamplePiece(branch=0, step=first, temperature=1.0, prompt="p", text="t" * 400, first=True,
+                                     bits=(1.0,) * 400))
     state.fold(e.RolledBack(from_branch=0, from_step=200_000, to_step=100_000, branch=1, id="", by="me", asked=None,
                             knobs=state.knobs, point="s1"), 7.0)
     line = codec.seal({"state": state.to_wire()})

@@ -41,11 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _detach(given, folder)
     from tuitrain.cli import screen
 
-    if arguments.no_ui:
+    if arguments.no_ui or not screen.has_screen():
         return _here(given, folder, arguments)
-    if not screen.has_screen():
-        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
-        return _here(given, folder, arguments)
+    if not path.exists():
+        raise CorpusError(f"{path}: no such file")  # before the screen opens and a folder is made
     return screen.show(folder, lambda: _join(given, folder))
 
 
@@ -59,6 +58,8 @@ def _here(given: dict[str, object], folder: RunDirectory, arguments: argparse.Na
     made = runtime.aside(lambda: prepare.plan(given))
     folder.create()
     lock = folder.lock()
+    if not arguments.no_ui:
+        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
     return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=arguments.json)
 
 
