@@ -27,6 +27,8 @@ TICK = 0.05
 """Seconds between looks at the session: short, so that an answer is on the screen at once; a look costs little."""
 NUMBERS = 0.4
 """Seconds between drawings when nothing was asked."""
+SETTLED = 6.0
+"""Seconds after the last event at which every pane has had its turn, and nothing is drawn until the next one."""
 
 
 class CockpitApp(Actions):
@@ -47,7 +49,7 @@ class CockpitApp(Actions):
         self.cockpit = Cockpit()
         self.failure: TuitrainError | None = None
         self._run, self._connect, self._clock = run, connect, clock
-        self._synchronised, self._next = 0, 0.0
+        self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
     def on_mount(self) -> None:
         """Called by Textual."""
@@ -83,6 +85,7 @@ class CockpitApp(Actions):
         if self.session is not None and self.view.connection == "live":
             for event, when in self.session.drain_timed():
                 self.state.fold(event, when)
+                self._heard = time.monotonic()
                 answered |= self._answered(event)
             if getattr(self.session, "resynchronised", 0) != self._synchronised:
                 self._synchronised = getattr(self.session, "resynchronised", 0)
@@ -91,7 +94,9 @@ class CockpitApp(Actions):
             if getattr(self.session, "closed", False):
                 self._gone()
                 answered = True
-        if answered or time.monotonic() >= self._next:
+        # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
+        settled = time.monotonic() - self._heard > SETTLED
+        if answered or (not settled and time.monotonic() >= self._next):
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
 

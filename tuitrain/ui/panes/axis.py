@@ -19,6 +19,8 @@ def recent(history: History, ring: Ring, window: int) -> tuple[Array, Array]:
 def x_limits(state: RunState, view: View) -> tuple[float, float]:
     """From the first to the newest step shown; the end jumps, so that the axis does not creep."""
     last = max(state.losses.last_step, 10)
+    if not view.window and state.ghost is not None:
+        last = max(last, state.ghost[1].last_step)
     if view.window:
         size = view.window / 5
         right = np.ceil(last / size) * size
