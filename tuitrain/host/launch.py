@@ -30,7 +30,8 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
             with open(run.log, errors="replace") as text:
                 text.seek(before)
                 lines = text.read().strip().splitlines()
-            raise TuitrainError(lines[-1].removeprefix("tuitrain: ") if lines else f"the host ended with exit code {host.returncode}")
+            last = lines[-1].removeprefix("tuitrain: ") if lines else ""
+            raise TuitrainError(last or f"the host ended with exit code {host.returncode}")
         if run.socket.exists():
             return host.pid
         time.sleep(0.05)
