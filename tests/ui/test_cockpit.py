@@ -12,13 +12,13 @@ from textual.widgets import DataTable, Input, Static
 from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
-from tuitrain.ui.actions import rung
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.panes.log import Log
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import nice_limits, nice_ticks, thin
+from tuitrain.ui.values import rung
 
 ASKS = [
     (["space"], c.Pause, {}),

@@ -22,7 +22,8 @@ from tuitrain.protocol.events import StepsDone
 from tuitrain.run import journal
 
 NEVER = "1000000000"
-EVALUATE_EVERY = 10
+EVALUATE_EVERY = 40
+"""Steps: a few in each cell, yet not so often that saving every new best, which is rare in a real run, counts."""
 
 
 @dataclass(frozen=True, slots=True)

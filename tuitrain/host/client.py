@@ -98,6 +98,7 @@ class SocketSession:
             if body.get("kind") == "State":
                 self.state = RunState.from_wire(body["state"])
                 self.resynchronised += 1
+                self._events.clear()  # all that came before is in the state
             elif body.get("kind") != "Hello":
                 self._events.append((codec.from_body(body, Event), float(body["time"])))
         except (codec.DamagedLine, KeyError, TypeError, ValueError):

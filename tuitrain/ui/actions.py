@@ -1,34 +1,23 @@
 """What each key does: a question to the engine, or to the person first. Confirmed values come back as events."""
 
-import math
 import uuid
 from typing import Any
 
-import numpy as np
-from textual.app import App
-
-from tuitrain.errors import Refused, RunError
-from tuitrain.knobs import checked
+from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.session import Session
-from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import number, percent
-from tuitrain.ui.cockpit import Cockpit
-from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
-from tuitrain.ui.view import WINDOWS, View
+from tuitrain.telemetry.units import number
+from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
+from tuitrain.ui.values import read, rung, would_have_clipped
+from tuitrain.ui.viewing import Viewing
 
-RUNGS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
-THEMES = ("textual-dark", "textual-light", "ansi-dark", "ansi-light")
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 
 
-class Actions(App[int]):
-    """The actions named in the table of keys."""
+class Actions(Viewing):
+    """The actions of the table of keys that reach the engine, and those that leave it."""
 
     session: Session | None
-    state: RunState
-    view: View
-    cockpit: Cockpit
 
     def ask(self, command: type[c.Command], what: str, wanted: Any = True, /, **words: Any) -> None:
         """Send a command and remember that it was asked, until an event carries its id."""
@@ -44,10 +33,6 @@ class Actions(App[int]):
                 self.view.asked.pop(id)
                 self.view.refused = str(error)
         self.redraw(at_once=True)
-
-    def redraw(self, at_once: bool = False) -> None:
-        """Hand the state to the panes."""
-        raise NotImplementedError
 
     def knob(self, name: str) -> Any:
         """The value last asked of a knob, or the confirmed one."""
@@ -187,48 +172,6 @@ class Actions(App[int]):
 
         self.push_screen(AskValue("note", "", lambda text: (bool(text.strip()), "kept in the journal")), answered)
 
-    def action_window(self, by: int) -> None:
-        """Fewer or more steps in the plots."""
-        place = WINDOWS.index(self.view.window) + by
-        self.view.window = WINDOWS[min(len(WINDOWS) - 1, max(0, place))]
-        self.redraw(at_once=True)
-        self.redraw_plots()
-
-    def action_log_axis(self) -> None:
-        """Logarithmic loss axis on and off."""
-        self.view.log_axis = not self.view.log_axis
-        self.redraw_plots()
-
-    def redraw_plots(self) -> None:
-        """Plots at once, because a person asked for it."""
-        self.cockpit.show(self.state, self.view, math.inf)
-
-    def action_filter(self) -> None:
-        """Only log lines with a word."""
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self.view.filter = text.strip()
-                self.redraw(at_once=True)
-
-        self.push_screen(AskValue("show log lines with", self.view.filter, lambda t: (True, "empty: all")), answered)
-
-    def action_maximise(self) -> None:
-        """The focused pane alone, and back."""
-        if self.cockpit.has_class("maximised"):
-            self.cockpit.maximise_pane(None)
-        elif self.cockpit.focused is not None:
-            self.cockpit.maximise_pane(self.cockpit.focused)
-
-    def action_next_theme(self) -> None:
-        """Dark, light, the terminal's own."""
-        place = THEMES.index(self.theme) if self.theme in THEMES else -1
-        self.theme = THEMES[(place + 1) % len(THEMES)]
-        self.redraw(at_once=True)
-
-    def action_help(self) -> None:
-        """The table of keys."""
-        self.push_screen(Help())
-
     def action_detach(self) -> None:
         """Leave; training goes on."""
         self.exit(0)
@@ -248,37 +191,3 @@ class Actions(App[int]):
 
         self.push_screen(Choose("leave?", [("stay", "stay"), ("detach", "detach: training goes on"),
                                            ("end", "save and end the run")]), answered)
-
-
-def rung(value: float, by: int) -> float:
-    """The next number of the ladder 1, 1.25, 1.6 … above or below; from off, up is 1 and down stays off."""
-    if value <= 0:
-        return 1.0 if by > 0 else 0.0
-    power = math.floor(math.log10(value) + 1e-9)
-    ladder = [float(f"{r * 10.0**p:.6g}") for p in (power - 1, power, power + 1) for r in RUNGS]
-    if by > 0:
-        return next(r for r in ladder if r > value * 1.001)
-    return next(r for r in reversed(ladder) if r < value * 0.999)
-
-
-def read(name: str, text: str) -> tuple[float | None, str]:
-    """(the number, empty) or (None, why not)."""
-    try:
-        value = float(text)
-        checked(name, value)
-    except ValueError:
-        return None, "a number, please"
-    except Refused as error:
-        return None, str(error)
-    return value, ""
-
-
-def would_have_clipped(state: RunState, clip: float) -> str:
-    """What a clip would have done to the last 500 steps."""
-    norms = state.grad_norm.last(500)
-    if not len(norms):
-        return "no steps yet to compare with"
-    if clip <= 0:
-        return "off: no step is clipped"
-    share = float(np.mean(~(norms <= clip)))
-    return f"{number(clip, 4)} would have clipped {percent(share)} of the last {len(norms)} steps"

@@ -5,7 +5,6 @@ Nothing on the screen waits for training and training never waits for the screen
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,14 +82,15 @@ class CockpitApp(Actions):
         self.view.now = self._clock()
         answered = False
         if self.session is not None and self.view.connection == "live":
-            for event, when in self.session.drain_timed():
-                self.state.fold(event, when)
-                self._heard = time.monotonic()
-                answered |= self._answered(event)
-            if getattr(self.session, "resynchronised", 0) != self._synchronised:
+            events = self.session.drain_timed()
+            if getattr(self.session, "resynchronised", 0) != self._synchronised:  # the events continue a new state
                 self._synchronised = getattr(self.session, "resynchronised", 0)
                 self.state = getattr(self.session, "state", self.state)
                 answered = True
+            for event, when in events:
+                self.state.fold(event, when)
+                self._heard = time.monotonic()
+                answered |= self._answered(event)
             if getattr(self.session, "closed", False):
                 self._gone()
                 answered = True
@@ -99,31 +99,6 @@ class CockpitApp(Actions):
         if answered or (not settled and time.monotonic() >= self._next):
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
-
-    def redraw(self, at_once: bool = False) -> None:
-        """Hand the state to the panes."""
-        if self.cockpit.is_mounted:
-            self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
-
-    def action_focus_pane(self, name: str) -> None:
-        """Focus a pane by its number; maximised, it takes the place of the one shown."""
-        pane = self.cockpit.query_one(f"#{name}")
-        maximised = self.cockpit.has_class("maximised")
-        if maximised:
-            self.cockpit.maximise_pane(None)
-        pane.focus()
-        if maximised:
-            self.cockpit.maximise_pane(pane)
-
-    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
-        """A picture of the screen in the run's folder."""
-        name = filename or f"cockpit-{datetime.fromtimestamp(self._clock()):%Y%m%d-%H%M%S}.svg"
-        try:
-            where = self.save_screenshot(name, path=path or str(self._run))
-        except OSError as error:
-            self.notify(safe(f"no picture: {error}"), severity="error", markup=False)
-            return
-        self.notify(safe(f"picture in {where}"), markup=False)
 
     def _answered(self, event: e.Event) -> bool:
         asked = self.view.asked.pop(getattr(event, "id", ""), None)

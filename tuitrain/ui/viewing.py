@@ -1,0 +1,94 @@
+"""What changes only how the run is looked at: windows, axes, panes, themes, pictures. The engine hears none of it."""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from textual.app import App
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import safe
+from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.dialogs import AskValue, Help
+from tuitrain.ui.view import WINDOWS, View
+
+THEMES = ("textual-dark", "textual-light", "ansi-dark", "ansi-light")
+
+
+class Viewing(App[int]):
+    """The actions of the table of keys that stay on this side."""
+
+    state: RunState
+    view: View
+    cockpit: Cockpit
+    _run: Path
+    _clock: Callable[[], float]
+
+    def redraw(self, at_once: bool = False) -> None:
+        """Hand the state to the panes."""
+        if self.cockpit.is_mounted:
+            self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
+
+    def action_focus_pane(self, name: str) -> None:
+        """Focus a pane by its number; maximised, it takes the place of the one shown."""
+        pane = self.cockpit.query_one(f"#{name}")
+        maximised = self.cockpit.has_class("maximised")
+        if maximised:
+            self.cockpit.maximise_pane(None)
+        pane.focus()
+        if maximised:
+            self.cockpit.maximise_pane(pane)
+
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        """A picture of the screen in the run's folder."""
+        name = filename or f"cockpit-{datetime.fromtimestamp(self._clock()):%Y%m%d-%H%M%S}.svg"
+        try:
+            where = self.save_screenshot(name, path=path or str(self._run))
+        except OSError as error:
+            self.notify(safe(f"no picture: {error}"), severity="error", markup=False)
+            return
+        self.notify(safe(f"picture in {where}"), markup=False)
+
+    def action_window(self, by: int) -> None:
+        """Fewer or more steps in the plots."""
+        place = WINDOWS.index(self.view.window) + by
+        self.view.window = WINDOWS[min(len(WINDOWS) - 1, max(0, place))]
+        self.redraw(at_once=True)
+        self.redraw_plots()
+
+    def action_log_axis(self) -> None:
+        """Logarithmic loss axis on and off."""
+        self.view.log_axis = not self.view.log_axis
+        self.redraw_plots()
+
+    def redraw_plots(self) -> None:
+        """Plots at once, because a person asked for it."""
+        self.cockpit.show(self.state, self.view, math.inf)
+
+    def action_filter(self) -> None:
+        """Only log lines with a word."""
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.view.filter = text.strip()
+                self.redraw(at_once=True)
+
+        self.push_screen(AskValue("show log lines with", self.view.filter, lambda t: (True, "empty: all")), answered)
+
+    def action_maximise(self) -> None:
+        """The focused pane alone, and back."""
+        if self.cockpit.has_class("maximised"):
+            self.cockpit.maximise_pane(None)
+        elif self.cockpit.focused is not None:
+            self.cockpit.maximise_pane(self.cockpit.focused)
+
+    def action_next_theme(self) -> None:
+        """Dark, light, the terminal's own."""
+        place = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(place + 1) % len(THEMES)]
+        self.redraw(at_once=True)
+
+    def action_help(self) -> None:
+        """The table of keys."""
+        self.push_screen(Help())
