@@ -18,7 +18,7 @@ from tuitrain.engine.evaluation import Evaluator, make_model
 from tuitrain.engine.restore_points import MAX_PINNED, RestorePoints
 from tuitrain.engine.sampler import NumpyLSTM, Stream, draw
 from tuitrain.engine.schedule import FLOOR, LANDED, Schedule
-from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.snapshot import Snapshot, copied
 from tuitrain.errors import CorpusError
 
 # --- corpus
@@ -246,3 +246,20 @@ def test_restore_points_are_dense_near_now_and_sparse_far_back() -> None:
     assert len(ages) == 20 and ages[:4] == [0, 1, 2, 3] and ages[-1] > 300
     gaps = np.diff(ages)
     assert gaps[-3:].mean() > 10 * gaps[:3].mean() and math.isfinite(float(gaps.max()))
+
+
+# --- snapshots
+
+def test_a_block_is_used_again_once_nobody_looks_at_it_and_not_before() -> None:
+    live = {"a": torch.full((600, 600), 1.0), "b": torch.arange(9, dtype=torch.uint8)}
+    first = copied(live)
+    seen, where = first["a"].numpy(), first["a"].data_ptr()
+    del first
+    live["a"].fill_(2.0)
+    second = copied(live)
+    assert second["a"].data_ptr() != where and (seen == 1.0).all()
+    assert second["b"].tolist() == list(range(9)) and second["b"].dtype == torch.uint8
+    del seen
+    live["a"].fill_(3.0)
+    third = copied(live)
+    assert third["a"].data_ptr() == where and (third["a"] == 3.0).all() and (second["a"] == 2.0).all()

@@ -64,13 +64,24 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self._ours >= 0:
+            os.close(self._ours)
+            os.close(self._theirs)
+
+    def hang_up(self) -> None:
+        """As a closed window or a broken line: both ends of the terminal are gone."""
         os.close(self._ours)
         os.close(self._theirs)
+        self._ours = self._theirs = -1
+        os.killpg(self.process.pid, signal.SIGHUP)
 
     def settings(self) -> list[object]:
         return termios.tcgetattr(self._theirs)
 
     def _read(self, timeout: float) -> None:
+        if self._ours < 0:
+            time.sleep(timeout)
+            return
         while select.select([self._ours], [], [], timeout)[0]:
             data = os.read(self._ours, 65536)
             self.raw += data
@@ -153,6 +164,69 @@ def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
         terminal.press("q")
         assert terminal.ends() == 0
         assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
+    finally:
+        terminal.close()
+
+
+def here(folder: Path) -> Terminal:
+    terminal = Terminal(folder, "book.txt", "--run=run", "--host=here", *SMALL)
+    terminal.shows("● running")
+    terminal.shows("train ")
+    return terminal
+
+
+def holder(folder: Path) -> int:
+    return int((folder / "run" / "lock").read_text().split()[1])
+
+
+def test_one_process_for_both_hands_over_when_left(book: Path) -> None:
+    terminal = here(book)
+    try:
+        assert holder(book) == terminal.process.pid
+        terminal.press("]")
+        terminal.shows("clip 1.25")
+        terminal.press("\x1a")
+        terminal.shows("ctrl+z would stop it")
+        terminal.press("d")
+        terminal.shows("training goes on, pid")
+        assert terminal.ends() == 0 and terminal.settings() == terminal.before
+        assert holder(book) != terminal.process.pid and is_alive(RunDirectory(book / "run"))
+    finally:
+        terminal.close()
+    told = [event for event, _ in journal.read(book / "run" / "journal.jsonl", kinds=(e.RunEnded, e.RunResumed))]
+    assert isinstance(told[0], e.RunEnded) and isinstance(told[1], e.RunResumed)
+    assert told[0].reason == "handed over" and told[1].step == told[0].step and told[1].exact
+
+
+def test_one_process_for_both_goes_on_when_the_terminal_hangs_up(book: Path) -> None:
+    terminal = here(book)
+    run = RunDirectory(book / "run")
+    try:
+        terminal.hang_up()
+        terminal.until(lambda _: "the terminal hung up" in run.log.read_text())
+        assert holder(book) == terminal.process.pid and is_alive(run)
+        before = run.journal.stat().st_size
+        terminal.until(lambda _: run.journal.stat().st_size > before)
+        assert terminal.process.poll() is None
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        terminal.until(lambda _: terminal.process.poll() is not None)
+        assert terminal.process.returncode == 143
+    finally:
+        terminal.close()
+    ended = [event for event, _ in journal.read(run.journal, kinds=(e.RunEnded,))]
+    assert [x.reason for x in ended if isinstance(x, e.RunEnded)] == ["terminated"]
+    assert "Traceback" not in run.log.read_text()
+
+
+@pytest.mark.parametrize("words", [[], ["--host=here"]])
+def test_a_terminated_cockpit_restores_the_terminal(book: Path, words: list[str]) -> None:
+    terminal = Terminal(book, "book.txt", "--run=run", *SMALL, *words)
+    try:
+        terminal.shows("● running")
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        assert terminal.ends() == 143
+        assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
+        assert is_alive(RunDirectory(book / "run")) != bool(words)  # where it trains itself, the run ends with it
     finally:
         terminal.close()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options
+from tuitrain.cli.train import HOSTS
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from tuitrain.cli.serve import Host
     from tuitrain.protocol.session import Session
 
 
@@ -20,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
+    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
+                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
     parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
@@ -41,22 +45,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.no_ui and screen.has_screen():
         folder.lock().release()  # says who holds it, before the screen opens
+        if arguments.host == "here":
+            from tuitrain.cli.here import Here
+
+            return Here(folder, lambda: _host(arguments, given, folder), corpus=arguments.corpus).show()
         return screen.show(folder, lambda: _join(arguments, given, folder))
-    return _here(arguments, given, folder)
+    from tuitrain.cli.serve import serve
+
+    return serve(_host(arguments, given, folder), json=arguments.json)
 
 
-def _here(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> int:
+def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Host":
     from tuitrain.engine import runtime
 
     runtime.before_torch()
-    from tuitrain.cli.serve import serve
+    from tuitrain.cli.serve import Host
     from tuitrain.engine import prepare
 
     lock = folder.lock()
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}))
-    return serve(worker, folder, lock, json=arguments.json)
+    return Host(worker, folder, lock)
 
 
 def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Session":

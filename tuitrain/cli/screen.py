@@ -1,9 +1,12 @@
 """Opens the cockpit on a run; the one place that knows both the cockpit and how a run is reached."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
+from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
 
@@ -17,30 +20,78 @@ def has_screen() -> bool:
 def draws_braille() -> bool:
     """Whether the terminal's encoding has the characters of the plots."""
     try:
-        "⣿╌█◇".encode(sys.stderr.encoding or "ascii")
+        "⣿╌█◇".encode(getattr(sys.__stderr__, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
 
 
-def show(folder: RunDirectory, connect: Callable[[], Session]) -> int:
-    """The cockpit until the person leaves; returns the exit code. Raises what hindered it from connecting."""
-    from tuitrain.ui.app import CockpitApp
+class Screen:
+    """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
-    app = CockpitApp(folder.path, connect, braille=draws_braille())
-    try:
-        app.run()
-    finally:
-        if app.session is not None:
-            app.session.close()
-    if app.failure is not None:
-        raise app.failure
-    alive = is_alive(folder)
-    if app.return_code:
-        print(f"tuitrain: the cockpit failed; training {'goes on' if alive else 'is not running'}", file=sys.stderr)
-    if alive:
-        print(f"tuitrain: training goes on; come back with `tuitrain attach {folder.path}`", file=sys.stderr)
-    elif app.state.status == "ended":
-        print(f"tuitrain: {app.state.ended} at step {app.state.step:,}; go on with `tuitrain resume {folder.path}`",
-              file=sys.stderr)
-    return int(app.return_code or 0)
+    def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False) -> None:
+        from tuitrain.ui.app import CockpitApp
+
+        self._run, self._connect = run, connect
+        self.connecting = False
+        self.signal: int | None = None
+        self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here)
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the cockpit failed: by a mistake of its own, not because it could not connect."""
+        return self._app.failure is None and self._app.return_code == ERROR
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell expects it: 128 and the signal that ended the cockpit, else the cockpit's own."""
+        return 128 + self.signal if self.signal is not None else int(self._app.return_code or 0)
+
+    def run(self) -> None:
+        """Until the person leaves or a signal ends it. Raises what hindered it from connecting."""
+        numbers = [n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+                   if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._received) for number in numbers}
+        try:
+            self._app.run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._app.session is not None:
+                self._app.session.close()
+        if self._app.failure is not None:
+            raise self._app.failure
+
+    def farewell(self) -> str:
+        """The line after the screen has closed: what is with the run, and how to come back."""
+        alive, state = is_alive(self._run), self._app.state
+        if self.crashed:
+            return f"tuitrain: the cockpit failed; {self._comeback() if alive else 'training is not running'}"
+        if alive or (self.connecting and self._app.session is None):
+            return f"tuitrain: {self._comeback()}"
+        if state.status == "ended":
+            return (f"tuitrain: {state.ended} at step {state.step:,}; go on with "
+                    f"`tuitrain resume {self._run.path}`")
+        return ""
+
+    def _comeback(self) -> str:
+        return f"training goes on; come back with `tuitrain attach {self._run.path}`"
+
+    def _joined(self) -> Session:
+        self.connecting = True
+        return self._connect()
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        # The terminal is restored before the process ends, or is left alone if it has hung up.
+        self.signal = number
+        self._app.leaving = True
+
+
+def show(run: RunDirectory, connect: Callable[[], Session]) -> int:
+    """The cockpit on a run of another process until the person leaves; returns the exit code."""
+    screen = Screen(run, connect)
+    screen.run()
+    words = screen.farewell()
+    if words and screen.signal != signal.SIGHUP:
+        print(words, file=sys.stderr)
+    return screen.exit_code

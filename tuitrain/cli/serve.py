@@ -1,9 +1,11 @@
-"""A host in the foreground: the worker trains, the server serves, the main thread prints and minds the signals."""
+"""A host: the worker trains, the server serves; in the foreground the main thread prints and minds the signals."""
 
 import contextlib
+import copy
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,34 +22,68 @@ if TYPE_CHECKING:
     from tuitrain.engine.worker import Worker
 
 
+class Host:
+    """The run that this process trains: its worker, its socket and its lock.
+
+    Socket and lock are given up when the run ends, whatever else the process still does.
+    """
+
+    def __init__(self, worker: "Worker", run: RunDirectory, lock: Lock) -> None:
+        self.worker, self.run, self._lock = worker, run, lock
+        self.past = remembered(run)
+        self.past.status, self.past.ended, self.past.clients = "starting", "", 0
+        self.feed = worker.feed()
+        self._server = _server(worker, run, copy.deepcopy(self.past))
+        self._ending = threading.Thread(target=self._end, name="ending")
+
+    def start(self) -> None:
+        """Begin to train."""
+        self.worker.start()
+        self._ending.start()
+
+    def wait(self) -> None:
+        """Until the run has ended and its folder is free."""
+        self._ending.join()
+
+    def stop(self, number: int) -> None:
+        """Save and end because of a signal."""
+        code = INTERRUPTED if number == signal.SIGINT else TERMINATED
+        reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
+        self.worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
+
+    def _end(self) -> None:
+        self.worker.join()
+        if self._server is not None:
+            self._server.close()
+        self._lock.release()
+
+
 class Signals:
     """First SIGINT or SIGTERM: stop at the step boundary and save. Second: leave at once."""
 
-    def __init__(self, worker: "Worker") -> None:
-        self._worker = worker
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._asked = False
 
-    def install(self) -> None:
+    def install(self, *numbers: signal.Signals) -> None:
         """Take over the signals; one that the parent had ignored (nohup) stays ignored."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._received)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        code = INTERRUPTED if number == signal.SIGINT else TERMINATED
         if self._asked:
             with contextlib.suppress(OSError):
                 os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is whole\n")
-            os._exit(code)
+            os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
         self._asked = True
-        reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
-        self._worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
+        self._host.stop(number)
 
 
-def _server(worker: "Worker", run: RunDirectory) -> Server | None:
+def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | None:
     """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
     try:
-        server = Server(worker, run.socket, str(run.path), remembered(run))
+        server = Server(worker, run.socket, str(run.path), past)
     except OSError as error:
         print(f"tuitrain: no socket in {run.path} ({error.strerror or error}); `send` and `attach` will not reach it",
               file=sys.stderr)
@@ -61,20 +97,22 @@ def remembered(run: RunDirectory) -> RunState:
     state = RunState()
     for event, when in journal.read(run.journal):
         state.fold(event, when)
-    state.status, state.ended, state.clients = "starting", "", 0
     return state
 
 
-def serve(worker: "Worker", run: RunDirectory, lock: Lock, *, json: bool) -> int:
+def serve(host: Host, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
-    feed = worker.feed()
-    server = _server(worker, run)
-    lines = Lines(sys.stdout, str(run.path), json=json)
-    Signals(worker).install()
-    worker.start()
+    Signals(host).install(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    lines = Lines(sys.stdout, str(host.run.path), json=json)
+    host.start()
+    return print_to_the_end(host, lines)
+
+
+def print_to_the_end(host: Host, lines: Lines) -> int:
+    """Print what the run says until it has ended; returns the exit code."""
     reading = True
     while lines.ended is None:
-        for event, when in feed.drain_timed(0.2):
+        for event, when in host.feed.drain_timed(0.2):
             if not reading:
                 lines.state.fold(event)
                 lines.ended = event if isinstance(event, RunEnded) else lines.ended
@@ -86,13 +124,15 @@ def serve(worker: "Worker", run: RunDirectory, lock: Lock, *, json: bool) -> int
                 with contextlib.suppress(OSError):
                     print("tuitrain: nobody reads the output any more; training goes on", file=sys.stderr)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    worker.join()
-    if server is not None:
-        server.close()
-    lock.release()
+    host.wait()
     with contextlib.suppress(OSError):
         lines.close()
-    if lines.ended.exit_code == ERROR:
-        raise TuitrainError(f"the engine crashed at step {lines.ended.step}: {lines.ended.message}; the traceback is "
+    return exit_code(lines.ended, host.run)
+
+
+def exit_code(ended: RunEnded, run: RunDirectory) -> int:
+    """The run's exit code. Raises TuitrainError if the engine crashed."""
+    if ended.exit_code == ERROR:
+        raise TuitrainError(f"the engine crashed at step {ended.step}: {ended.message}; the traceback is "
                             f"in {run.journal}, go on with `tuitrain resume {run.path}`")
-    return lines.ended.exit_code
+    return ended.exit_code

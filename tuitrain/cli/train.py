@@ -14,7 +14,11 @@ from tuitrain.errors import CorpusError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
+    from tuitrain.cli.serve import Host
     from tuitrain.protocol.session import Session
+
+
+HOSTS = ("process", "here")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
     parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
+    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
+                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
     parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
     options.add(parser)
 
@@ -42,25 +48,36 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.cli import screen
 
     if arguments.no_ui or not screen.has_screen():
-        return _here(given, folder, arguments)
+        return _plain(given, folder, arguments)
     if not path.exists():
         raise CorpusError(f"{path}: no such file")  # before the screen opens and a folder is made
+    if arguments.host == "here":
+        from tuitrain.cli.here import Here
+
+        return Here(folder, lambda: _host(given, folder)).show()
     return screen.show(folder, lambda: _join(given, folder))
 
 
-def _here(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
+def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
+    from tuitrain.cli.serve import serve
+
+    host = _host(given, folder)
+    if not arguments.no_ui:
+        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
+    return serve(host, json=arguments.json)
+
+
+def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
     from tuitrain.engine import runtime
 
     runtime.before_torch()
-    from tuitrain.cli.serve import serve
+    from tuitrain.cli.serve import Host
     from tuitrain.engine import prepare
 
     made = runtime.aside(lambda: prepare.plan(given))
     folder.create()
     lock = folder.lock()
-    if not arguments.no_ui:
-        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
-    return serve(runtime.aside(lambda: prepare.start(made, folder)), folder, lock, json=arguments.json)
+    return Host(runtime.aside(lambda: prepare.start(made, folder)), folder, lock)
 
 
 def _join(given: dict[str, object], folder: RunDirectory) -> "Session":

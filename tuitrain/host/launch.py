@@ -18,8 +18,7 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
 
     Raises TuitrainError with the host's own last line if it ends before that.
     """
-    run.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(run.log, "ab") as log:
+    with open(run.open_log(), "ab") as log:
         before = os.fstat(log.fileno()).st_size
         host = subprocess.Popen(
             [sys.executable, "-m", "tuitrain", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,

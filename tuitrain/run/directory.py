@@ -60,6 +60,14 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
+    def open_log(self) -> int:
+        """A descriptor at the end of engine.log, the folder made if need be. Raises RunError if that cannot be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
+
     def read_config(self) -> dict[str, Any]:
         """What config.json says. Raises RunError if this is no run."""
         try:

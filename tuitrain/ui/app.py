@@ -12,7 +12,6 @@ from textual import work
 from textual.binding import Binding
 from textual.worker import get_current_worker
 
-from tuitrain.errors import TuitrainError
 from tuitrain.protocol import events as e
 from tuitrain.protocol.session import Session
 from tuitrain.telemetry.run_state import RunState
@@ -40,13 +39,17 @@ class CockpitApp(Actions):
         *(Binding(str(i), f"focus_pane('{name}')", f"focus {name}", show=False) for i, name in enumerate(PANES, 1))]
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
-                 clock: Callable[[], float] = time.time, history: RunState | None = None) -> None:
+                 clock: Callable[[], float] = time.time, history: RunState | None = None,
+                 here: bool = False) -> None:
         super().__init__()
         self.session: Session | None = None
         self.state = history or RunState()
         self.view = View(run=str(run), braille=braille, now=clock())
         self.cockpit = Cockpit()
-        self.failure: TuitrainError | None = None
+        self.failure: Exception | None = None
+        self.leaving = False
+        """Set by a signal, from outside the loop: the next tick leaves."""
+        self.here = here
         self._run, self._connect, self._clock = run, connect, clock
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
@@ -62,7 +65,7 @@ class CockpitApp(Actions):
         worker = get_current_worker()
         try:
             session = self._connect()
-        except TuitrainError as error:
+        except Exception as error:  # told once the screen has closed, whatever it is
             self.failure = error
             if not worker.is_cancelled:
                 self.call_from_thread(self.exit, 1)
@@ -79,6 +82,9 @@ class CockpitApp(Actions):
 
     def tick(self) -> None:
         """Fold what happened; draw answers at once and the rest at its own pace."""
+        if self.leaving:
+            self.exit(0)
+            return
         self.view.now = self._clock()
         answered = False
         if self.session is not None and self.view.connection == "live":

@@ -23,6 +23,7 @@ class Viewing(App[int]):
     state: RunState
     view: View
     cockpit: Cockpit
+    here: bool
     _run: Path
     _clock: Callable[[], float]
 
@@ -88,6 +89,13 @@ class Viewing(App[int]):
         place = THEMES.index(self.theme) if self.theme in THEMES else -1
         self.theme = THEMES[(place + 1) % len(THEMES)]
         self.redraw(at_once=True)
+
+    def action_suspend_process(self) -> None:
+        """The cockpit only: where the training shares its process, that would stop it too."""
+        if self.here:
+            self.notify("this process trains too: ctrl+z would stop it; d leaves and training goes on")
+        else:
+            super().action_suspend_process()
 
     def action_help(self) -> None:
         """The table of keys."""

@@ -1,0 +1,195 @@
+"""The cockpit and the training in one process (`--host here`).
+
+The cockpit draws on the terminal itself, while whatever C++ or a stray print says goes to the run's engine.log. The
+training outlives its cockpit: it is handed to a process of its own when the person leaves, and goes on in this one,
+headless, when the terminal hangs up.
+"""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from tuitrain.cli.screen import Screen
+from tuitrain.cli.serve import Host, Signals, exit_code, print_to_the_end, remembered
+from tuitrain.errors import RunError
+from tuitrain.headless import Lines
+from tuitrain.host.launch import launch
+from tuitrain.protocol.commands import Command, Stop
+from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.run.directory import RunDirectory
+from tuitrain.telemetry.run_state import RunState
+
+HANDED_OVER = "handed over"
+
+
+class LocalSession:
+    """A host of this process as the cockpit wants it: a Session whose `state` is the picture to start from.
+
+    A cockpit that could not draw for so long that its feed lost events (a terminal stopped with ctrl+s overnight)
+    gets its picture anew from the journal.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host, self._feed, self._lost = host, host.feed, 0
+        self.state: RunState = host.past
+        self.resynchronised = 0
+        self.ended: RunEnded | None = None
+        self.closed = False
+
+    def send(self, command: Command) -> None:
+        """Ask the engine. Raises RunError once the run has ended."""
+        if self.ended is not None:
+            raise RunError("the run has ended")
+        self._feed.send(command)
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """The events since the last call."""
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time."""
+        self.closed = self.ended is not None
+        events = self._feed.drain_timed(timeout)
+        for event, _ in events:
+            if isinstance(event, RunEnded):
+                self.ended = event
+        if self._feed.lost != self._lost:
+            self._lost = self._feed.lost
+            self.state = remembered(self._host.run)
+            self.resynchronised += 1
+            return []
+        return events
+
+    def close(self) -> None:
+        """The cockpit is gone; the feed stays for what comes after it."""
+
+
+class Capture:
+    """File descriptors 0 to 2 away from the terminal, which the cockpit keeps through duplicates.
+
+    Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size, so these are rebound before it is
+    imported; descriptor 0 stays the terminal until it hangs up.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._before = sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr
+        self._terminal = [os.dup(1), os.dup(2)]
+        log = run.open_log()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        self._streams = [_stream(os.dup(fd)) for fd in self._terminal]
+        sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
+
+    def release(self) -> None:
+        """The terminal is on 1 and 2 again."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, fd in enumerate(self._terminal, 1):
+            os.dup2(fd, number)
+        self.forget()
+
+    def forget(self) -> None:
+        """The terminal is gone: what is printed from now on goes to engine.log."""
+        sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr = self._before  # type: ignore[misc]
+        for fd in self._terminal:
+            os.close(fd)
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+class _Terminal(io.TextIOWrapper):
+    """A stream to a terminal that may hang up: what is written after that is for nobody, and no error."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _stream(fd: int) -> _Terminal:
+    return _Terminal(os.fdopen(fd, "wb"), encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+
+
+class Here:
+    """One sitting: the host is made once the cockpit stands, and dealt with when the cockpit is gone."""
+
+    def __init__(self, run: RunDirectory, begin: Callable[[], Host], corpus: str | None = None) -> None:
+        self._run, self._begin, self._corpus = run, begin, corpus
+        self._host: Future[Host] = Future()
+        self._session: LocalSession | None = None
+
+    def show(self) -> int:
+        """The cockpit, and what follows it; returns the exit code."""
+        captured = Capture(self._run)
+        screen = Screen(self._run, self._connect, here=True)
+        try:
+            screen.run()
+        finally:
+            if screen.signal == signal.SIGHUP:
+                captured.forget()
+            else:
+                captured.release()
+        if not screen.connecting:
+            return screen.exit_code
+        host = self._host.result()  # a cockpit that is left while torch is loading: the run begins all the same
+        if self._session is not None and self._session.ended is not None:
+            host.wait()
+            print(screen.farewell(), file=sys.stderr)
+            return exit_code(self._session.ended, self._run)
+        if screen.signal == signal.SIGHUP:
+            return self._go_on_headless(host)
+        if screen.signal is not None:
+            return self._end(host, screen.signal)
+        if screen.crashed:
+            print("tuitrain: the cockpit failed", file=sys.stderr)
+        self._hand_over(host)
+        return int(screen.crashed)
+
+    def _connect(self) -> LocalSession:
+        try:
+            host = self._begin()
+            host.start()
+        except BaseException as error:
+            self._host.set_exception(error)
+            raise
+        self._session = LocalSession(host)
+        self._host.set_result(host)
+        return self._session
+
+    def _go_on_headless(self, host: Host) -> int:
+        """Nobody is there: the same process, its output in engine.log."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        Signals(host).install(signal.SIGINT, signal.SIGTERM)
+        print("tuitrain: the terminal hung up; training goes on without it")
+        return print_to_the_end(host, self._lines(host))
+
+    def _end(self, host: Host, number: int) -> int:
+        Signals(host).install(signal.SIGINT, signal.SIGTERM)  # a second one leaves at once
+        host.stop(number)
+        return print_to_the_end(host, self._lines(host))
+
+    def _hand_over(self, host: Host) -> None:
+        """Save and end here, go on exactly there in a process of its own."""
+        print("tuitrain: handing the run over to a process of its own", file=sys.stderr)
+        host.worker.send(Stop(id="detach", by="you", reason=HANDED_OVER))
+        host.wait()
+        corpus = [f"--corpus={self._corpus}"] if self._corpus else []
+        pid = launch(["resume", str(self._run.path), "--no-ui", *corpus], self._run)
+        print(f"tuitrain: training goes on, pid {pid}; come back with `tuitrain attach {self._run.path}`",
+              file=sys.stderr)
+
+    def _lines(self, host: Host) -> Lines:
+        lines = Lines(sys.stdout, str(self._run.path))
+        lines.state = host.past if self._session is None else self._session.state
+        return lines
