@@ -60,6 +60,8 @@ class Script:
         self.closed = False
         self.broken = False
 
+        self.connection = "live"
+
     def say(self, *events: e.Event) -> None:
         self._events += events
 
@@ -84,6 +86,16 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def settled(app: CockpitApp, pilot: Any) -> None:
+    """Wait until what the script says is on the screen."""
+    await until(lambda: app.view.connection != "starting" and app.state.status != "starting")
+    await until(lambda: app.view.connection == "gone" or not getattr(app.session, "closed", False))
+    app.redraw_plots()
+    await until(lambda: "step" in screen(app))
+    app.redraw_plots()
+    await pilot.pause()
 
 
 def screen(app: CockpitApp) -> str:

@@ -135,16 +135,14 @@ def test_the_picker_shows_every_point_and_what_would_be_lost() -> None:
 def test_a_healthy_run_shows_its_numbers_at_every_size(size: tuple[int, int], braille: bool) -> None:
     async def act(app: CockpitApp, pilot: Any) -> None:
         text = screen(app)
-        for words in ("train 2.", "val 2.308", "now 0.3", "clip 1", "lr   0.003", "● running", "harbour",
-                      "q quit"):
+        for words in ("train 2.", "val 2.308", "now 0.3", "clip 1", "lr   0.003", "harbour",
+                      "● running" if braille else "* running", "q quit"):
             assert words in text, words
         for pane in app.cockpit.query(Picture):
             assert all(pane.render_line(y).cell_length == pane.content_size.width
                        for y in range(pane.content_size.height)), pane
         if not braille:
-            plots = [app.cockpit.query_one(name, Picture) for name in ("#loss", "#gradients", "#timeline")]
-            shown = "".join(p.render_line(y).text for p in plots for y in range(p.content_size.height))
-            assert not any(0x2500 <= ord(ch) < 0x2900 for ch in shown.split("─ train")[0])
+            assert text.isascii()
 
     drive(Script(healthy()), act, size=size, braille=braille)
 

@@ -6,9 +6,13 @@ example: tuitrain attach runs/copperfield-1
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuitrain.errors import RunError
 from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+
+if TYPE_CHECKING:
+    from tuitrain.protocol.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +30,20 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunDirectory(Path(arguments.run)) if arguments.run else newest_alive(Path("runs"))
     if arguments.no_ui or arguments.json or not screen.has_screen():
         return _lines(folder, arguments.json)
-    session = SocketSession(folder, watch=True, by="you")  # what hinders it is said before the screen opens
+    # What hinders it is said before the screen opens.
+    session = SocketSession(folder, watch=True, by="you") if folder.socket.exists() else _look(folder)
     return screen.show(folder, lambda: session)
+
+
+def _look(folder: RunDirectory) -> "Session":
+    """A read-only look, through the journal, at a run whose file system has no sockets. Raises RunError."""
+    from tuitrain.host.recording import Look
+
+    folder.read_config()
+    if not is_alive(folder):
+        raise RunError(f"{folder.path} is not running; look at it with `tuitrain replay {folder.path}`, "
+                       f"go on with `tuitrain resume {folder.path}`")
+    return Look(folder)
 
 
 def _lines(folder: RunDirectory, json: bool) -> int:

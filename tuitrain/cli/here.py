@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from tuitrain.cli.screen import Screen
-from tuitrain.cli.serve import Host, Signals, exit_code, print_to_the_end, remembered
+from tuitrain.cli.serve import Host, Signals, exit_code, print_to_the_end, remembered, stop
 from tuitrain.errors import RunError
 from tuitrain.headless import Lines
 from tuitrain.host.launch import launch
@@ -24,6 +24,8 @@ from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.run_state import RunState
 
 HANDED_OVER = "handed over"
+SWITCH = 0.0005
+"""Seconds; with the 5 ms of Python itself training is slower, by nothing up to a third."""
 
 
 class LocalSession:
@@ -130,6 +132,8 @@ class Here:
 
     def show(self) -> int:
         """The cockpit, and what follows it; returns the exit code."""
+        # A drawing holds the interpreter for up to this long while the training waits to start its next operation.
+        sys.setswitchinterval(SWITCH)
         captured = Capture(self._run)
         screen = Screen(self._run, self._connect, here=True)
         try:
@@ -170,13 +174,13 @@ class Here:
         """Nobody is there: the same process, its output in engine.log."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        Signals(host).install(signal.SIGINT, signal.SIGTERM)
+        Signals(host.worker).install(signal.SIGINT, signal.SIGTERM)
         print("tuitrain: the terminal hung up; training goes on without it")
         return print_to_the_end(host, self._lines(host))
 
     def _end(self, host: Host, number: int) -> int:
-        Signals(host).install(signal.SIGINT, signal.SIGTERM)  # a second one leaves at once
-        host.stop(number)
+        Signals(host.worker).install(signal.SIGINT, signal.SIGTERM)  # a second one leaves at once
+        stop(host.worker, number)
         return print_to_the_end(host, self._lines(host))
 
     def _hand_over(self, host: Host) -> None:

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
     "resume": "go on where a run stopped, exactly",
     "attach": "watch and steer a run that is alive",
+    "replay": "look at a run again as it happened",
     "send": "one command to a run that is alive",
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",

@@ -45,12 +45,6 @@ class Host:
         """Until the run has ended and its folder is free."""
         self._ending.join()
 
-    def stop(self, number: int) -> None:
-        """Save and end because of a signal."""
-        code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-        reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
-        self.worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
-
     def _end(self) -> None:
         self.worker.join()
         if self._server is not None:
@@ -61,8 +55,8 @@ class Host:
 class Signals:
     """First SIGINT or SIGTERM: stop at the step boundary and save. Second: leave at once."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
         self._asked = False
 
     def install(self, *numbers: signal.Signals) -> None:
@@ -77,7 +71,14 @@ class Signals:
                 os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is whole\n")
             os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
         self._asked = True
-        self._host.stop(number)
+        stop(self._worker, number)
+
+
+def stop(worker: "Worker", number: int) -> None:
+    """Save and end because of a signal."""
+    code = INTERRUPTED if number == signal.SIGINT else TERMINATED
+    reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
+    worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
 
 
 def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | None:
@@ -102,7 +103,7 @@ def remembered(run: RunDirectory) -> RunState:
 
 def serve(host: Host, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
-    Signals(host).install(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    Signals(host.worker).install(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     lines = Lines(sys.stdout, str(host.run.path), json=json)
     host.start()
     return print_to_the_end(host, lines)

@@ -13,6 +13,7 @@ from tuitrain.engine.samples import Samples
 from tuitrain.engine.saves import Saves
 from tuitrain.engine.schedule import due
 from tuitrain.engine.steering import Steering
+from tuitrain.engine.usage import Usage
 from tuitrain.errors import DIVERGED, FINISHED, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
@@ -49,6 +50,7 @@ class Trainer:
         self.samples = Samples(machine, int(config.sample_every), clock)
         self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
         self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
+        self.usage = Usage(machine.device, clock)
         self.guard_mode = config.on_divergence
         self.paused = False
         self._opening = opening
@@ -108,6 +110,7 @@ class Trainer:
         if keep:
             yield from self.steering.snapshot("interval")
         yield from self.saves.attend()
+        yield from self.usage.attend()
         yield from self._keep_to_the_budget()
 
     def _end_epoch(self) -> EpochEnded:

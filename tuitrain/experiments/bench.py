@@ -3,24 +3,31 @@
     a    stock loop                       a'   the same with tuitrain's runtime settings
     b    tuitrain headless: instruments, journal, snapshots, checkpoints
     b'   the same with the default samples and evaluations
+    c    the cockpit with the training in its own process      d    the cockpit with a host process
 """
 
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuitrain.engine.evaluation import FORWARD, SHARE
-from tuitrain.errors import TuitrainError
+from tuitrain.errors import TERMINATED, TuitrainError
+from tuitrain.experiments.terminal import Terminal
 from tuitrain.protocol.events import StepsDone
 from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, is_alive
 
+CELLS = ("a", "a'", "b", "b'", "c", "d")
+COCKPITS = ("c", "d")
+HOW = {"b": ["--no-ui"], "b'": ["--no-ui"], "c": ["--host=here"], "d": []}
 NEVER = "1000000000"
 EVALUATE_EVERY = 40
 """Steps: a few in each cell, yet not so often that saving every new best, which is rare in a real run, counts."""
@@ -46,39 +53,55 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Sitting:
+    """One run of a cell: characters per second, and what a cockpit wrote to its terminal (bytes per second) and took
+    of a core. In cell c the core's share is that of the training too.
+    """
+
+    speed: float = 0.0
+    bytes: float = 0.0
+    cpu: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Medians over the rounds, characters per second by cell, and the paired ratios."""
 
     shape: Shape
     speed: dict[str, float]
     spread: dict[str, float]
+    bytes: float
+    cpu: float
+    """Medians of the cockpit with a host process (cell d); 0 where that was not measured."""
 
     def ratio(self, over: str, under: str) -> float:
         """One cell's median over another's."""
         return self.speed[over] / self.speed[under]
 
 
-def bench(corpus: Path, shapes: list[Shape], *, seconds: float, rounds: int, seed: int,
+def bench(corpus: Path, shapes: list[Shape], *, cells: Sequence[str] = CELLS, seconds: float, rounds: int, seed: int,
           say: Callable[[str], None]) -> list[Result]:
     """Measure all shapes; the order of the cells is shuffled anew in each round."""
     rng = random.Random(seed)
     results = []
     for shape in shapes:
-        speeds: dict[str, list[float]] = {"a": [], "a'": [], "b": [], "b'": []}
+        sittings: dict[str, list[Sitting]] = {cell: [] for cell in cells}
         for number in range(rounds):
-            cells = list(speeds)
-            rng.shuffle(cells)
-            for cell in cells:
-                speed = _stock(corpus, shape, seconds, cell) if cell[0] == "a" else _tuitrain(
-                    corpus, shape, seconds, cell)
-                speeds[cell].append(speed)
-                say(f"{shape.name} round {number + 1} {cell:<2} {speed:,.0f} characters/s")
+            order = list(cells)
+            rng.shuffle(order)
+            for cell in order:
+                measure = _stock if cell[0] == "a" else _tuitrain
+                sittings[cell].append(measure(corpus, shape, seconds, cell))
+                say(f"{shape.name} round {number + 1} {cell:<2} {sittings[cell][-1].speed:,.0f} characters/s")
+        speeds = {cell: [s.speed for s in sat] for cell, sat in sittings.items()}
+        seen = sittings.get("d", [Sitting()])
         results.append(Result(shape, {c: statistics.median(v) for c, v in speeds.items()},
-                              {c: (max(v) - min(v)) / statistics.median(v) for c, v in speeds.items()}))
+                              {c: (max(v) - min(v)) / statistics.median(v) for c, v in speeds.items()},
+                              statistics.median(s.bytes for s in seen), statistics.median(s.cpu for s in seen)))
     return results
 
 
-def _stock(corpus: Path, shape: Shape, seconds: float, cell: str) -> float:
+def _stock(corpus: Path, shape: Shape, seconds: float, cell: str) -> Sitting:
     command = [sys.executable, "-m", "tuitrain.experiments.stock", str(corpus), *shape.arguments(),
                f"--seconds={seconds}"]
     if cell == "a'":
@@ -86,36 +109,68 @@ def _stock(corpus: Path, shape: Shape, seconds: float, cell: str) -> float:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TuitrainError(f"the stock loop failed: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+    return Sitting(float(done.stdout))
 
 
-def _tuitrain(corpus: Path, shape: Shape, seconds: float, cell: str) -> float:
+def _tuitrain(corpus: Path, shape: Shape, seconds: float, cell: str) -> Sitting:
     """The real program, stopped by a signal; its speed is read from its own journal, after a tenth of the time."""
     beside = ["--sample-every", NEVER, "--evaluate-every", NEVER]
-    if cell == "b'":
+    if cell != "b":
         # Evaluations at their default share of the time, but small and often enough to be seen in a short cell:
         # interval and size are scaled by the same factor.
         characters = EVALUATE_EVERY * SHARE / FORWARD * shape.batch_size * shape.bptt
         share = characters / len(corpus.read_text())
         beside = ["--evaluate-every", str(EVALUATE_EVERY), "--val", f"{max(0.001, share):.6f}"]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tuitrain", str(corpus), "--no-ui", "--run", str(path), *shape.arguments(), *beside],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
-        log = path / "journal.jsonl"
-        while process.poll() is None and not (log.exists() and b"StepsDone" in log.read_bytes()):
-            time.sleep(0.05)
-        if process.poll() is None:
-            time.sleep(seconds * 1.1)
-            process.terminate()  # SIGINT is ignored in what a shell has put in the background
-        _, errors = process.communicate()
-        steps = [(event, when) for event, when in journal.read(log, kinds=(StepsDone,))
+        run = RunDirectory(Path(folder) / "run")
+        command = [sys.executable, "-m", "tuitrain", str(corpus), "--run", str(run.path), *shape.arguments(), *beside,
+                   *HOW[cell]]
+        sitting = _in_a_terminal(command, run, seconds) if cell in COCKPITS else _plain(command, run, seconds)
+        steps = [(event, when) for event, when in journal.read(run.journal, kinds=(StepsDone,))
                  if isinstance(event, StepsDone)]
     if len(steps) < 4:
-        raise TuitrainError(f"too few steps in {seconds:g} s; give more --seconds. {errors.decode()[-200:]}")
+        raise TuitrainError(f"too few steps in {seconds:g} s; give more --seconds")
     # All the drains in a window of the length that the stock loop is given.
     begin = steps[0][1] + 0.1 * seconds
     inside = [(event, when) for event, when in steps if begin <= when <= begin + seconds]
     first, last = inside[0][1], inside[-1][1]
-    return sum(len(e.loss) for e, _ in inside[1:]) * shape.batch_size * shape.bptt / (last - first)
+    speed = sum(len(e.loss) for e, _ in inside[1:]) * shape.batch_size * shape.bptt / (last - first)
+    return replace(sitting, speed=speed)
+
+
+def _plain(command: list[str], run: RunDirectory, seconds: float) -> Sitting:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if _begins(process, run):
+        time.sleep(seconds * 1.1)
+        process.terminate()  # SIGINT is ignored in what a shell has put in the background
+    _, errors = process.communicate()
+    if process.returncode not in (TERMINATED, 0):
+        raise TuitrainError(f"tuitrain failed: {errors.decode().strip()[-200:]}")
+    return Sitting()
+
+
+def _in_a_terminal(command: list[str], run: RunDirectory, seconds: float) -> Sitting:
+    terminal = Terminal(command)
+    sitting = Sitting()
+    if _begins(terminal.process, run):
+        time.sleep(seconds * 0.1)
+        written, used = terminal.bytes, terminal.cpu_seconds()
+        time.sleep(seconds)
+        sitting = Sitting(bytes=(terminal.bytes - written) / seconds, cpu=(terminal.cpu_seconds() - used) / seconds)
+        terminal.process.terminate()
+    terminal.close()
+    if is_alive(run):
+        # The host that the cockpit left behind.
+        os.kill(int((run.path / "lock").read_text().split()[1]), signal.SIGTERM)
+        while is_alive(run):
+            time.sleep(0.05)
+    return sitting
+
+
+def _begins(process: subprocess.Popen[bytes], run: RunDirectory) -> bool:
+    """Wait for the first steps; False if there will be none."""
+    while process.poll() is None:
+        if run.journal.exists() and b"StepsDone" in run.journal.read_bytes():
+            return True
+        time.sleep(0.05)
+    return False

@@ -342,6 +342,18 @@ class NoteAdded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUsed(Event):
+    """What the training process uses: bytes, a GPU's load in percent and degrees Celsius; None where unknown."""
+
+    memory: int
+    memory_total: int
+    gpu_load: float | None
+    gpu_temperature: float | None
+    gpu_memory: int | None
+    gpu_memory_total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientJoined(Event):
     """Another terminal or script is attached."""
 

@@ -1,6 +1,6 @@
 """What a front end talks to: a thread here, a socket there, a recording."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event
@@ -20,3 +20,22 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Stop listening. Does not stop the run."""
+
+
+@runtime_checkable
+class Tape(Session, Protocol):
+    """A session that plays what happened: it can be stopped, hurried and wound."""
+
+    now: float
+    """Unix seconds of what is shown."""
+    words: str
+    """Where it is and how fast it goes."""
+
+    def toggle(self) -> None:
+        """Play, or stop."""
+
+    def faster(self, factor: float) -> None:
+        """Play so many times as fast."""
+
+    def jump(self, share: float) -> None:
+        """By this share of the whole, backwards if negative."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuitrain.protocol.codec import DamagedLine, decode_event, encode
-from tuitrain.protocol.events import Event, SamplePiece
+from tuitrain.protocol.events import Event, MachineUsed, SamplePiece
 
 MAX_WAITING = 50_000
 """Lines kept in memory while the disk takes none; the oldest go first, and it is said how many."""
-STREAM_ONLY = (SamplePiece,)
+STREAM_ONLY = (SamplePiece, MachineUsed)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ It is also what one who attaches late receives, as plain JSON.
 
 import copy
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,12 @@ class RunState:
     best_step: int = 0
     trained_seconds: float = 0.0
     ended: str = ""
+    paused_by: str = ""
+    trouble: str = ""
+    """Why saving fails now; empty while it works."""
     clients: int = 0
+    used: dict[str, Any] = field(default_factory=dict)
+    """The fields of the newest MachineUsed."""
     loss: Ring = field(default_factory=lambda: Ring(RECENT))
     grad_norm: Ring = field(default_factory=lambda: Ring(RECENT))
     clipped: Ring = field(default_factory=lambda: Ring(RECENT))
@@ -92,13 +97,19 @@ class RunState:
                     self._forget_recent()
                 self.branch, self.step, self.knobs = event.branch, event.step, dict(event.knobs)
             case e.Paused():
-                self.status = "paused"
+                self.status, self.paused_by = "paused", event.by
             case e.Continued():
                 self.status = "running"
             case e.GuardModeChanged():
                 self.guard = event.new
             case e.ClientJoined() | e.ClientLeft():
                 self.clients = event.clients
+            case e.SavingFailed():
+                self.trouble = event.reason
+            case e.SavingRecovered():
+                self.trouble = ""
+            case e.MachineUsed():
+                self.used = asdict(event)
             case e.RunEnded():
                 self.status, self.ended = "ended", event.reason
 
@@ -142,7 +153,7 @@ class RunState:
         """Plain JSON, a few tens of kilobytes at the most."""
         plain_fields = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision",
                         "knobs", "lr_in_force", "guard", "val_loss", "val_step", "best_loss", "best_step",
-                        "trained_seconds", "ended", "clients")
+                        "trained_seconds", "ended", "clients", "used", "paused_by", "trouble")
         wire = {name: plain(getattr(self, name)) for name in plain_fields}
         wire["rings"] = {name: plain([round(v, 6) for v in getattr(self, name).last().tolist()])
                          for name in ("loss", "grad_norm", "clipped")}

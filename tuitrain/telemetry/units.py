@@ -56,6 +56,16 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+_ASCII = str.maketrans({"·": "-", "╌": "-", "─": "-", "━": "=", "○": "o", "●": "*", "■": "#", "‖": "|", "✗": "x",
+                        "▶": ">", "→": ">", "×": "x", "½": "/2", "…": "~", "⏎": "$", "│": "|", "“": '"', "”": '"',
+                        "±": "~", "°": " ", "␣": "_"})
+
+
+def plain_ascii(text: str) -> str:
+    """For a terminal without anything else: signs of ours as the nearest letter, letters of a text as `?`."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode()
+
+
 def safe(text: str, *, newlines: bool = False) -> str:
     """Text from a corpus, a journal, a socket or a file name, with nothing in it that a terminal obeys.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.session import Session
+from tuitrain.protocol.session import Session, Tape
 from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
 from tuitrain.ui.values import read, rung, would_have_clipped
@@ -22,7 +22,8 @@ class Actions(Viewing):
     def ask(self, command: type[c.Command], what: str, wanted: Any = True, /, **words: Any) -> None:
         """Send a command and remember that it was asked, until an event carries its id."""
         if self.session is None or self.view.connection != "live":
-            self.view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone"}.get(
+            self.view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone",
+                                 "replay": "a replay: space stops, - + is its speed, , . winds it"}.get(
                 self.view.connection, "this is a read-only look at the run")
         else:
             id = uuid.uuid4().hex[:12]
@@ -34,6 +35,11 @@ class Actions(Viewing):
                 self.view.refused = str(error)
         self.redraw(at_once=True)
 
+    @property
+    def tape(self) -> Tape | None:
+        """The session, if it is a replay: some keys then steer the tape."""
+        return self.session if self.view.connection == "replay" and isinstance(self.session, Tape) else None
+
     def knob(self, name: str) -> Any:
         """The value last asked of a knob, or the confirmed one."""
         asked = self.view.asking(name)
@@ -41,10 +47,16 @@ class Actions(Viewing):
 
     def action_pause(self) -> None:
         """Pause or go on."""
+        if self.tape is not None:
+            self.tape.toggle()
+            return self.redraw(at_once=True)
         self.ask(c.Continue if self.state.status == "paused" else c.Pause, "pause")
 
     def action_scale_lr(self, factor: float) -> None:
-        """The engine multiplies its own learning rate."""
+        """The engine multiplies its own learning rate; a replay its speed."""
+        if self.tape is not None:
+            self.tape.faster(factor)
+            return self.redraw(at_once=True)
         now = self.knob("lr")
         self.ask(c.ScaleKnob, "lr", (now or 0.0) * factor, name="lr", factor=factor)
 
@@ -54,7 +66,10 @@ class Actions(Viewing):
         self.ask(c.SetKnob, "clip", value, name="clip", value=value)
 
     def action_scale_temperature(self, by: float) -> None:
-        """All temperatures up or down."""
+        """All temperatures up or down; a replay goes on or back by a twentieth."""
+        if self.tape is not None:
+            self.tape.jump(by)
+            return None
         now = self.knob("temperature") or ()
         value = tuple(round(max(0.05, t + by), 3) for t in now)
         self.ask(c.SetKnob, "temperature", value, name="temperature", value=value)

@@ -77,7 +77,7 @@ class CockpitApp(Actions):
         self.session = session
         self.state = getattr(session, "state", self.state)
         self._synchronised = getattr(session, "resynchronised", 0)
-        self.view.connection = "live"
+        self.view.connection = getattr(session, "connection", "live")
         self.redraw(at_once=True)
 
     def tick(self) -> None:
@@ -85,9 +85,9 @@ class CockpitApp(Actions):
         if self.leaving:
             self.exit(0)
             return
-        self.view.now = self._clock()
+        self.view.now = self.tape.now if self.tape is not None else self._clock()
         answered = False
-        if self.session is not None and self.view.connection == "live":
+        if self.session is not None and self.view.connection not in ("starting", "gone"):
             events = self.session.drain_timed()
             if getattr(self.session, "resynchronised", 0) != self._synchronised:  # the events continue a new state
                 self._synchronised = getattr(self.session, "resynchronised", 0)

@@ -59,6 +59,7 @@ class Cockpit(Screen[None]):
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
         """Hand the state to every pane; each draws at its own pace. `at_once` is for answers to a key."""
+        self.set_class(not view.braille, "ascii")
         for pane in self.panes():
             quick = at_once and pane.id in ("knobs", "header", "timeline", "log")
             try:

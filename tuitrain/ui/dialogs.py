@@ -103,7 +103,7 @@ class PickPoint(Dialog[tuple[str, str, str]]):
         table = self.query_one(DataTable)
         for column in ("step", "branch", "age", "train", "val", "lr", "clip", "where", "why kept"):
             table.add_column(column)
-        table.add_row("last good", "", "", "", "", "", "", "", "newest sound, 100 steps old", key="")
+        table.add_row("last good", "", "", "", "", "", "", "", "newest good", key="")
         for p in self._points:
             val = "-" if p.val is None else f"{bpc(p.val):.3f}"
             age = duration(self._now - p.time) if p.time else "-"

@@ -16,6 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import plain_ascii
 from tuitrain.ui.palette import DARK, LIGHT, Palette
 from tuitrain.ui.view import View
 
@@ -31,6 +32,7 @@ class Picture(Widget, can_focus=True):
         self._strips: list[Strip] = []
         self._shown: tuple[RunState, View] | None = None
         self._next = 0.0
+        self._title = ""
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The picture, at most `height` lines of at most `width` cells."""
@@ -71,12 +73,13 @@ class Picture(Widget, can_focus=True):
         bordered = self.styles.border_top[0] not in ("", "none")
         texts: list[Text] = []
         if bordered:
-            if self.border_title != title:
-                self.border_title = Text(title).markup
+            if self._title != title:
+                self._title = title
+                self.border_title = Text(title if view.braille else plain_ascii(title)).markup
         elif self.heading and height > 2:
             texts.append(Text(title, style="bold"))
         texts += self.lines(state, view, width, height - len(texts))
-        strips = [_strip(text, width) for text in texts[:height]]
+        strips = [_strip(text, width, view.braille) for text in texts[:height]]
         old, self._strips = self._strips, strips
         blank = Strip.blank(width)
         for y in range(max(len(old), len(strips))):
@@ -90,12 +93,12 @@ class Picture(Widget, can_focus=True):
         return DARK if self.app.current_theme.dark else LIGHT
 
 
-def _strip(text: Text, width: int) -> Strip:
+def _strip(text: Text, width: int, braille: bool) -> Strip:
     text = text.copy()
     text.no_wrap = True
     text.truncate(width, overflow="crop")
-    segments = [Segment(s.text.replace("\n", " "), s.style or Style.null(), None)
-                for s in text.render(_console(), end="")]
+    segments = [Segment(words if braille else plain_ascii(words), s.style or Style.null(), None)
+                for s in text.render(_console(), end="") for words in [s.text.replace("\n", " ")]]
     return Strip(segments).adjust_cell_length(width, Style.null())
 
 

@@ -17,7 +17,9 @@ class View:
     now: float = 0.0
     """Unix seconds, for ages."""
     connection: str = "starting"
-    """starting, live, read-only or gone."""
+    """starting, live, read-only, replay or gone."""
+    tape: str = ""
+    """Where a replay is."""
     remark: str = ""
     """Why it is starting, or what ended."""
     asked: dict[str, tuple[str, Any]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from textual.app import App
 
@@ -24,11 +25,13 @@ class Viewing(App[int]):
     view: View
     cockpit: Cockpit
     here: bool
+    tape: Any
     _run: Path
     _clock: Callable[[], float]
 
     def redraw(self, at_once: bool = False) -> None:
         """Hand the state to the panes."""
+        self.view.tape = self.tape.words if self.tape is not None else ""
         if self.cockpit.is_mounted:
             self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
 

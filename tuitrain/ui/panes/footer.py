@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import plain_ascii
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
@@ -21,7 +22,7 @@ class Footer(Picture):
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """One line."""
         keys = [k for k in TABLE if k.label]
-        faces = {k: k.face if view.braille else k.face.replace("␣", "space") for k in keys}
+        faces = {k: k.face if view.braille else plain_ascii(k.face).replace("_", "space") for k in keys}
         ranked = sorted(keys, key=lambda k: FIRST.index(k.action) if k.action in FIRST else len(FIRST))
         while sum(len(faces[k]) + len(k.label) + 3 for k in ranked) > width + 2:
             ranked.pop()

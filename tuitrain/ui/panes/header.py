@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, number, rate, safe
+from tuitrain.telemetry.units import duration, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -28,10 +28,13 @@ class Header(Picture):
         parts = [Text(safe(view.run), style="bold"), self._status(state, view)]
         if view.remark:
             parts.append(Text(safe(view.remark), style=self.palette().alarm))
+        if state.trouble:
+            parts.append(Text(f"SAVING FAILS: {safe(state.trouble)}", style=self.palette().alarm))
         if c:
             parts += [Text(f"step {state.step:,}"),
                       Text(f"{c['layers']}x{c['hidden']} LSTM · {c['optimizer']} · {state.device} {state.precision}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
+                      Text(f"{size(state.used['memory'])}, {state.threads} threads") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
         return [fit(parts, width)]
 
@@ -41,7 +44,11 @@ class Header(Picture):
             return Text("✗ engine gone", style=colours.alarm)
         if view.connection == "starting":
             return Text("… starting", style=colours.limit)
+        if view.connection == "replay":
+            return Text(f"{'▶' if view.braille else '>'} replay {view.tape}", style=colours.limit)
         faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}
+        if state.status == "paused" and state.paused_by not in ("", "you"):
+            return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))
         words = state.status if state.status != "ended" else f"ended: {state.ended}"
         return Text(f"{face} {words}" + (", read-only" if view.connection == "read-only" else ""), style=colour)

@@ -7,7 +7,7 @@ from textual.widgets import RichLog
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import Entry
-from tuitrain.telemetry.units import safe
+from tuitrain.telemetry.units import plain_ascii, safe
 from tuitrain.ui.palette import DARK, LIGHT
 from tuitrain.ui.view import View
 
@@ -33,12 +33,13 @@ class Log(RichLog):
         self._told = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
             if view.filter.lower() in f"{entry.by} {entry.words}".lower():
-                self.write(self._line(entry))
+                self.write(self._line(entry, view.braille))
 
-    def _line(self, entry: Entry) -> Text:
+    def _line(self, entry: Entry, braille: bool) -> Text:
         colours = DARK if self.app.current_theme.dark else LIGHT
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
         line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
         line.append(f"{safe(entry.by)[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
-        line.append(entry.words, style=colours.alarm if entry.alarming else "default")
+        words = entry.words if braille else plain_ascii(entry.words)
+        line.append(words, style=colours.alarm if entry.alarming else "default")
         return line

@@ -1,9 +1,11 @@
 """What trains, on what, and how much of it is used."""
 
+from typing import Any
+
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, number, rate
+from tuitrain.telemetry.units import duration, number, rate, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -23,6 +25,7 @@ class Machine(Picture):
         facts = [
             ("device", f"{state.device}, {state.precision}"),
             ("threads", f"{state.threads}"),
+            *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
             ("model", f"{c['layers']}x{c['hidden']} LSTM, {embedding}"),
             ("size", f"{f.get('parameters', 0):,} parameters"),
@@ -33,3 +36,14 @@ class Machine(Picture):
             ("guard", state.guard),
         ]
         return [Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default") for name, words in facts]
+
+
+def _used(used: dict[str, Any]) -> list[tuple[str, str]]:
+    if not used:
+        return []
+    facts = [("memory", f"{size(used['memory'])} of {size(used['memory_total'])}")]
+    if used["gpu_memory"] is not None:
+        words = [f"{used['gpu_load']:.0f} %"] if used["gpu_load"] is not None else []
+        words += [f"{used['gpu_temperature']:.0f} °C"] if used["gpu_temperature"] is not None else []
+        facts.append(("gpu", ", ".join([*words, f"{size(used['gpu_memory'])} of {size(used['gpu_memory_total'])}"])))
+    return facts

@@ -1,0 +1,106 @@
+"""A run out of its journal: read-only while it lives, replayed afterwards."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.ui.script import healthy, steps
+from tuitrain.errors import RunError
+from tuitrain.host.recording import GAP, Look, Replay
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.protocol.session import Tape
+from tuitrain.run.directory import RunDirectory
+from tuitrain.run.journal import Journal
+from tuitrain.telemetry.run_state import RunState
+
+BEGAN = 1_700_000_000.0
+
+
+def write(run: RunDirectory, events: list[e.Event], apart: float = 1.0, begin: float = BEGAN) -> None:
+    run.path.mkdir(exist_ok=True)
+    journal = Journal(run.journal)
+    for i, event in enumerate(events):
+        journal.write(event, begin + i * apart)
+    journal.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    folder = RunDirectory(tmp_path / "run")
+    write(folder, healthy()[:-1])
+    return folder
+
+
+def test_a_look_follows_what_is_written_and_asks_nothing(run: RunDirectory) -> None:
+    lock = run.lock()
+    look = Look(run)
+    assert look.state.step == 600 and not look.closed
+    with open(run.journal, "ab") as file:
+        file.write(b'{"half a line')
+    assert look.drain() == []
+    with open(run.journal, "ab") as file:
+        file.write(b'", damaged}\n')
+    write(run, [steps(601, 20)], begin=BEGAN + 100)
+    [event] = look.drain()
+    assert isinstance(event, e.StepsDone) and event.first_step == 601
+    with pytest.raises(RunError, match="read-only"):
+        look.send(c.Pause(id="1", by="you"))
+    write(run, [e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)], begin=BEGAN + 101)
+    look.drain()
+    assert look.closed
+    lock.release()
+    look.close()
+
+
+def test_a_look_at_a_run_whose_process_is_gone_is_closed(run: RunDirectory) -> None:
+    look = Look(run)
+    assert look.closed and look.state.step == 600
+    look.close()
+
+
+def test_a_replay_plays_stops_hurries_and_jumps_to_the_same_picture(run: RunDirectory) -> None:
+    now = [0.0]
+    replay = Replay(run, 2.0, clock=lambda: now[0])
+    assert isinstance(replay, Tape)
+    state = RunState()
+
+    def play(seconds: float) -> None:
+        now[0] += seconds
+        for event, when in replay.drain_timed():
+            state.fold(event, when)
+
+    play(0.0)
+    play(2.0)
+    assert state.step == 200  # 4 s of the run: what opened it, and four drains of 50 steps
+    replay.toggle()
+    play(100.0)
+    assert state.step == 200 and replay.words.endswith("stopped")
+    replay.toggle()
+    replay.faster(2.0)
+    play(1.0)
+    assert state.step == 400 and replay.words.startswith("×4")
+    replay.jump(-1.0)
+    assert replay.state.step == 0 and replay.resynchronised == 1
+    replay.jump(1.0)
+    whole = RunState()
+    for event, when in Replay(run, 1e6, clock=iter([0.0, 1e6]).__next__).drain_timed():
+        whole.fold(event, when)
+    assert replay.state.to_wire() == whole.to_wire() and whole.step == 600
+    with pytest.raises(RunError, match="replay"):
+        replay.send(c.Pause(id="1", by="you"))
+
+
+def test_a_replay_skips_the_days_between_two_sittings(run: RunDirectory) -> None:
+    write(run, [steps(601, 50)], begin=BEGAN + 1e6)
+    now = [0.0]
+    replay = Replay(run, 1.0, clock=lambda: now[0])
+    for _ in range(30):
+        now[0] += GAP
+        last = replay.drain()
+    assert replay.now == BEGAN + 1e6 and last == []
+
+
+def test_there_must_be_something_to_replay(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nothing to replay"):
+        Replay(RunDirectory(tmp_path))

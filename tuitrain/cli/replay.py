@@ -1,0 +1,46 @@
+"""Look at a run again as it happened: the same cockpit, fed from the journal. Loads no torch.
+
+example: tuitrain replay runs/copperfield-1 --speed 60
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuitrain.errors import UsageError
+from tuitrain.run.directory import RunDirectory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, and how fast."""
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("--speed", type=float, metavar="X", help="times as fast as it was; else it takes a minute")
+    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit, all at once")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Play until the person leaves."""
+    from tuitrain.cli import screen
+    from tuitrain.host.recording import Replay
+
+    folder = RunDirectory(Path(arguments.run))
+    folder.read_config()
+    if arguments.speed is not None and not 0 < arguments.speed < float("inf"):
+        raise UsageError(f"--speed {arguments.speed:g}: a number above 0")
+    if arguments.no_ui or not screen.has_screen():
+        return _lines(folder)
+    replay = Replay(folder, arguments.speed)
+    sitting = screen.Screen(folder, lambda: replay)
+    sitting.run()
+    return sitting.exit_code
+
+
+def _lines(folder: RunDirectory) -> int:
+    from tuitrain.headless import Lines
+    from tuitrain.run import journal
+
+    lines = Lines(sys.stdout, str(folder.path), period=0.0)
+    for event, when in journal.read(folder.journal):
+        lines.show(event, when)
+    lines.close()
+    return 0

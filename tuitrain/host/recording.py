@@ -1,0 +1,147 @@
+"""Sessions out of a journal: a look at a run that has no socket, and a replay. Nothing can be asked of either."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+from tuitrain.errors import RunError
+from tuitrain.protocol.codec import DamagedLine, decode_event
+from tuitrain.protocol.commands import Command
+from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.telemetry.run_state import RunState
+
+LASTS = 60.0
+"""Seconds that a replay takes at the speed it begins with, about."""
+GAP = 2.0
+"""Seconds of the replay after which a silence (a pause, the days until a resume) is skipped."""
+LOOKS = 1.0
+"""Seconds between looks whether the process of a run is still there."""
+
+
+class Look:
+    """What a living run writes into its journal, as it writes it; `closed` once the run has ended."""
+
+    connection = "read-only"
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        try:
+            self._file = open(run.journal, "rb")  # noqa: SIM115 - open for as long as the session
+        except OSError as error:
+            raise RunError(f"{run.journal}: {error.strerror or error}") from None
+        self._rest = b""
+        self._next = 0.0
+        self.closed = False
+        self.resynchronised = 0
+        self.state = RunState()
+        for event, when in self.drain_timed():
+            self.state.fold(event, when)
+
+    def send(self, command: Command) -> None:
+        """Raises RunError always."""
+        raise RunError("this is a read-only look: the run has no socket")
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """What was written since the last call."""
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time. Does not wait."""
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        found = list(_decoded(lines))
+        if any(isinstance(event, RunEnded) for event, _ in found[-1:]):
+            self.closed = True
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOOKS
+            self.closed = not is_alive(self._run)
+        return found
+
+    def close(self) -> None:
+        """Look away."""
+        self._file.close()
+
+
+class Replay:
+    """A run as it happened, faster: plays, stops and jumps. `state` is the picture after a jump."""
+
+    connection = "replay"
+
+    def __init__(self, run: RunDirectory, speed: float | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        times = [when for _, when in journal.read(run.journal)]
+        if not times:
+            raise RunError(f"{run.path} has nothing to replay: its journal is missing or empty")
+        self._first, self._last = times[0], max(times)
+        self.speed = speed or 2.0 ** max(0, round(math.log2(max(1.0, (self._last - self._first) / LASTS))))
+        self.playing = True
+        self.now = self._first
+        self.closed = False
+        self.resynchronised = 0
+        self.state = RunState()
+        self._looked = clock()
+        self._rewind()
+
+    def send(self, command: Command) -> None:
+        """Raises RunError always."""
+        raise RunError("this is a replay of what happened")
+
+    def drain(self, timeout: float = 0.0) -> list[Event]:
+        """What happens next."""
+        return [event for event, _ in self.drain_timed(timeout)]
+
+    def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
+        """The same with each event's Unix time. Does not wait."""
+        looked, self._looked = self._looked, self._clock()
+        if not self.playing:
+            return []
+        self.now = min(self._last, self.now + (self._looked - looked) * self.speed)
+        if self._ahead is not None and self._ahead[1] - self.now > GAP * self.speed:
+            self.now = self._ahead[1]
+        return list(self._until(self.now))
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def toggle(self) -> None:
+        """Play, or stop."""
+        self.playing = not self.playing
+
+    def faster(self, factor: float) -> None:
+        """Play so many times as fast."""
+        self.speed = min(65536.0, max(1 / 16, self.speed * factor))
+
+    def jump(self, share: float) -> None:
+        """By this share of the whole, backwards if negative."""
+        self.now = min(self._last, max(self._first, self.now + share * (self._last - self._first)))
+        self._rewind()
+        self.state = RunState()
+        for event, when in self._until(self.now):
+            self.state.fold(event, when)
+        self.resynchronised += 1
+
+    @property
+    def words(self) -> str:
+        """Where it is and how fast it goes."""
+        whole = self._last - self._first
+        share = (self.now - self._first) / whole if whole else 1.0
+        return f"×{self.speed:g} {share:.0%}" + ("" if self.playing else ", stopped")
+
+    def _rewind(self) -> None:
+        self._events = journal.read(self._run.journal)
+        self._ahead = next(self._events, None)
+
+    def _until(self, when: float) -> Iterator[tuple[Event, float]]:
+        while self._ahead is not None and self._ahead[1] <= when:
+            yield self._ahead
+            self._ahead = next(self._events, None)
+
+
+def _decoded(lines: list[bytes]) -> Iterator[tuple[Event, float]]:
+    for line in lines:
+        try:
+            yield decode_event(line)
+        except DamagedLine:
+            continue
