@@ -15,6 +15,7 @@ from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
 from tuitrain.ui.keys import TABLE
+from tuitrain.ui.palette import LIGHT
 from tuitrain.ui.panes.log import Log
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import nice_limits, nice_ticks, thin
@@ -228,7 +229,9 @@ def test_panes_maximise_filter_and_windows() -> None:
         await until(lambda: len(app.cockpit.query_one(Log).lines) == 1)
         before = app.theme
         await pilot.press("t")
-        assert app.theme != before
+        assert app.theme != before and not app.current_theme.dark
+        await until(lambda: LIGHT.dim in {s.style.color.name for line in app.cockpit.query_one(Log).lines
+                                          for s in line if s.style and s.style.color})
         await pilot.press("t", "t", "d")
 
     assert drive(Script(healthy()), act).return_code == 0

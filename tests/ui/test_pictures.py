@@ -104,18 +104,16 @@ def test_it_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Call
     script = TapedScript(story) if state.tape else Script(story)
     script.connection, script.closed = state.connection, state.closed
     app = CockpitApp(Path("runs/harbour-1"), lambda: script, braille=state.braille, clock=lambda: CLOCK)
+    app.theme = state.theme  # before it runs: a theme changed later reaches each pane at its own time
 
     async def act(pilot: Any) -> None:
-        app.theme = state.theme
         if state.events:
             await settled(app, pilot)
         if state.keys:
             await pilot.press(*state.keys)
         for typed in app.screen.query(Input):
             typed.cursor_blink = False
-        for _ in range(2):  # a theme reaches the panes' styles a turn after the application
-            await pilot.pause()
-            app.redraw_plots()
+        app.redraw_plots()
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=act)
