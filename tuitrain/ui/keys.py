@@ -6,25 +6,27 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Key:
     """`keys` as Textual names them, comma separated; `face` is what a person sees; `label` is empty if not in the
-    footer."""
+    footer, as is `looking`, its word there while nothing can be asked, and `tape`, its word in a replay."""
 
     keys: str
     face: str
     action: str
     label: str
     help: str
+    looking: str = ""
+    tape: str = ""
 
 
 TABLE = (
-    Key("space", "␣", "pause", "pause", "pause or go on; samples are still drawn while paused"),
-    Key("minus", "-", "scale_lr(0.5)", "lr½", "halve the learning rate"),
-    Key("plus,equals_sign", "+", "scale_lr(2.0)", "lr×2", "double the learning rate"),
+    Key("space", "␣", "pause", "pause", "pause or go on; samples are still drawn while paused", tape="stop"),
+    Key("minus", "-", "scale_lr(0.5)", "lr½", "halve the learning rate", tape="slower"),
+    Key("plus,equals_sign", "+", "scale_lr(2.0)", "lr×2", "double the learning rate", tape="faster"),
     Key("l", "l", "type_lr", "", "type a learning rate"),
     Key("left_square_bracket", "[", "step_clip(-1)", "clip", "clip down one rung of 1, 1.25, 1.6, 2, 2.5, 3.2, 4 …"),
     Key("right_square_bracket", "]", "step_clip(1)", "", "clip up one rung"),
     Key("c", "c", "type_clip", "", "type a clip, with a preview of what it would have clipped; 0 is off"),
-    Key("comma", ",", "scale_temperature(-0.05)", "", "temperature of the samples down"),
-    Key("full_stop", ".", "scale_temperature(0.05)", "", "temperature of the samples up"),
+    Key("comma", ",", "scale_temperature(-0.05)", "", "temperature of the samples down", tape="back"),
+    Key("full_stop", ".", "scale_temperature(0.05)", "", "temperature of the samples up", tape="on"),
     Key("p", "p", "type_prompt", "", "the prompt that samples start from"),
     Key("r", "r", "rollback", "roll back", "roll back: pick a restore point; lr and clip in the same dialog"),
     Key("u", "u", "undo", "undo", "undo the last intervention, whoever made it"),
@@ -34,17 +36,17 @@ TABLE = (
     Key("n", "n", "land", "land", "land: decay the learning rate over the next N steps"),
     Key("g", "g", "guard", "", "what the guard does when training breaks: warn, pause, roll back, stop"),
     Key("m", "m", "note", "", "a note of your own on the time line"),
-    Key("z", "z", "maximise", "", "maximise the focused pane, and back"),
+    Key("z", "z", "maximise", "", "maximise the focused pane, and back", looking="one pane"),
     Key("y", "y", "log_axis", "", "logarithmic axis of the loss plot on and off"),
     Key("less_than_sign", "<", "window(-1)", "", "fewer steps in the plots"),
-    Key("greater_than_sign", ">", "window(1)", "", "more steps in the plots, up to the whole run"),
-    Key("slash", "/", "filter", "", "show only log lines that contain a word"),
+    Key("greater_than_sign", ">", "window(1)", "", "more steps in the plots, up to the whole run", looking="window"),
+    Key("slash", "/", "filter", "", "show only log lines that contain a word", looking="filter"),
     Key("t", "t", "next_theme", "", "next theme: dark, light, the terminal's own colours"),
     Key("d", "d", "detach", "detach", "leave; training goes on; `tuitrain attach` comes back"),
-    Key("question_mark", "?", "help", "help", "this help"),
+    Key("question_mark", "?", "help", "help", "this help", looking="help"),
     Key("ctrl+s", "^s", "screenshot", "", "a picture of the screen (SVG) in the run's folder"),
     Key("ctrl+z", "^z", "suspend_process", "", "suspend the cockpit only; `fg` comes back"),
-    Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay"),
+    Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay", looking="quit"),
 )
 PANES = ("loss", "sample", "gradients", "groups", "knobs", "timeline", "log", "machine")
 """Keys 1 to 8 focus these."""

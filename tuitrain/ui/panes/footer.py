@@ -4,7 +4,7 @@ from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import plain_ascii
-from tuitrain.ui.keys import TABLE
+from tuitrain.ui.keys import TABLE, Key
 from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
@@ -21,9 +21,16 @@ class Footer(Picture):
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """One line."""
-        keys = [k for k in TABLE if k.label]
+        labels = {k: self._label(k, view.connection) for k in TABLE}
+        keys = [k for k in TABLE if labels[k]]
         faces = {k: k.face if view.braille else plain_ascii(k.face).replace("_", "space") for k in keys}
         ranked = sorted(keys, key=lambda k: FIRST.index(k.action) if k.action in FIRST else len(FIRST))
-        while sum(len(faces[k]) + len(k.label) + 3 for k in ranked) > width + 2:
+        while sum(len(faces[k]) + len(labels[k]) + 3 for k in ranked) > width + 2:
             ranked.pop()
-        return [fit([Text.assemble((faces[k], "bold"), " ", k.label) for k in keys if k in ranked], width)]
+        return [fit([Text.assemble((faces[k], "bold"), " ", labels[k]) for k in keys if k in ranked], width)]
+
+    @staticmethod
+    def _label(key: Key, connection: str) -> str:
+        if connection in ("live", "starting"):
+            return key.label
+        return key.tape if connection == "replay" and key.tape else key.looking
