@@ -33,8 +33,8 @@ def words(text: str, separator: str = " ") -> list[str]:
 
 # Who: the sex decides "he" or "she", "his" or "her" for the rest of the sentence.
 NAMES = {
-    "he": ["Mr. Bell", "Captain Orlo", "Tobias", "Jonas", "the pilot", "the cooper", "Matthew Finch", "the miller's boy",
-           "Dr. Quill", "Edmund", "Simon Pike", "the clerk", "Hugh", "the bell-ringer", "Mr. Vane", "Lucas"],
+    "he": ["Mr. Bell", "Captain Orlo", "Tobias", "Jonas", "the pilot", "the cooper", "Matthew Finch",
+           "the miller's boy", "Dr. Quill", "Edmund", "Simon Pike", "the clerk", "Hugh", "the bell-ringer", "Mr. Vane", "Lucas"],
     "she": ["Anna", "Ruth", "Mrs. Hale", "Ida Marsh", "the widow", "Miss Corr", "Bridget", "the ferrywoman", "Clara",
             "Lady Ashby", "the schoolmistress", "Hester", "Margaret Dunn", "the baker's wife", "Nell", "Judith"],
     "they": ["the fishermen", "the twins", "the sailors", "the children", "the neighbours", "the two brothers",
@@ -45,18 +45,18 @@ HIM = {"he": "him", "she": "her", "they": "them"}
 WAS = {"he": "was", "she": "was", "they": "were"}
 HAS = {"he": "has", "she": "has", "they": "have"}
 
-ADJECTIVES = words("small broken heavy yellow quiet narrow wooden silver forgotten crooked bright ragged hollow patient "
-                   "rusty painted borrowed faded square curious polished frozen dusty painful sturdy clumsy gentle "
+ADJECTIVES = words("small broken heavy yellow quiet narrow wooden silver forgotten crooked bright ragged hollow "
+                   "patient rusty painted borrowed faded square curious polished frozen dusty painful sturdy clumsy gentle "
                    "doubtful splendid humble wretched cheerful")
 THINGS = words("lantern ledger rope letter key basket chart sail loaf bell barrel compass mirror kettle ladder "
-               "blanket hammer ribbon trumpet candle feather drum medal whistle parcel violin telescope waistcoat purse "
-               "teapot shovel bottle fiddle saddle cushion necklace pistol portrait hatbox dictionary")
+               "blanket hammer ribbon trumpet candle feather drum medal whistle parcel violin telescope waistcoat "
+               "purse teapot shovel bottle fiddle saddle cushion necklace pistol portrait hatbox dictionary")
 OPEN_THINGS = words("anchor oar umbrella apron engine orange axe envelope album inkpot")
 PLACES = words("quay, lighthouse, chandlery, north pier, fish market, ferry, customs house, rope walk, churchyard, "
                "smokehouse, breakwater, boatyard, long beach, old mill, inn, post office, salt works, orchard, "
                "watch tower, stone bridge, school, bakery, slipway, cooperage", ",")
-DEEDS = words("carried forgot sold found mended wrapped hid counted brought dropped borrowed cleaned painted buried lost "
-              "polished stole weighed kept burned admired delivered refused described")
+DEEDS = words("carried forgot sold found mended wrapped hid counted brought dropped borrowed cleaned painted buried "
+              "lost polished stole weighed kept burned admired delivered refused described")
 MOVES = words("walked hurried wandered climbed ran crept limped marched strolled returned")
 WAYS = words("slowly quietly gladly carefully suddenly bravely bitterly secretly politely angrily wearily eagerly "
              "patiently silently")
@@ -129,7 +129,8 @@ def _grammar() -> Rules:
                 ('"', "<Question>", '?" ', "<says>", " ", f"<{who}>", f"<aside {who}>"),
                 ('"', "<Shout>", '!" ', "<says>", " ", f"<{who}>", "."),
                 (f"<{_capital(who)}>", " ", "<says>", ': "', "<Saying>", "; ", "<saying>", '."'),
-                ('"', "<Saying>", ' -- and ', "<anyone>", " told me of ", "<place>", '," ', "<says>", " ", f"<{who}>", "."),
+                ('"', "<Saying>", " -- and ", "<anyone>", " told me of ", "<place>", '," ', "<says>", " ", f"<{who}>",
+                 "."),
                 ('"', "<Saying>", '," ', "<says>", " ", f"<{who}>", '. "', "<Question>", '?"')],
             f"aside {who}": [
                 (".",), (f", who {WAS[who]} ", "<feeling>", "."), (f", with {HIS[who]} ", "<noun>", "."),

@@ -75,6 +75,8 @@ class Lines:
             f"  device  {s.device}, {s.threads} thread{'s' * (s.threads != 1)}, {s.precision}\n"
             f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
             f"{c['snapshot_every']:,} kept in memory, {c['checkpoint_every']:,} saved")
+        if f.get("levels"):
+            self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f["levels"].items()))
         for remark in f.get("remarks", ()):
             self._print(f"  note    {safe(str(remark))}")
 

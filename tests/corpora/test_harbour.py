@@ -1,4 +1,4 @@
-"""The shipped text is what its grammar wrote, parses back to the choices that made it, and its entropy rate is exact."""
+"""The shipped text is what its grammar writes, parses back to its choices, and its entropy rate is exact."""
 
 import hashlib
 import importlib.util

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from tests.ui.script import CLOCK, Script, healthy, sample, settled, steps
+from tests.ui.script import CLOCK, FACTS, Script, healthy, sample, settled, steps
 from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
 
@@ -53,6 +53,8 @@ class State:
     tape: bool = False
 
 
+LEVELS = replace(healthy()[0], facts={**FACTS, "levels": {"letters alone": 4.48, "letter pairs": 3.52,
+                                                          "letter triples": 2.97, "best possible": 1.75}})
 STATES = {
     "starting": State([]),
     "first steps": State([*healthy()[:1], steps(1, 3)]),
@@ -76,6 +78,7 @@ STATES = {
     "ended": State([*healthy(), e.RunEnded(reason="finished", exit_code=0, branch=0, step=600)], closed=True),
     "light": State(theme="textual-light"),
     "ascii": State(braille=False),
+    "reference lines": State([LEVELS, *healthy()[1:]]),
     "maximised": State(keys=("1", "z")),
 }
 MAIN = ("healthy", "picker", "after a rollback", "alarm", "help")

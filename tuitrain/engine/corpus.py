@@ -2,7 +2,8 @@
 
 import gzip
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ class Corpus:
     sha256: str
     """Of the normalised text in UTF-8."""
     remarks: tuple[str, ...]
+    entropy_rate: float | None = None
+    """Bits per character that no model can beat, where whoever made the text could say so."""
 
     @property
     def train(self) -> NDArray[np.uint32]:
@@ -60,7 +63,8 @@ def load(path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: 
     if limit and len(text) > limit:
         text = text[:limit]
         remarks.append(f"only the first {limit:,} characters used")
-    return build(path.name, text, val, remarks)
+    made = build(path.name, text, val, remarks)
+    return replace(made, entropy_rate=_rate(path.with_suffix(".json"), made.sha256))
 
 
 def build(name: str, text: str, val: float, remarks: list[str] | None = None) -> Corpus:
@@ -113,6 +117,15 @@ def _read(path: Path) -> tuple[bytes, list[str]]:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and raw[:4] != b"\xff\xfe\x00\x00":
         return raw.decode("utf-16").encode("utf-8"), ["decoded from UTF-16"]
     return raw, []
+
+
+def _rate(path: Path, sha256: str) -> float | None:
+    """The entropy rate that the file beside a text gives, if it is about this very text."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return float(about["entropy_rate"]) if about["sha256"] == sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _near(path: Path) -> str:

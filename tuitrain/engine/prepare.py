@@ -17,6 +17,7 @@ from tuitrain.engine import corpus, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
+from tuitrain.engine.levels import levels
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.steering import snapshot_of
 from tuitrain.engine.trainer import Trainer
@@ -96,7 +97,8 @@ def start(made: Plan, run: RunDirectory) -> Worker:
         corpus.save_copy(text, run.corpus)
     facts = _facts(machine, made.remarks)
     run.write_config({"v": codec.VERSION, "config": dataclasses.asdict(config), "vocabulary": text.vocabulary,
-                      "corpus_name": text.name, "corpus_sha256": text.sha256, **_environment(config)})
+                      "corpus_name": text.name, "corpus_sha256": text.sha256,
+                      "entropy_rate": text.entropy_rate, **_environment(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
                          **_environment(config))
     return _worker(machine, run, opening)
@@ -188,7 +190,7 @@ def _corpus_of(run: RunDirectory, kept: Mapping[str, Any], config: Config, path:
     if text.sha256 != kept.get("corpus_sha256"):
         raise CorpusError(f"{path or config.corpus} is not the text this run was trained on (its sha256 differs); "
                           "name the right one with --corpus, or start a new run")
-    return text
+    return dataclasses.replace(text, entropy_rate=kept.get("entropy_rate"))
 
 
 def _why_not_exact(kept: Mapping[str, Any], config: Config, device: str) -> str:
@@ -244,4 +246,4 @@ def _facts(machine: Machine, remarks: tuple[str, ...]) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in machine.model.parameters()),
             "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
             "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
-            "remarks": list(remarks)}
+            "remarks": list(remarks), "levels": levels(text)}

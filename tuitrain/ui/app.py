@@ -23,7 +23,7 @@ from tuitrain.ui.view import View
 
 TICK = 0.05
 """Seconds between looks at the session: short, so that an answer is on the screen at once; a look costs little."""
-NUMBERS = 0.4
+NUMBERS = 0.5
 """Seconds between drawings when nothing was asked."""
 SETTLED = 6.0
 """Seconds after the last event at which every pane has had its turn, and nothing is drawn until the next one."""

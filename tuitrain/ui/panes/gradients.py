@@ -38,7 +38,7 @@ class Gradients(Picture):
             # The line is shown even where it is far above: that it never acts is the news.
             level = float(np.log10(clip))
             low, high = min(low, max(level, low - 3)), max(high, min(level, high + 3))
-            levels.append((level, colours.limit))
+            levels.append((level, colours.limit, ""))
         low, high = np.floor(low * 2) / 2, np.ceil(high * 2 + 0.01) / 2
         ticks = [(t, number(10.0**t)) for t in nice_ticks(low, high, 4)]
         marks = [(s, colours.alarm) for s in bad_steps(state.grad_norms)]

@@ -12,6 +12,10 @@ from tuitrain.ui.view import View
 
 USUAL = 98
 """Percentile of the training curve above which numbers may leave the plot: the first steps are no news later."""
+LEAST = "best possible"
+"""The level below which none can come."""
+NEAR = 0.5
+"""Bits above the least level from which on it is kept in the picture."""
 
 
 class Loss(Picture):
@@ -43,7 +47,13 @@ class Loss(Picture):
         seen = values[np.isfinite(values)]
         usual = seen[seen <= np.percentile(seen, USUAL)] if len(seen) > 40 else seen
         shown = np.concatenate([usual, vals[:, 1]])
-        levels = [(bpc(state.best_loss), colours.validation)] if state.best_loss is not None else []
+        levels = [(bits, colours.limit if name == LEAST else colours.ghost, name)
+                  for name, bits in state.facts.get("levels", {}).items()]
+        if state.best_loss is not None:
+            levels.append((bpc(state.best_loss), colours.validation, ""))
+        least = state.facts.get("levels", {}).get(LEAST)
+        if least is not None and len(shown) and shown.min() - least < NEAR:
+            shown = np.append(shown, least)
         marks = [(float(m.step), colours.alarm if m.alarming else colours.dim) for m in state.story.marks]
         marks += [(s, colours.alarm) for s in bad_steps(state.losses)]
         if view.log_axis:
@@ -51,7 +61,7 @@ class Loss(Picture):
                 curves[i] = Curve(c.x, np.log10(np.maximum(c.y, 1e-6)), c.colour, c.dots)
             low, high = nice_limits(np.log10(np.maximum(shown, 1e-6)), 0.05)
             ticks = [(t, f"{10**t:.2f}") for t in nice_ticks(low, high, 5)]
-            levels = [(float(np.log10(v)), c) for v, c in levels]
+            levels = [(float(np.log10(max(v, 1e-6))), c, name) for v, c, name in levels]
         else:
             low, high = nice_limits(shown, 0.2)
             ticks = [(t, f"{t:.2f}".rstrip("0").ljust(3, "0")) for t in nice_ticks(low, high, 5)]
