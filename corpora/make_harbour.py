@@ -34,7 +34,8 @@ def words(text: str, separator: str = " ") -> list[str]:
 # Who: the sex decides "he" or "she", "his" or "her" for the rest of the sentence.
 NAMES = {
     "he": ["Mr. Bell", "Captain Orlo", "Tobias", "Jonas", "the pilot", "the cooper", "Matthew Finch",
-           "the miller's boy", "Dr. Quill", "Edmund", "Simon Pike", "the clerk", "Hugh", "the bell-ringer", "Mr. Vane", "Lucas"],
+           "the miller's boy", "Dr. Quill", "Edmund", "Simon Pike", "the clerk", "Hugh", "the bell-ringer",
+           "Mr. Vane", "Lucas"],
     "she": ["Anna", "Ruth", "Mrs. Hale", "Ida Marsh", "the widow", "Miss Corr", "Bridget", "the ferrywoman", "Clara",
             "Lady Ashby", "the schoolmistress", "Hester", "Margaret Dunn", "the baker's wife", "Nell", "Judith"],
     "they": ["the fishermen", "the twins", "the sailors", "the children", "the neighbours", "the two brothers",
@@ -46,8 +47,8 @@ WAS = {"he": "was", "she": "was", "they": "were"}
 HAS = {"he": "has", "she": "has", "they": "have"}
 
 ADJECTIVES = words("small broken heavy yellow quiet narrow wooden silver forgotten crooked bright ragged hollow "
-                   "patient rusty painted borrowed faded square curious polished frozen dusty painful sturdy clumsy gentle "
-                   "doubtful splendid humble wretched cheerful")
+                   "patient rusty painted borrowed faded square curious polished frozen dusty painful sturdy clumsy "
+                   "gentle doubtful splendid humble wretched cheerful")
 THINGS = words("lantern ledger rope letter key basket chart sail loaf bell barrel compass mirror kettle ladder "
                "blanket hammer ribbon trumpet candle feather drum medal whistle parcel violin telescope waistcoat "
                "purse teapot shovel bottle fiddle saddle cushion necklace pistol portrait hatbox dictionary")
