@@ -186,7 +186,7 @@ def expected(symbol: Symbol) -> tuple[float, float]:
         return 0.0, float(len(symbol))
     ways = RULES[symbol[1:-1]]
     bits = characters = 0.0
-    for way in set(ways):
+    for way in dict.fromkeys(ways):  # in order: a sum of floats depends on it
         share = ways.count(way) / len(ways)
         parts = [expected(part) for part in way]
         bits += share * (-math.log2(share) + sum(b for b, _ in parts))
