@@ -3,12 +3,14 @@
 import io
 import os
 import signal
+import sys
 
 import pytest
 
 from tests.telemetry.test_telemetry import done
 from tuitrain.cli import runs, serve
 from tuitrain.cli.main import main
+from tuitrain.cli.screen import draws_braille
 from tuitrain.headless import COLUMNS, WIDTHS, Lines
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -115,3 +117,12 @@ def test_a_second_signal_leaves_at_once(number: int, code: int, monkeypatch: pyt
     assert isinstance(stop, c.Stop) and stop.exit_code == code and not left
     signals._received(number, None)
     assert left == [code]
+
+
+@pytest.mark.parametrize(("term", "encoding", "braille"), [
+    ("xterm-256color", "utf-8", True), ("linux", "utf-8", False), ("xterm", "ascii", False)])
+def test_a_terminal_without_the_characters_of_the_plots_gets_ascii(
+        term: str, encoding: str, braille: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(sys, "__stderr__", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert draws_braille() is braille

@@ -18,7 +18,9 @@ def has_screen() -> bool:
 
 
 def draws_braille() -> bool:
-    """Whether the terminal's encoding has the characters of the plots."""
+    """Whether the terminal has the characters of the plots: by its encoding, and a Linux console's font has none."""
+    if os.environ.get("TERM") == "linux":
+        return False
     try:
         "⣿╌█◇".encode(getattr(sys.__stderr__, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
