@@ -133,10 +133,12 @@ def test_a_sitting_start_turn_detach_attach_be_killed_and_end(book: Path) -> Non
     run = RunDirectory(book / "run")
     assert is_alive(run) and changes(book, "clip") == [1.25]
 
-    second, third = (Terminal(book, "attach", "run", size=size) for size in ((80, 24), (120, 40)))
+    second = Terminal(book, "attach", "run", size=(80, 24))
+    third = Terminal(book, "attach", "run", "--no-mouse", size=(120, 40))
     try:
         third.shows("clip 1.25")
         second.shows("clip 1.25")
+        assert b"\x1b[?1000h" in second.raw and b"\x1b[?1000h" not in third.raw
         second.press("[")  # the two see each other's doings
         third.shows("clip 1 ")
         third.process.kill()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuitrain.cli import screen
 from tuitrain.errors import RunError
 from tuitrain.run.directory import RunDirectory, find_runs, is_alive
 
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, and how to show it."""
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run folder; without it the newest that is alive")
-    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    screen.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the journal's lines on standard output")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the run until it ends or the person leaves."""
-    from tuitrain.cli import screen
     from tuitrain.host.client import SocketSession
 
     folder = RunDirectory(Path(arguments.run)) if arguments.run else newest_alive(Path("runs"))
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _lines(folder, arguments.json)
     # What hinders it is said before the screen opens.
     session = SocketSession(folder, watch=True, by="you") if folder.socket.exists() else _look(folder)
-    return screen.show(folder, lambda: session)
+    return screen.show(folder, lambda: session, mouse=arguments.mouse)
 
 
 def _look(folder: RunDirectory) -> "Session":

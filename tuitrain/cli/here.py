@@ -125,8 +125,9 @@ def _stream(fd: int) -> _Terminal:
 class Here:
     """One sitting: the host is made once the cockpit stands, and dealt with when the cockpit is gone."""
 
-    def __init__(self, run: RunDirectory, begin: Callable[[], Host], corpus: str | None = None) -> None:
-        self._run, self._begin, self._corpus = run, begin, corpus
+    def __init__(self, run: RunDirectory, begin: Callable[[], Host], corpus: str | None = None, *,
+                 mouse: bool = True) -> None:
+        self._run, self._begin, self._corpus, self._mouse = run, begin, corpus, mouse
         self._host: Future[Host] = Future()
         self._session: LocalSession | None = None
 
@@ -135,7 +136,7 @@ class Here:
         # A drawing holds the interpreter for up to this long while the training waits to start its next operation.
         sys.setswitchinterval(SWITCH)
         captured = Capture(self._run)
-        screen = Screen(self._run, self._connect, here=True)
+        screen = Screen(self._run, self._connect, here=True, mouse=self._mouse)
         try:
             screen.run()
         finally:

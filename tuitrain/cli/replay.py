@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tuitrain.cli import screen
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
@@ -15,12 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, and how fast."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("--speed", type=float, metavar="X", help="times as fast as it was; else it takes a minute")
-    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit, all at once")
+    screen.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Play until the person leaves."""
-    from tuitrain.cli import screen
     from tuitrain.host.recording import Replay
 
     folder = RunDirectory(Path(arguments.run))
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_ui or not screen.has_screen():
         return _lines(folder)
     replay = Replay(folder, arguments.speed)
-    sitting = screen.Screen(folder, lambda: replay)
+    sitting = screen.Screen(folder, lambda: replay, mouse=arguments.mouse)
     sitting.run()
     return sitting.exit_code
 

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuitrain.cli import options
+from tuitrain.cli import options, screen
 from tuitrain.cli.train import HOSTS
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, where to go on from, and the knobs."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
-    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    screen.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
     parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
                         help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
@@ -41,15 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
         _launch(arguments, given, folder)
         print(folder.path)
         return 0
-    from tuitrain.cli import screen
 
     if not arguments.no_ui and screen.has_screen():
         folder.lock().release()  # says who holds it, before the screen opens
         if arguments.host == "here":
             from tuitrain.cli.here import Here
 
-            return Here(folder, lambda: _host(arguments, given, folder), corpus=arguments.corpus).show()
-        return screen.show(folder, lambda: _join(arguments, given, folder))
+            return Here(folder, lambda: _host(arguments, given, folder), corpus=arguments.corpus,
+                        mouse=arguments.mouse).show()
+        return screen.show(folder, lambda: _join(arguments, given, folder), mouse=arguments.mouse)
     from tuitrain.cli.serve import serve
 
     return serve(_host(arguments, given, folder), json=arguments.json)

@@ -1,5 +1,6 @@
 """Opens the cockpit on a run; the one place that knows both the cockpit and how a run is reached."""
 
+import argparse
 import os
 import signal
 import sys
@@ -9,6 +10,13 @@ from types import FrameType
 from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the cockpit is shown, or that it is not."""
+    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    parser.add_argument("--no-mouse", dest="mouse", action="store_false",
+                        help="leave the mouse to the terminal, to select text with")
 
 
 def has_screen() -> bool:
@@ -31,10 +39,11 @@ def draws_braille() -> bool:
 class Screen:
     """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
-    def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False) -> None:
+    def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False,
+                 mouse: bool = True) -> None:
         from tuitrain.ui.app import CockpitApp
 
-        self._run, self._connect = run, connect
+        self._run, self._connect, self._mouse = run, connect, mouse
         self.connecting = False
         self.signal: int | None = None
         self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here)
@@ -55,7 +64,7 @@ class Screen:
                    if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._received) for number in numbers}
         try:
-            self._app.run()
+            self._app.run(mouse=self._mouse)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -89,9 +98,9 @@ class Screen:
         self._app.leaving = True
 
 
-def show(run: RunDirectory, connect: Callable[[], Session]) -> int:
+def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True) -> int:
     """The cockpit on a run of another process until the person leaves; returns the exit code."""
-    screen = Screen(run, connect)
+    screen = Screen(run, connect, mouse=mouse)
     screen.run()
     words = screen.farewell()
     if words and screen.signal != signal.SIGHUP:

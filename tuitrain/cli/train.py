@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuitrain.cli import options
+from tuitrain.cli import options, screen
 from tuitrain.config import Config
 from tuitrain.errors import CorpusError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything a new run takes."""
     parser.add_argument("corpus", nargs="?", help="a text file; without it the text that ships with the package")
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
-    parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
+    screen.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
     parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
                         help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
@@ -45,7 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
     if arguments.detach:
         return _detach(given, folder)
-    from tuitrain.cli import screen
 
     if arguments.no_ui or not screen.has_screen():
         return _plain(given, folder, arguments)
@@ -54,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.host == "here":
         from tuitrain.cli.here import Here
 
-        return Here(folder, lambda: _host(given, folder)).show()
-    return screen.show(folder, lambda: _join(given, folder))
+        return Here(folder, lambda: _host(given, folder), mouse=arguments.mouse).show()
+    return screen.show(folder, lambda: _join(given, folder), mouse=arguments.mouse)
 
 
 def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
