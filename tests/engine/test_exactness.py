@@ -34,11 +34,12 @@ def test_a_rollback_replays_bit_for_bit(start: Callable[..., Run], case: dict[st
     run.events += list(run.trainer.reporter.flush())
     first, tip = run.losses(), hash_of(run)
     back = run.answer(c.Rollback, to=25)
-    assert isinstance(back, e.RolledBack) and (back.to_step, back.branch) == (20, 1)
+    # The snapshot of step 20; where 21 was the best until then, its checkpoint if that is on disk by now.
+    assert isinstance(back, e.RolledBack) and back.to_step in (20, 21) and back.branch == 1
     run.to_step(60)
     run.events += list(run.trainer.reporter.flush())
     again = run.losses(branch=1)
-    assert min(again) == 21 and again == {step: first[step] for step in again} and len(again) == 40
+    assert again == {step: first[step] for step in range(back.to_step + 1, 61)}
     assert hash_of(run) == tip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
 from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
@@ -266,3 +267,16 @@ def test_a_pane_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPat
         assert "the pane loss failed: ZeroDivisionError" in app.view.remark
 
     drive(Script(healthy()), act)
+
+
+def test_keys_typed_in_one_burst_keep_their_order() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("c")
+        await until(lambda: isinstance(app.focused, Input))
+        for key in ("9", "9", "backspace", "backspace", "4", "home", "2", "end", "backspace", "7"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(lambda: isinstance(app.focused, Input) and app.focused.value == "27")
+
+    drive(script, act)

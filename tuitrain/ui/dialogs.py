@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
@@ -22,6 +23,27 @@ from tuitrain.ui.keys import PANES, TABLE
 Preview = Callable[[str], tuple[bool, str]]
 """What is typed -> (may it be sent, a word on what it would do)."""
 Answer = TypeVar("Answer")
+
+
+EDITING = {"backspace": "delete_left", "delete": "delete_right", "left": "cursor_left", "right": "cursor_right",
+           "home": "home", "end": "end"}
+
+
+class Field(Input):
+    """An Input in which a burst of keys keeps its order.
+
+    Textual lets editing keys travel through the queues of all parents while letters are taken at once: on a busy screen
+    a backspace came after the letters typed behind it.
+    """
+
+    async def _on_key(self, event: Key) -> None:
+        action = EDITING.get(event.key)
+        if action is None:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        getattr(self, f"action_{action}")()
 
 
 class Dialog(ModalScreen[Answer | None]):
@@ -45,7 +67,7 @@ class AskValue(Dialog[str]):
         """Called by Textual."""
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="title", markup=False)
-            yield Input(self._value, id="value", select_on_focus=True)
+            yield Field(self._value, id="value", select_on_focus=True)
             yield Static(self._preview(self._value)[1], id="preview", markup=False)
             yield Label("enter asks the engine, escape leaves it", classes="hint")
 
@@ -93,9 +115,9 @@ class PickPoint(Dialog[tuple[str, str, str]]):
             yield Static("", id="preview", markup=False)
             with Horizontal(classes="row"):
                 yield Label("lr ")
-                yield Input(number(self._lr, 4), id="lr", type="number")
+                yield Field(number(self._lr, 4), id="lr", type="number")
                 yield Label("  clip ")
-                yield Input(number(self._clip, 4), id="clip", type="number")
+                yield Field(number(self._clip, 4), id="clip", type="number")
             yield Label("enter rolls back · tab to lr and clip · escape leaves it", classes="hint")
 
     def on_mount(self) -> None:
