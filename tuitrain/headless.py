@@ -15,7 +15,7 @@ from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import sentence
-from tuitrain.telemetry.units import bpc, duration, number, percent, rate, safe, size
+from tuitrain.telemetry.units import bpc, duration, many, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
 WIDTHS = (9, 7, 6, 6, 7, 7, 8, 9, 8)
@@ -72,7 +72,7 @@ class Lines:
             f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f['steps_per_epoch']:,} steps an epoch, {end}\n"
             f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f['warmup']}, "
             f"clip {clip}\n"
-            f"  device  {s.device}, {s.threads} thread{'s' * (s.threads != 1)}, {s.precision}\n"
+            f"  device  {s.device}, {many(s.threads, 'thread')}, {s.precision}\n"
             f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
             f"{c['snapshot_every']:,} kept in memory, {c['checkpoint_every']:,} saved")
         if f.get("levels"):

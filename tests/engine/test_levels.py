@@ -48,6 +48,12 @@ def test_an_entropy_rate_is_that_of_its_own_text(tmp_path: Path) -> None:
     assert corpus.load(path, limit=200).entropy_rate is None
     path.write_text(text + "!")
     assert corpus.load(path).entropy_rate is None
-    for broken in ("", "[]", "{}", '{"sha256": 1}', "\0"):
+    for broken in ("", "[]", "{}", '{"sha256": 1}', "\0", "[" * 100_000):
         (tmp_path / "book.json").write_text(broken)
         assert corpus.load(path).entropy_rate is None
+
+
+def test_a_text_that_is_called_json_says_nothing_about_itself(tmp_path: Path) -> None:
+    path = tmp_path / "book.json"
+    path.write_text("[" * 100_000 + "]")
+    assert corpus.load(path).entropy_rate is None

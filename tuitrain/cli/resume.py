@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options, screen
-from tuitrain.cli.train import HOSTS
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
@@ -21,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, where to go on from, and the knobs."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
     screen.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
-    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
-                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
+    screen.add_host_arguments(parser)
     parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")

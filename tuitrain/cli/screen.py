@@ -11,12 +11,21 @@ from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
 
+HOSTS = ("process", "here")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How the cockpit is shown, or that it is not."""
     parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
     parser.add_argument("--no-mouse", dest="mouse", action="store_false",
                         help="leave the mouse to the terminal, to select text with")
+
+
+def add_host_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where a run that begins or goes on is trained, and what it prints."""
+    parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
+    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
+                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
 
 
 def has_screen() -> bool:

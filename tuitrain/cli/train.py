@@ -18,17 +18,13 @@ if TYPE_CHECKING:
     from tuitrain.protocol.session import Session
 
 
-HOSTS = ("process", "here")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything a new run takes."""
     parser.add_argument("corpus", nargs="?", help="a text file; without it the text that ships with the package")
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
     screen.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
-    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
-                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
+    screen.add_host_arguments(parser)
     parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
     options.add(parser)
 

@@ -64,7 +64,8 @@ def load(path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: 
         text = text[:limit]
         remarks.append(f"only the first {limit:,} characters used")
     made = build(path.name, text, val, remarks)
-    return replace(made, entropy_rate=_rate(path.with_suffix(".json"), made.sha256))
+    about = path.with_suffix(".json")
+    return replace(made, entropy_rate=_rate(about, made.sha256) if about != path else None)
 
 
 def build(name: str, text: str, val: float, remarks: list[str] | None = None) -> Corpus:
@@ -124,8 +125,8 @@ def _rate(path: Path, sha256: str) -> float | None:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         return float(about["entropy_rate"]) if about["sha256"] == sha256 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # it is about something else
 
 
 def _near(path: Path) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuitrain.engine.corpus import Corpus
+from tuitrain.telemetry.units import LEAST
 
 MOST = 4_000_000
 """Characters that are counted: enough for three figures, and counted in well under a second."""
@@ -15,7 +16,7 @@ def levels(corpus: Corpus) -> dict[str, float]:
 
     Counted on the training part (the `MOST` characters next to the validation part) and smoothed after Witten and Bell
     (1991): a context that was followed by d different characters hands d / (n + d) to the shorter one. For a text whose
-    entropy rate is known, "best possible" is that rate.
+    entropy rate is known, `LEAST` is that rate.
     """
     size = len(corpus.vocabulary)
     train, val = corpus.train[-MOST:].astype(np.int64), corpus.validation[:MOST].astype(np.int64)
@@ -27,7 +28,7 @@ def levels(corpus: Corpus) -> dict[str, float]:
         chance = _chances(_keys(train, order, size), _keys(val, order, size), size, chance[-(len(val) - order) :])
         found[name] = float(-np.log2(chance[len(NAMES) - 1 - order :]).mean())
     if corpus.entropy_rate is not None:
-        found["best possible"] = corpus.entropy_rate
+        found[LEAST] = corpus.entropy_rate
     return found
 
 

@@ -95,10 +95,11 @@ def start(made: Plan, run: RunDirectory) -> Worker:
     machine = Machine(config, text, _knobs(config))
     if len(text.ids) <= LARGEST_COPY:
         corpus.save_copy(text, run.corpus)
-    facts = _facts(machine, made.remarks)
+    measured = levels(text)
+    facts = _facts(machine, made.remarks, measured)
     run.write_config({"v": codec.VERSION, "config": dataclasses.asdict(config), "vocabulary": text.vocabulary,
                       "corpus_name": text.name, "corpus_sha256": text.sha256,
-                      "entropy_rate": text.entropy_rate, **_environment(config)})
+                      "levels": measured, **_environment(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
                          **_environment(config))
     return _worker(machine, run, opening)
@@ -135,7 +136,8 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     opening = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
-        facts={**_facts(machine, ()), "guard": mark.facts.get("guard_mode", config.on_divergence)},
+        facts={**_facts(machine, (), kept.get("levels", {})),
+               "guard": mark.facts.get("guard_mode", config.on_divergence)},
         **_environment(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
     return _worker(machine, run, opening, serial, mark.facts, branches)
@@ -190,7 +192,7 @@ def _corpus_of(run: RunDirectory, kept: Mapping[str, Any], config: Config, path:
     if text.sha256 != kept.get("corpus_sha256"):
         raise CorpusError(f"{path or config.corpus} is not the text this run was trained on (its sha256 differs); "
                           "name the right one with --corpus, or start a new run")
-    return dataclasses.replace(text, entropy_rate=kept.get("entropy_rate"))
+    return text
 
 
 def _why_not_exact(kept: Mapping[str, Any], config: Config, device: str) -> str:
@@ -239,11 +241,11 @@ def _knobs(config: Config) -> Knobs:
                  steps=config.steps)
 
 
-def _facts(machine: Machine, remarks: tuple[str, ...]) -> dict[str, Any]:
+def _facts(machine: Machine, remarks: tuple[str, ...], measured: dict[str, float]) -> dict[str, Any]:
     text = machine.corpus
     return {"corpus": text.name, "characters": len(text.ids), "train": text.split,
             "validation": len(text.ids) - text.split,
             "parameters": sum(p.numel() for p in machine.model.parameters()),
             "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
             "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
-            "remarks": list(remarks), "levels": levels(text)}
+            "remarks": list(remarks), "levels": measured}

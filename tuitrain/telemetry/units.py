@@ -4,6 +4,8 @@ import math
 import unicodedata
 
 LN2 = math.log(2)
+LEAST = "best possible"
+"""The name of the level below which no model can come: the entropy rate of a text that is known exactly."""
 
 
 def bpc(nats: float) -> float:
@@ -20,6 +22,11 @@ def number(value: float, digits: int = 3) -> str:
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def many(count: int, word: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def percent(share: float) -> str:

@@ -23,8 +23,6 @@ from tuitrain.ui.keys import PANES, TABLE
 Preview = Callable[[str], tuple[bool, str]]
 """What is typed -> (may it be sent, a word on what it would do)."""
 Answer = TypeVar("Answer")
-
-
 EDITING = {"backspace": "delete_left", "delete": "delete_right", "left": "cursor_left", "right": "cursor_right",
            "home": "home", "end": "end"}
 

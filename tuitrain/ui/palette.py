@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from textual.theme import Theme
+
 
 @dataclass(frozen=True, slots=True)
 class Palette:
@@ -21,6 +23,11 @@ DARK = Palette("#56b4e9", "#e69f00", "#009e73", "#ff6b4a", "#666666", "#8a8a8a",
                ("#9aa4ad", "#d8d8d8", "#f0c674", "#ff8c5a"))
 LIGHT = Palette("#0072b2", "#b06000", "#007a59", "#c03a00", "#aaaaaa", "#6a6a6a",
                 ("#7a838a", "#303030", "#9a6a00", "#c03a00"))
+
+
+def palette_of(theme: Theme) -> Palette:
+    """The colours for a theme."""
+    return DARK if theme.dark else LIGHT
 
 
 def surprise_colour(palette: Palette, bits: float) -> str:

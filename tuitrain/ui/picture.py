@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import plain_ascii
-from tuitrain.ui.palette import DARK, LIGHT, Palette
+from tuitrain.ui.palette import Palette, palette_of
 from tuitrain.ui.view import View
 
 
@@ -35,8 +35,8 @@ class Picture(Widget, can_focus=True):
         self._title = ""
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The picture, at most `height` lines of at most `width` cells."""
-        raise NotImplementedError
+        """The picture, at most `height` lines of at most `width` cells; a pane of its own draws more than nothing."""
+        return []
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
         """Draw if it is time, or `at_once`; `now` in seconds of a steady clock, inf: at once and the pace goes on."""
@@ -90,7 +90,7 @@ class Picture(Widget, can_focus=True):
 
     def palette(self) -> Palette:
         """The colours for the theme in force."""
-        return DARK if self.app.current_theme.dark else LIGHT
+        return palette_of(self.app.current_theme)
 
 
 def _strip(text: Text, width: int, braille: bool) -> Strip:

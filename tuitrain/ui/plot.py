@@ -56,12 +56,10 @@ class Chart:
         plot.yticks([t for t, _ in self.ticks], [f"{face} " for _, face in self.ticks])
         places = nice_ticks(*self.x, max(2, width // 14))
         plot.xticks([float(p) for p in places], [short(p) for p in places])
-        names = []
-        for level, colour, name in self.levels:
-            if self.y[0] <= level <= self.y[1]:
-                xs = np.linspace(*self.x, width)
-                plot.scatter(xs.tolist(), [level] * len(xs), marker="╌" if braille else "-", color=rgb(colour))
-                names.append((level, colour, name))
+        levels = [line for line in self.levels if self.y[0] <= line[0] <= self.y[1]]
+        for level, colour, _ in levels:
+            xs = np.linspace(*self.x, width)
+            plot.scatter(xs.tolist(), [level] * len(xs), marker="╌" if braille else "-", color=rgb(colour))
         for curve in self.curves:
             good = np.isfinite(curve.x) & np.isfinite(curve.y)
             x, y = curve.x[good], np.clip(curve.y[good], *self.y)
@@ -73,7 +71,7 @@ class Chart:
         for place, colour in self.marks:
             if self.x[0] <= place <= self.x[1]:
                 plot.scatter([place], [self.y[0]], marker="▲" if braille else "^", color=rgb(colour))
-        for level, colour, name in names:  # last, so that no line runs through a word
+        for level, colour, name in levels:  # last, so that no line runs through a word
             if name and width >= 3 * len(name):
                 plot.text(f" {name}", self.x[1], level, color=rgb(colour), alignment="right")
         return list(Text.from_ansi(plot.build()).split("\n"))[:height]

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, number, rate, safe, size
+from tuitrain.telemetry.units import duration, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -34,7 +34,7 @@ class Header(Picture):
             parts += [Text(f"step {state.step:,}"),
                       Text(f"{c['layers']}x{c['hidden']} LSTM · {c['optimizer']} · {state.device} {state.precision}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
-                      Text(f"{size(state.used['memory'])}, {state.threads} threads") if state.used else Text(),
+                      Text(f"{size(state.used['memory'])}, {many(state.threads, 'thread')}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
         return [fit(parts, width)]
 

@@ -8,7 +8,7 @@ from textual.widgets import RichLog
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import Entry
 from tuitrain.telemetry.units import plain_ascii, safe
-from tuitrain.ui.palette import DARK, LIGHT, Palette
+from tuitrain.ui.palette import DARK, Palette, palette_of
 from tuitrain.ui.view import View
 
 
@@ -25,7 +25,7 @@ class Log(RichLog):
         if not self.size.width:
             return  # not laid out yet: what is written now would be wrapped to nothing
         story = state.story
-        colours = DARK if self.app.current_theme.dark else LIGHT
+        colours = palette_of(self.app.current_theme)
         written = (view.filter, id(story), colours)
         if written != self._written:
             self._told, self._written = 0, written

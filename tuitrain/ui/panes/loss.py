@@ -4,7 +4,7 @@ import numpy as np
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import LN2, bpc
+from tuitrain.telemetry.units import LEAST, LN2, bpc
 from tuitrain.ui.panes.axis import bad_steps, recent, x_limits
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, nice_limits, nice_ticks, smooth
@@ -12,8 +12,6 @@ from tuitrain.ui.view import View
 
 USUAL = 98
 """Percentile of the training curve above which numbers may leave the plot: the first steps are no news later."""
-LEAST = "best possible"
-"""The level below which none can come."""
 NEAR = 0.5
 """Bits above the least level from which on it is kept in the picture."""
 
@@ -47,11 +45,11 @@ class Loss(Picture):
         seen = values[np.isfinite(values)]
         usual = seen[seen <= np.percentile(seen, USUAL)] if len(seen) > 40 else seen
         shown = np.concatenate([usual, vals[:, 1]])
-        levels = [(bits, colours.limit if name == LEAST else colours.ghost, name)
-                  for name, bits in state.facts.get("levels", {}).items()]
+        measured = state.facts.get("levels", {})
+        levels = [(bits, colours.limit if name == LEAST else colours.ghost, name) for name, bits in measured.items()]
         if state.best_loss is not None:
             levels.append((bpc(state.best_loss), colours.validation, ""))
-        least = state.facts.get("levels", {}).get(LEAST)
+        least = measured.get(LEAST)
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
         marks = [(float(m.step), colours.alarm if m.alarming else colours.dim) for m in state.story.marks]
