@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "send": "one command to a run that is alive",
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",
+    "fetch": "download a public-domain book by name",
     "bench": "what this machine gives, as ratios measured in one run",
 }
 
