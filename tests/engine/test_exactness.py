@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Run
+from tuitrain.engine import snapshot
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.checkpoints import params_hash
@@ -27,8 +28,12 @@ def hash_of(run: Run) -> str:
     return params_hash({n: t.numpy() for n, t in run.machine.freeze().tensors.items()})
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["heap", "block"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_rollback_replays_bit_for_bit(start: Callable[..., Run], case: dict[str, object]) -> None:
+def test_a_rollback_replays_bit_for_bit(start: Callable[..., Run], case: dict[str, object], large: bool,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:  # a copy of a model of any real size lies in one block
+        monkeypatch.setattr(snapshot, "LARGE", 1)
     run = start(**case)
     run.to_step(60)
     run.events += list(run.trainer.reporter.flush())

@@ -121,10 +121,12 @@ class Machine:
             hidden = snapshot.part("hidden")
             self.learner.hidden[0].copy_(hidden["h"])
             self.learner.hidden[1].copy_(hidden["c"])
-        rng = snapshot.part("rng")
-        torch.set_rng_state(rng["cpu"].cpu())
+        # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view that begins behind
+        # the start of its storage, as all but the first tensor of a snapshot's block are.
+        rng = {name: state.clone() for name, state in snapshot.part("rng").items()}
+        torch.set_rng_state(rng["cpu"])
         if self.device.type == "cuda" and "cuda" in rng:
-            torch.cuda.set_rng_state(rng["cuda"].cpu(), self.device)
+            torch.cuda.set_rng_state(rng["cuda"], self.device)
         facts = snapshot.facts
         self.cursor.restore(facts["cursor"])
         self.schedule.restore(facts["schedule"])
