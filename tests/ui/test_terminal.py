@@ -160,14 +160,22 @@ def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
     terminal = Terminal(book, "book.txt", "--run=run", *SMALL)
     try:
         terminal.shows("● running")
+        terminal.press("k")
+        terminal.shows("checkpoint saved")
         [pid] = {int((book / "run" / "lock").read_text().split()[1])}
         os.kill(pid, signal.SIGKILL)
         terminal.shows("engine gone")
         terminal.press("q")
         assert terminal.ends() == 0
         assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
+        assert b"is gone, see run/engine.log; go on with `tuitrain resume run`" in terminal.raw
     finally:
         terminal.close()
+    again = Terminal(book, "resume", "run")
+    try:
+        again.shows("● running")  # although the killed one left its socket behind
+    finally:
+        again.close()
 
 
 def here(folder: Path) -> Terminal:

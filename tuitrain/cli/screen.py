@@ -92,7 +92,8 @@ class Screen:
         if state.status == "ended":
             return (f"tuitrain: {state.ended} at step {state.step:,}; go on with "
                     f"`tuitrain resume {self._run.path}`")
-        return ""
+        return (f"tuitrain: the process that trained {self._run.path} is gone, see {self._run.log}; go on with "
+                f"`tuitrain resume {self._run.path}`")
 
     def _comeback(self) -> str:
         return f"training goes on; come back with `tuitrain attach {self._run.path}`"

@@ -18,6 +18,7 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
 
     Raises TuitrainError with the host's own last line if it ends before that.
     """
+    stale = _made(run)  # a host that was killed leaves its socket behind
     with open(run.open_log(), "ab") as log:
         before = os.fstat(log.fileno()).st_size
         host = subprocess.Popen(
@@ -31,10 +32,19 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
                 lines = text.read().strip().splitlines()
             last = lines[-1].removeprefix("tuitrain: ") if lines else ""
             raise TuitrainError(last or f"the host ended with exit code {host.returncode}")
-        if run.socket.exists():
+        if _made(run) not in (None, stale):
             return host.pid
         time.sleep(0.05)
     raise TuitrainError(f"the host (pid {host.pid}) did not open its socket within {PATIENCE:.0f} s; see {run.log}")
+
+
+def _made(run: RunDirectory) -> tuple[int, int] | None:
+    """Which socket there is, if any."""
+    try:
+        found = run.socket.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
 
 
 def _ignore_hangup() -> None:

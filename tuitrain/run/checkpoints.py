@@ -120,7 +120,8 @@ def load_newest(folder: Path, wanted: int | None = None) -> tuple[Checkpoint, di
             return checkpoint, load(folder, checkpoint), wrong
         except CheckpointError as error:
             wrong.append(str(error))
-    raise CheckpointError(wrong[0] if wrong else f"{folder.parent} has no checkpoint yet; start it again with --run")
+    raise CheckpointError(wrong[0] if wrong else f"{folder.parent} ended before its first checkpoint; start anew in "
+                                                 "another folder, or delete this one")
 
 
 def clean(folder: Path) -> None:
