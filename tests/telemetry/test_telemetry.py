@@ -111,6 +111,8 @@ def test_safe_text_holds_nothing_a_terminal_obeys(text: str) -> None:
             assert (char == "\n" and newlines) or not (ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0)
             assert char not in "\u202e\u2066\u200f" and not 0xD800 <= ord(char) < 0xE000
     assert units.safe("\x1b[2J a\tb") == "␛[2J a b"
+    assert units.safe("é e\u0301 שלום ก็ 字") == "é e\u0301 שלום ก็ 字", "what every terminal draws alike stays"
+    assert units.safe("👩\u200d👧 🇬🇧 👍🏽 ❤\ufe0f") == "👩◦👧 ◦◦ 👍◦ ❤◦", "what some join is shown apart by all"
 
 
 def test_one_who_attaches_late_to_a_long_run_gets_all_of_it_in_bounded_bytes() -> None:

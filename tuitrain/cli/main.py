@@ -33,6 +33,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""
         unknown = re.match(r"unrecognized arguments: (\S+)", message)
+        if unknown and not unknown[1].startswith("-"):
+            raise UsageError(f"{unknown[1]}: one argument too many; `--help` shows what goes where")
         if unknown:
             raise UsageError(f"there is no option {unknown[1]}{self._near(unknown[1])}")
         raise UsageError(message)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to draw from and how."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="draw from this checkpoint (default: newest)")
-    parser.add_argument("--prompt", default="\n", metavar="TEXT", help="what the text starts from")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the text starts from (default: a new line)")
     parser.add_argument("--temperature", type=float, default=0.75, metavar="X", help="divisor of the logits")
     parser.add_argument("--length", type=int, default=500, metavar="N", help="characters to draw")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"tuitrain: {message}; the checkpoint before it is used", file=sys.stderr)
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = NumpyLSTM(weights, int(kept["config"]["layers"]))
-    ids, unknown = corpus.encode(arguments.prompt, kept["vocabulary"])
-    if unknown:
+    ids, unknown = corpus.encode("\n" if arguments.prompt is None else arguments.prompt, kept["vocabulary"])
+    if unknown and arguments.prompt is not None:
         print(f"tuitrain: the prompt's characters {unknown!r} are not in the text and are left out", file=sys.stderr)
     stream = Stream(model, ids, arguments.length, arguments.temperature, np.random.default_rng(arguments.seed))
     print(safe(corpus.decode(ids, kept["vocabulary"]), newlines=True), end="")

@@ -133,7 +133,7 @@ def print_to_the_end(host: Host, lines: Lines) -> int:
 
 def exit_code(ended: RunEnded, run: RunDirectory) -> int:
     """The run's exit code. Raises TuitrainError if the engine crashed."""
-    if ended.exit_code == ERROR:
+    if ended.exit_code == ERROR and ended.message:
         raise TuitrainError(f"the engine crashed at step {ended.step}: {ended.message}; the traceback is "
                             f"in {run.journal}, go on with `tuitrain resume {run.path}`")
     return ended.exit_code

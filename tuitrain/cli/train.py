@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli import options, screen
 from tuitrain.config import Config
-from tuitrain.errors import CorpusError, UsageError
+from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
@@ -35,17 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     if arguments.json and arguments.detach:
         raise UsageError("--json writes to standard output, which --detach leaves; use one of them")
+    from tuitrain.engine import corpus
+
     path = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
     given = {**options.given(arguments), "corpus": str(path)}
     Config.of(given)  # mistakes are told before torch is loaded
+    corpus.check(path, int(given.get("limit", 0)))
     folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
     if arguments.detach:
         return _detach(given, folder)
 
     if arguments.no_ui or not screen.has_screen():
         return _plain(given, folder, arguments)
-    if not path.exists():
-        raise CorpusError(f"{path}: no such file")  # before the screen opens and a folder is made
     if arguments.host == "here":
         from tuitrain.cli.here import Here
 
@@ -71,8 +72,14 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
 
     made = runtime.aside(lambda: prepare.plan(given))
     folder.create()
-    lock = folder.lock()
-    return Host(runtime.aside(lambda: prepare.start(made, folder)), folder, lock)
+    try:
+        lock = folder.lock()
+        worker = runtime.aside(lambda: prepare.start(made, folder))
+    except OSError as error:
+        folder.discard()
+        raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "
+                       "--run") from None
+    return Host(worker, folder, lock)
 
 
 def _join(given: dict[str, object], folder: RunDirectory) -> "Session":

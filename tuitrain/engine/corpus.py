@@ -1,18 +1,26 @@
 """A text file -> vocabulary, train/validation split, ids. Knows nothing of batches or models."""
 
+import codecs
+import errno
 import gzip
 import hashlib
 import json
+import os
+import re
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from tuitrain.errors import CorpusError
 
 MIN_CHARACTERS = 64
 BOM = "\ufeff"
+BYTES_EACH = 10
+"""Bytes of memory that a byte of text takes while it is read: itself, its code points twice, its ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,22 @@ class Corpus:
 def load(path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int = 0,
          val: float = 0.1) -> Corpus:
     """Read, normalise and encode a text file. Raises CorpusError naming the file and the remedy."""
-    raw, remarks = _read(path)
+    raw, whole = _read(path, limit)
+    remarks = []
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and raw[:4] != b"\xff\xfe\x00\x00":
+        encoding = "utf-16"
+        remarks.append("decoded from UTF-16")
     try:
-        text = raw.decode(encoding, errors)
+        text = codecs.getincrementaldecoder(encoding)(errors).decode(raw, final=whole)
     except LookupError:
         raise CorpusError(f"--encoding {encoding}: Python knows no encoding of that name") from None
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: byte {error.start} is not {encoding}; name the encoding with --encoding "
                           "(latin-1, cp1252, utf-16 ...) or pass --errors replace") from None
+    if "\0" in text and errors == "strict":
+        raise CorpusError(f"{path}: character {text.index(chr(0)):,} is NUL, as in a binary file; pass --errors ignore "
+                          "to train on it without them")
+    text = text.replace("\0", "\ufffd" if errors == "replace" else "")
     if text.startswith(BOM):
         text = text[1:]
         remarks.append("byte order mark dropped")
@@ -102,22 +118,54 @@ def _code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def _read(path: Path) -> tuple[bytes, list[str]]:
+def check(path: Path, limit: int = 0) -> int:
+    """The size of a text file in bytes, before anything of it is read. Raises CorpusError naming the remedy."""
+    if re.match(r"[a-z]+:/", str(path)):
+        raise CorpusError(f"{path} is an address; download it first (`tuitrain fetch` knows some books)")
     try:
-        if path.is_dir():
-            raise CorpusError(f"{path} is a folder; give a text file")
-        if not path.exists():
-            raise CorpusError(f"{path}: no such file{_near(path)}")
-        if not path.is_file():
-            raise CorpusError(f"{path} is not a regular file; give a text file")
-        raw = path.read_bytes()
+        status = path.stat()
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such file{_near(path)}") from None
+    except OSError as error:
+        what = "a loop of symbolic links" if error.errno == errno.ELOOP else error.strerror
+        raise CorpusError(f"{path}: {what}; give a text file") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise CorpusError(f"{path} is a folder; {_texts(path)}")
+    if not stat.S_ISREG(status.st_mode):
+        raise CorpusError(f"{path} is not a regular file; give a text file")
+    if not os.access(path, os.R_OK):
+        raise CorpusError(f"{path} cannot be read: it belongs to {path.owner()}; ask for the right to read it, or "
+                          "train on a copy")
+    need, free = BYTES_EACH * min(status.st_size, 4 * limit or status.st_size), psutil.virtual_memory().available
+    if need > free:
+        raise CorpusError(f"{path} has {status.st_size / 1e9:.1f} GB, to read it takes about {need / 1e9:.0f} GB of "
+                          f"memory and {free / 1e9:.0f} are free; train on its beginning with --limit "
+                          f"{free // BYTES_EACH // 8}")
+    return status.st_size
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, bool]:
+    """The file, or enough of it for `limit` characters, and whether that is all of it."""
+    size = check(path, limit)
+    enough = 4 * limit + 4 if limit else size
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(enough)
     except OSError as error:
         raise CorpusError(f"{path}: {error.strerror or error}") from None
     if raw[:2] == b"\x1f\x8b":
         raise CorpusError(f"{path} is gzip-compressed; unpack it first (gunzip -k {path.name})")
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and raw[:4] != b"\xff\xfe\x00\x00":
-        return raw.decode("utf-16").encode("utf-8"), ["decoded from UTF-16"]
-    return raw, []
+    return raw, len(raw) == size
+
+
+def _texts(folder: Path) -> str:
+    """What of a folder could have been meant."""
+    try:
+        texts = sorted(p.name for p in folder.iterdir() if p.suffix in (".txt", ".md", ".text") and p.is_file())
+    except OSError:
+        texts = []
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return f"it holds {', '.join(texts[:5])}{more}: name one of them" if texts else "give a text file"
 
 
 def _rate(path: Path, sha256: str) -> float | None:

@@ -13,7 +13,7 @@ import torch
 
 from tuitrain import __version__
 from tuitrain.config import INTERVALS, Config, parse_every
-from tuitrain.engine import corpus, runtime
+from tuitrain.engine import corpus, footprint, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
@@ -32,6 +32,8 @@ from tuitrain.run.directory import RunDirectory
 from tuitrain.run.journal import Journal
 from tuitrain.run.saver import Saver
 
+MANY = 1000
+"""Characters of a vocabulary from which on they, not the LSTM, make the size of a model."""
 LARGEST_COPY = 64 << 20
 """Characters up to which a run folder keeps its own copy of the text."""
 
@@ -52,11 +54,16 @@ def plan(given: Mapping[str, Any]) -> Plan:
     text = corpus.load(Path(config.corpus), encoding=config.encoding, errors=config.errors, limit=config.limit,
                        val=config.val)
     remarks = list(text.remarks)
+    if len(text.vocabulary) > MANY:
+        remarks.append(f"{len(text.vocabulary):,} distinct characters: "
+                       f"{footprint.parameters(config, len(text.vocabulary)):,} parameters, about "
+                       f"{footprint.needed(config, len(text.vocabulary)) / 1e9:.1f} GB of memory to train them")
     rows, bptt = fitted(config, text.split)
     if (rows, bptt) != (config.batch_size, config.bptt):
         remarks.append(f"the text is short: batches of {rows}x{bptt} instead of {config.batch_size}x{config.bptt}")
         config = dataclasses.replace(config, batch_size=rows, bptt=bptt)
     config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()))
+    footprint.check(config, len(text.vocabulary), device)
     choice = runtime.choose(config, device, len(text.vocabulary))
     runtime.apply(choice.threads)
     return Plan(_sealed(config, text, choice), text, tuple(remarks))

@@ -42,11 +42,16 @@ class Saves:
             facts=facts, id=id, by=by))
 
     def finish(self, snapshot: Snapshot) -> Iterator[Event]:
-        """Write what waits, then this last snapshot, and end the writer."""
+        """Write what waits, then this last snapshot, and end the writer; `failing` says whether that went well."""
         self._saver.wait(PATIENCE)
         self.submit(snapshot, "end")
         self._saver.close()
         yield from self._saver.results()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the newest try to write failed."""
+        return self._saver.failing
 
     def abandon(self) -> None:
         """End the writer after a crash: what waits is written, the state that crashed is not."""

@@ -14,7 +14,7 @@ from tuitrain.engine.saves import Saves
 from tuitrain.engine.schedule import due
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.usage import Usage
-from tuitrain.errors import DIVERGED, FINISHED, Refused
+from tuitrain.errors import DIVERGED, ERROR, FINISHED, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
     CommandRefused,
@@ -233,7 +233,9 @@ class Trainer:
                 self.samples.start()
             yield from self.samples.finish(everything=stop is None)
         yield from self.saves.finish(self.machine.freeze())
-        reason = "finished" if stop is None else stop.reason
-        yield RunEnded(reason=reason, exit_code=FINISHED if stop is None else stop.exit_code,
+        reason, code = ("finished", FINISHED) if stop is None else (stop.reason, stop.exit_code)
+        if self.saves.failing:
+            reason, code = f"{reason}, but its last state could not be saved", code or ERROR
+        yield RunEnded(reason=reason, exit_code=code,
                        branch=progress.branch, step=progress.step, id=stop.id if stop else "",
                        by=stop.by if stop else "")

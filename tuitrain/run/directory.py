@@ -60,6 +60,14 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
+    def discard(self) -> None:
+        """Take away what was made of a run that could not begin."""
+        for path in (self.config, self.corpus, self.journal, self.path / "lock", self.config.with_suffix(".json.part")):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            with contextlib.suppress(OSError):  # it holds something else, and stays
+                folder.rmdir()
+
     def open_log(self) -> int:
         """A descriptor at the end of engine.log, the folder made if need be. Raises RunError if that cannot be."""
         try:
@@ -97,7 +105,8 @@ class Lock:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise RunError(f"{path}: {error.strerror or error}") from None
+            raise RunError(f"{path}: {error.strerror or error}; a copy of the run goes on anywhere: `cp -r {run} "
+                           "SOMEWHERE`") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -72,6 +72,11 @@ class Saver:
         return results
 
     @property
+    def failing(self) -> bool:
+        """Whether the newest try to write failed."""
+        return self._failures > 0
+
+    @property
     def idle(self) -> bool:
         """Nothing waits and nothing is being written."""
         with self._condition:

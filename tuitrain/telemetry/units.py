@@ -76,8 +76,9 @@ def plain_ascii(text: str) -> str:
 def safe(text: str, *, newlines: bool = False) -> str:
     """Text from a corpus, a journal, a socket or a file name, with nothing in it that a terminal obeys.
 
-    Control characters and bidirectional overrides become visible symbols; code points otherwise stay as they are.
-    A tab becomes a space; a newline stays if `newlines`, else it becomes its symbol.
+    Control characters and bidirectional overrides become visible symbols, and so do code points that some terminals
+    draw together with their neighbours and others apart: nobody knows how wide they are. All others stay as they are,
+    one for one. A tab becomes a space; a newline stays if `newlines`, else it becomes its symbol.
     """
     return "".join(_safe(c, newlines) for c in text)
 
@@ -94,7 +95,14 @@ def _safe(char: str, newlines: bool) -> str:
         return "␡"
     if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or char in _DIRECTIONAL:
         return "�"
-    return " " if unicodedata.category(char) in ("Zl", "Zp") else char
+    if code < 0x300:
+        return char if code != 0xAD else "-"
+    category = unicodedata.category(char)
+    if category in ("Cf", "Me") or any(low <= code <= high for low, high in _JOINING):
+        return "◦"
+    return " " if category in ("Zl", "Zp") else char
 
 
 _DIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_JOINING = ((0xFE00, 0xFE0F), (0x1F1E6, 0x1F1FF), (0x1F3FB, 0x1F3FF), (0xE0100, 0xE01EF))
+"""Variation selectors, the letters of flags, skin tones."""

@@ -7,6 +7,7 @@ that says the same as before is not drawn again.
 from functools import cache
 from math import inf
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -105,8 +106,8 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
 def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:
     """The columns between which two rows differ."""
     cells = [[(c, s.style) for s in strip for c in s.text] for strip in (before, after)]
-    if len(cells[0]) != width or len(cells[1]) != width:
-        return 0, width  # wide characters: cells are not characters
+    if any(len(row) != width or any(cell_len(c) != 1 for c, _ in row) for row in cells):
+        return 0, width  # wide or combining characters: cells are not characters
     differ = [a != b for a, b in zip(*cells, strict=True)]
     return differ.index(True) if True in differ else 0, width - differ[::-1].index(True) if True in differ else width
 

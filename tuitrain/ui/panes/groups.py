@@ -22,13 +22,13 @@ class Groups(Picture):
         """Name, sparkline, number."""
         colours, rows = self.palette(), []
         longest = max((len(name) for name in state.norms), default=0)
-        room = max(4, width - longest - 9)
+        room = max(4, width - longest - 10)
         everything = np.concatenate([r.last(room) for r in state.norms.values()]) if state.norms else np.zeros(0)
         for name, ring in list(state.norms.items())[:height]:
             values = ring.last(room)
             row = Text(f"{name.ljust(longest)} ")
             row.append(spark(values, everything, BLOCKS if view.braille else ASCII).rjust(room), style=colours.train)
-            row.append(number(float(values[-1])).rjust(8))
+            row.append(number(float(values[-1])).rjust(9))
             rows.append(row)
         return rows
 
