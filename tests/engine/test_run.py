@@ -165,7 +165,7 @@ def test_resume_refuses_another_text_and_an_empty_run(start: Start, resume: Star
         resume(run.folder, steps=5)
     for path in run.folder.checkpoints.iterdir():
         path.unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="before its first checkpoint"):
         resume(run.folder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.telemetry.run_state import RunState
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.picture import Picture
 
@@ -59,8 +60,8 @@ class Script:
         self.asked: list[c.Command] = []
         self.closed = False
         self.broken = False
-
         self.connection = "live"
+        self.state = RunState()
 
     def say(self, *events: e.Event) -> None:
         self._events += events

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from tuitrain import __version__
@@ -23,6 +24,8 @@ SUBCOMMANDS = {
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",
     "fetch": "download a public-domain book by name",
+    "help": "what the words on the screen mean",
+    "completion": "what makes bash, zsh or fish complete your typing",
     "bench": "what this machine gives, as ratios measured in one run",
 }
 
@@ -76,17 +79,36 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] in ("-V", "--version"):
         print(f"tuitrain {__version__}")
         return 0
-    if words and words[0] in ("-h", "--help", "help"):
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
+    if words and words[0] in ("-h", "--help"):
         print(_help())
         return 0
     if not words or words[0] not in SUBCOMMANDS:
         _check_word(words)
         words = ["train", *words]
-    module = importlib.import_module(f"tuitrain.cli.{words[0]}")
-    parser = Parser(prog=f"tuitrain {words[0]}" if words[0] != "train" else "tuitrain", description=module.__doc__,
+    module, parser = _parser(words[0])
+    return int(module.run(parser.parse_args(words[1:])))
+
+
+def _parser(command: str) -> tuple[ModuleType, Parser]:
+    module = importlib.import_module(f"tuitrain.cli.{command}")
+    parser = Parser(prog=f"tuitrain {command}" if command != "train" else "tuitrain", description=module.__doc__,
                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(words[1:])))
+    if command in ("train", "resume"):
+        parser.usage = f"{parser.prog} {'[CORPUS]' if command == 'train' else 'RUN'} [options]"
+    return module, parser
+
+
+def _complete() -> None:
+    """A shell asks what could come next."""
+    from tuitrain.cli.completion import answer
+
+    typed = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0")) or None].split(" ")
+    begun = len(typed) > 2 and typed[1]
+    command = typed[1] if begun and typed[1] in SUBCOMMANDS else "train"
+    answer(_parser(command)[1], command, () if begun else tuple(SUBCOMMANDS))
 
 
 def _check_word(words: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tuitrain.config import INTERVALS, Config, parse_every
 from tuitrain.errors import UsageError
 
-_NOT_OPTIONS = ("corpus",)
+NOT_OPTIONS = ("corpus",)
 GROUPS = {
     "model": ("preset", "layers", "hidden", "embedding", "dropout", "init", "batch_size", "bptt", "loss", "stride"),
     "optimizer": ("optimizer", "lr", "lr_schedule", "lr_decay", "lr_decay_every", "lr_decay_after", "lr_patience",
@@ -17,12 +17,31 @@ GROUPS = {
     "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
                         "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
 }
+COMMON = ("preset", "layers", "hidden", "dropout", "batch_size", "bptt", "loss", "optimizer", "lr", "lr_schedule", "clip",
+          "steps", "epochs", "minutes", "seed", "device", "temperature", "prompt", "on_divergence")
+"""What `--help` shows; `--help-all` shows every option."""
 KNOBS = ("lr", "clip", "temperature", "prompt")
+
+
+class HelpAll(argparse.Action):
+    """Print the help with the options that `--help` leaves out."""
+
+    def __init__(self, *, rare: dict[argparse.Action, str], **words: Any) -> None:
+        super().__init__(default=argparse.SUPPRESS, **words)
+        self._rare = rare
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        """Called by argparse."""
+        for action, words in self._rare.items():
+            action.help = words
+        parser.print_help()
+        parser.exit()
 
 
 def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -> None:
     """Add the options of these fields (None: all), absent from the result unless given."""
     fields = {spec.name: spec for spec in dataclasses.fields(Config)}
+    rare: dict[argparse.Action, str] = {}
     for title, members in GROUPS.items():
         chosen = [m for m in members if names is None or m in names]
         group = parser.add_argument_group(title) if chosen else parser
@@ -32,8 +51,14 @@ def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -
             if spec.metadata["choices"]:
                 facts |= {"choices": spec.metadata["choices"], "metavar": "|".join(spec.metadata["choices"])}
             else:
-                facts |= {"type": _reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
-            group.add_argument("--" + name.replace("_", "-"), **facts)
+                facts |= {"type": reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
+            action = group.add_argument("--" + name.replace("_", "-"), **facts)
+            if names is None and name not in COMMON:
+                rare[action] = facts["help"]
+                action.help = argparse.SUPPRESS
+    if rare:
+        parser.add_argument("--help-all", action=HelpAll, nargs=0, help="show all options, the rare ones too",
+                            rare=rare)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -45,14 +70,15 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 def to_arguments(values: dict[str, Any]) -> list[str]:
     """The options that would give these values again."""
     return [f"--{name.replace('_', '-')}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-            for name, v in values.items() if name not in _NOT_OPTIONS]
+            for name, v in values.items() if name not in NOT_OPTIONS]
 
 
 def _letter(spec: Any) -> str:
     return "N" if spec.type in (int, "int") else "X" if spec.type in (float, "float") else "TEXT"
 
 
-def _reader(spec: Any) -> Any:
+def reader(spec: Any) -> Any:
+    """What turns the text of an option into the value of its field."""
     if spec.name in INTERVALS:
         return _interval
     if spec.name in ("embedding", "threads", "warmup"):

@@ -10,6 +10,7 @@ from types import FrameType
 from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.telemetry.glossary import HINT
 
 HOSTS = ("process", "here")
 
@@ -45,17 +46,33 @@ def draws_braille() -> bool:
     return True
 
 
+def first_time() -> bool:
+    """Whether this person opens a cockpit for the first time; the next time it is not."""
+    import platformdirs
+
+    mark = platformdirs.user_state_path("tuitrain", appauthor=False) / "greeted"
+    try:
+        if mark.exists():
+            return False
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError:
+        return False  # a home that cannot be written to would be greeted every time
+    return True
+
+
 class Screen:
     """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
     def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False,
-                 mouse: bool = True) -> None:
+                 mouse: bool = True, greets: bool = True) -> None:
         from tuitrain.ui.app import CockpitApp
 
         self._run, self._connect, self._mouse = run, connect, mouse
         self.connecting = False
         self.signal: int | None = None
-        self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here)
+        self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here,
+                               hint="\n".join(HINT) if greets and first_time() else "")
 
     @property
     def crashed(self) -> bool:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuitrain.cli import options, screen
+from tuitrain.cli import options, screen, settings
 from tuitrain.config import Config
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     screen.add_arguments(parser)
     screen.add_host_arguments(parser)
     parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
+    parser.add_argument("--show-config", action="store_true",
+                        help="print what is in force and where from, as a tuitrain.toml; train nothing")
     options.add(parser)
 
 
@@ -37,10 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--json writes to standard output, which --detach leaves; use one of them")
     from tuitrain.engine import corpus
 
+    found = settings.in_force(
+        {name: value for name, value in options.given(arguments).items() if name not in options.NOT_OPTIONS},
+        Path(arguments.run) if arguments.run else None)
+    if arguments.show_config:
+        print(settings.table(found))
+        return 0
     path = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
-    given = {**options.given(arguments), "corpus": str(path)}
+    given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
     Config.of(given)  # mistakes are told before torch is loaded
-    corpus.check(path, int(given.get("limit", 0)))
+    corpus.check(path, int(str(given.get("limit", 0))))
     folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
     if arguments.detach:
         return _detach(given, folder)

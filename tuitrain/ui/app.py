@@ -25,6 +25,8 @@ TICK = 0.05
 """Seconds between looks at the session: short, so that an answer is on the screen at once; a look costs little."""
 NUMBERS = 0.5
 """Seconds between drawings when nothing was asked."""
+HINT = 25.0
+"""Seconds that a hint stays."""
 SETTLED = 6.0
 """Seconds after the last event at which every pane has had its turn, and nothing is drawn until the next one."""
 
@@ -40,7 +42,7 @@ class CockpitApp(Actions):
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
                  clock: Callable[[], float] = time.time, history: RunState | None = None,
-                 here: bool = False) -> None:
+                 here: bool = False, hint: str = "") -> None:
         super().__init__()
         self.session: Session | None = None
         self.state = history or RunState()
@@ -49,7 +51,7 @@ class CockpitApp(Actions):
         self.failure: Exception | None = None
         self.leaving = False
         """Set by a signal, from outside the loop: the next tick leaves."""
-        self.here = here
+        self.here, self._hint = here, hint
         self._run, self._connect, self._clock = run, connect, clock
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
@@ -79,6 +81,8 @@ class CockpitApp(Actions):
         self._synchronised = getattr(session, "resynchronised", 0)
         self.view.connection = getattr(session, "connection", "live")
         self.redraw(at_once=True)
+        if self._hint:
+            self.notify(self._hint, timeout=HINT, markup=False)
 
     def tick(self) -> None:
         """Fold what happened; draw answers at once and the rest at its own pace."""

@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tuitrain.telemetry import glossary
 from tuitrain.telemetry.story import Point
 from tuitrain.telemetry.units import bpc, duration, number
 from tuitrain.ui.keys import PANES, TABLE
@@ -161,11 +162,19 @@ class Help(Dialog[None]):
         table = Table.grid(padding=(0, 2))
         for key in TABLE:
             table.add_row(Text(key.face, style="bold"), Text(key.help))
-        panes = ", ".join(f"{i} {name}" for i, name in enumerate(PANES, 1))
+        panes, words = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+        for i, name in enumerate(PANES, 1):
+            panes.add_row(Text(f"{i} {name}", style="bold", no_wrap=True), Text(glossary.PANES[name]))
+        for word, meaning in glossary.WORDS.items():
+            words.add_row(Text(word, style="bold", no_wrap=True), Text(meaning))
         with VerticalScroll(classes="dialog wide"):
-            yield Label("keys", classes="title")
+            yield Label("panes", classes="title")
+            yield Static(panes)
+            yield Label("\nkeys", classes="title")
             yield Static(table)
-            yield Label(f"panes: {panes}; tab goes to the next one", classes="hint", markup=False)
+            yield Label("\nwords", classes="title")
+            yield Static(words)
+            yield Label("tab goes to the next pane, 1 to 8 to that one", classes="hint", markup=False)
             yield Label("escape closes · ctrl+p finds every action by name", classes="hint")
 
     def on_key(self, event: Any) -> None:

@@ -1,0 +1,75 @@
+"""What the words on the screen mean: one text for the cockpit's help and for `tuitrain help WORD`."""
+
+import difflib
+
+PANES = {
+    "loss": "How many bits the model needs to guess the next character: the line is training, the circles are text it "
+            "never trained on. The dashed lines are what counting letters, pairs and triples would need.",
+    "sample": "Text that the model writes by itself, character by character, after a prompt. The stronger the colour, "
+              "the more that character surprised the model.",
+    "gradients": "How strongly each step pulls at the weights, before the clip cuts it. The dashed line is the clip; "
+                 "below it stands on how many steps it acts.",
+    "groups": "The same pull for each part of the model, from the characters' table up to the output. A part that "
+              "falls to nothing learns nothing, one that towers over the others drives the run.",
+    "knobs": "What you may turn while it trains, as the engine confirmed it. In force is the learning rate after the "
+             "schedule.",
+    "timeline": "The points you can roll back to, oldest left. What is on disk survives everything, what is in memory "
+                "survives until the run ends.",
+    "log": "What happened, when, and who did it: the engine, you, another terminal, a script, the guard. `/` shows "
+           "only lines with a word.",
+    "machine": "What the training uses of this computer, and what was trained on what. It shows in a large terminal, "
+               "or alone with 8 and z.",
+}
+
+WORDS = {
+    "loss": "Mean surprise of the model at the character that really came, in nats; shown in bits per character.",
+    "bpc": "Bits per character: loss / ln 2. 1 bpc means as unsure as a fair coin at each character. Lower is better.",
+    "train": "The loss on the text that is being learned, mean of the last 100 steps.",
+    "val": "The loss on the last part of the text (--val), which is never learned from. If train falls and val rises, "
+           "the model learns by heart.",
+    "letters alone": "The bpc of one who knows only how frequent each character is. A model above it has learned "
+                     "nothing yet.",
+    "letter pairs": "The bpc of one who also knows the character before.",
+    "letter triples": "The bpc of one who knows two characters before. Below it, a model has begun to learn words.",
+    "best possible": "The exact entropy rate of a text made by a known grammar: no model can do better than this.",
+    "step": "One update of the weights, counted from 1.",
+    "epoch": "One pass over the training part of the text.",
+    "batch size": "How many pieces of text are learned from at once (--batch-size).",
+    "bptt": "How many characters in a row the gradient flows back through (--bptt); also called sequence length.",
+    "stream": "With --loss all: each row of the batch reads its own part of the text on and on, its memory carried "
+              "along.",
+    "window": "With --loss last: each row is a piece of text of its own, and only its last character counts.",
+    "gradient norm": "The length of the gradient over all parameters, before the clip. Its size alone means little; "
+                     "compare it with its own past.",
+    "clip": "A gradient longer than this is scaled down to it; 0 is off. With Adam a clip that acts on every step "
+            "changes almost nothing: it helps against rare spikes.",
+    "clipped": "The share of the last 500 steps on which the clip acted.",
+    "lr": "Learning rate: how far a step goes. The knob times the schedule is what is in force.",
+    "warm-up": "The first steps, in which the learning rate rises from almost nothing.",
+    "land": "To decay the learning rate to almost nothing over the next steps: the loss falls a last time.",
+    "temperature": "How daring the samples are: 0.5 keeps to the likely, 1 is the model's own opinion. Training does "
+                   "not depend on it.",
+    "prompt": "The text a sample starts from; random is an excerpt of the validation part.",
+    "surprise": "Bits that the model would have paid for a character that it drew: dim up to 1, strong from 6.",
+    "snapshot": "The whole state of the run in memory: weights, optimizer, random numbers, place in the text.",
+    "checkpoint": "The same on disk, checked when it is read.",
+    "rollback": "To go back to a restore point; a new branch begins there and nothing is overwritten.",
+    "branch": "The line of steps since a rollback, counted from 0. The line that was left stays dim: its ghost.",
+    "undo": "Takes the last intervention back: a knob, or a whole rollback.",
+    "guard": "What acts by itself when training breaks: warn, pause, roll back or stop.",
+    "skipped": "A step whose numbers were not finite: it changes nothing.",
+    "host": "The process that trains. It goes on when a terminal closes.",
+    "run": "One folder: configuration, journal, checkpoints, a copy of the text.",
+    "read-only": "A look at a run through its journal: where there is no socket, nothing can be asked of it.",
+}
+HINT = ("Watch the loss fall; it should pass the dashed lines within minutes.",
+        "- and + turn the learning rate, [ and ] the clip, r rolls back, u undoes.",
+        "? explains every pane and key; d leaves and training goes on.")
+"""For the first run of a person."""
+
+
+def explain(word: str) -> str:
+    """The text for a word. Raises KeyError with the nearest words."""
+    if word.lower() in WORDS:
+        return WORDS[word.lower()]
+    raise KeyError(", ".join(difflib.get_close_matches(word.lower(), WORDS, n=3, cutoff=0.5)))
