@@ -43,7 +43,7 @@ class Config:
     stride: int = _option(1, "distance between windows, with --loss last", low=1, high=1_000_000)
 
     optimizer: str = _option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd", "muon"))
-    lr: float = _option(0.0, "base learning rate; 0 leaves it to the preset", low=0.0, high=10.0)
+    lr: float = _option(0.0, "base learning rate (0: the preset's)", low=0.0, high=10.0)
     lr_schedule: str = _option("auto", "shape of the learning rate over the run",
                                choices=("auto", "constant", "linear", "cosine", "plateau", "step"))
     lr_decay: float = _option(0.5, "factor of step and plateau", low=0.01, high=1.0)
@@ -62,7 +62,7 @@ class Config:
 
     steps: int = _option(0, "absolute last step, 0 is open-ended", low=0, high=10**12)
     epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
-    minutes: float = _option(0.0, "training time; turned into steps and corrected on the way", low=0.0, high=1e7)
+    minutes: float = _option(0.0, "training time, turned into steps", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches, dropout and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
@@ -73,7 +73,7 @@ class Config:
     limit: int = _option(0, "use only the first so many characters, 0 is all", low=0, high=10**12, metavar="CHARS")
 
     temperature: tuple[float, ...] = _option((0.5, 0.75, 1.0), "sampling temperatures, in turn", metavar="T,T,...")
-    prompt: str = _option("random", "what samples start from; random: an excerpt of the validation text")
+    prompt: str = _option("random", "what samples start from (random: an excerpt)")
     sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
     sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
     evaluate_every: Every = _option("auto", "interval of evaluations", metavar="N|30s|5m|epoch")
@@ -83,7 +83,7 @@ class Config:
                         low=0, high=100_000)
     snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory", low=0, high=10**7,
                                    metavar="MB")
-    on_divergence: str = _option("rollback", "what to do when training breaks",
+    on_divergence: str = _option("rollback", "when training breaks",
                                  choices=("warn", "pause", "rollback", "stop"))
 
     @classmethod

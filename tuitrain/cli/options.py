@@ -17,8 +17,8 @@ GROUPS = {
     "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
                         "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
 }
-COMMON = ("preset", "layers", "hidden", "dropout", "batch_size", "bptt", "loss", "optimizer", "lr", "lr_schedule", "clip",
-          "steps", "epochs", "minutes", "seed", "device", "temperature", "prompt", "on_divergence")
+COMMON = ("preset", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs", "minutes",
+          "seed", "device", "temperature", "prompt", "on_divergence")
 """What `--help` shows; `--help-all` shows every option."""
 KNOBS = ("lr", "clip", "temperature", "prompt")
 
@@ -41,24 +41,26 @@ class HelpAll(argparse.Action):
 def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -> None:
     """Add the options of these fields (None: all), absent from the result unless given."""
     fields = {spec.name: spec for spec in dataclasses.fields(Config)}
+    common = parser.add_argument_group("training")
     rare: dict[argparse.Action, str] = {}
     for title, members in GROUPS.items():
-        chosen = [m for m in members if names is None or m in names]
-        group = parser.add_argument_group(title) if chosen else parser
-        for name in chosen:
-            spec = fields[name]
-            facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": spec.metadata["help"], "dest": name}
-            if spec.metadata["choices"]:
-                facts |= {"choices": spec.metadata["choices"], "metavar": "|".join(spec.metadata["choices"])}
-            else:
-                facts |= {"type": reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
-            action = group.add_argument("--" + name.replace("_", "-"), **facts)
-            if names is None and name not in COMMON:
-                rare[action] = facts["help"]
-                action.help = argparse.SUPPRESS
+        group = parser.add_argument_group(title)
+        for name in members if names is None else (m for m in members if m in names):
+            facts, shown = _facts(fields[name]), names is not None or name in COMMON
+            action = (common if shown else group).add_argument("--" + name.replace("_", "-"), dest=name, **facts)
+            if not shown:
+                rare[action], action.help = facts["help"], argparse.SUPPRESS
     if rare:
         parser.add_argument("--help-all", action=HelpAll, nargs=0, help="show all options, the rare ones too",
                             rare=rare)
+
+
+def _facts(spec: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": spec.metadata["help"]}
+    choices = spec.metadata["choices"]
+    if choices:
+        return facts | {"choices": choices, "metavar": "NAME", "help": f"{facts['help']} ({', '.join(choices)})"}
+    return facts | {"type": reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How the cockpit is shown, or that it is not."""
     parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
     parser.add_argument("--no-mouse", dest="mouse", action="store_false",
-                        help="leave the mouse to the terminal, to select text with")
+                        help="leave the mouse to the terminal")
 
 
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     """Where a run that begins or goes on is trained, and what it prints."""
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
-    parser.add_argument("--host", choices=HOSTS, metavar="|".join(HOSTS), default=HOSTS[0],
-                        help="where it trains: a process of its own, which outlives any terminal, or the cockpit's")
+    parser.add_argument("--host", choices=HOSTS, metavar="WHERE", default=HOSTS[0],
+                        help="train in a process of its own (process) or the cockpit's (here)")
 
 
 def has_screen() -> bool:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything a new run takes."""
-    parser.add_argument("corpus", nargs="?", help="a text file; without it the text that ships with the package")
+    parser.add_argument("corpus", nargs="?", help="a text file (default: the text of the package)")
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
     screen.add_arguments(parser)
     screen.add_host_arguments(parser)
     parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
     parser.add_argument("--show-config", action="store_true",
-                        help="print what is in force and where from, as a tuitrain.toml; train nothing")
+                        help="print what is in force and where from; train nothing")
     options.add(parser)
 
 
