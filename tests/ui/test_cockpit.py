@@ -1,18 +1,23 @@
 """Every key asks what it should; what is shown is what was said; nothing from outside is obeyed by the terminal."""
 
+import asyncio
+import io
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
 from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.telemetry import glossary
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
 from tuitrain.ui.keys import TABLE
@@ -280,3 +285,27 @@ def test_keys_typed_in_one_burst_keep_their_order() -> None:
         await until(lambda: isinstance(app.focused, Input) and app.focused.value == "27")
 
     drive(script, act)
+
+
+def test_a_hint_is_shown_to_who_needs_one_and_help_has_panes_keys_and_words() -> None:
+    from textual.widgets._toast import Toast
+
+    app = CockpitApp(Path("runs/x"), lambda: Script(healthy()), hint="line 1\nline 2\nline 3")
+    seen: list[str] = []
+
+    async def sitting() -> None:
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(lambda: bool(app.screen.query(Toast)))
+            seen.append(str(app.screen.query_one(Toast).render()))
+            await pilot.press("question_mark")
+            await until(lambda: isinstance(app.screen, Help))
+            await pilot.pause()
+            for table in app.screen.query(Static):
+                console = Console(width=90, record=True, file=io.StringIO())
+                console.print(table.content)
+                seen.append(console.export_text())
+
+    asyncio.run(sitting())
+    text = " ".join(" ".join(seen).split())
+    assert "line 3" in text and "halve the learning rate" in text
+    assert all(" ".join(words.split()) in text for words in (glossary.PANES["loss"][:40], glossary.WORDS["bpc"][:40]))
