@@ -294,7 +294,7 @@ def test_a_hint_is_shown_to_who_needs_one_and_help_has_panes_keys_and_words() ->
     seen: list[str] = []
 
     async def sitting() -> None:
-        async with app.run_test(size=(120, 40)) as pilot:
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await until(lambda: bool(app.screen.query(Toast)))
             seen.append(str(app.screen.query_one(Toast).render()))
             await pilot.press("question_mark")
