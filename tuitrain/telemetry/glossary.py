@@ -63,7 +63,7 @@ WORDS = {
     "read-only": "A look at a run through its journal: where there is no socket, nothing can be asked of it.",
 }
 HINT = ("Watch the loss fall; it should pass the dashed lines within minutes.",
-        "- and + turn the learning rate, [ and ] the clip, r rolls back, u undoes.",
+        "- and + turn the learning rate, [ and ] the clip; r rolls back.",
         "? explains every pane and key; d leaves and training goes on.")
 """For the first run of a person."""
 
