@@ -2,8 +2,7 @@
 
 import math
 
-import numpy as np
-
+from tuitrain.diagnosis.clip_advisor import medians, touched
 from tuitrain.errors import Refused
 from tuitrain.knobs import checked
 from tuitrain.telemetry.run_state import RunState
@@ -42,5 +41,6 @@ def would_have_clipped(state: RunState, clip: float) -> str:
         return "no steps yet to compare with"
     if clip <= 0:
         return "off: no step is clipped"
-    share = float(np.mean(~(norms <= clip)))
-    return f"{number(clip, 4)} would have clipped {percent(share)} of the last {len(norms)} steps"
+    times = medians(clip, norms)
+    size = f"; it is {number(times, 2)} medians" if math.isfinite(times) else ""
+    return f"{number(clip, 4)} would have clipped {percent(touched(clip, norms))} of the last {len(norms)} steps{size}"

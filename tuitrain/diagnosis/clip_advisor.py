@@ -1,0 +1,95 @@
+"""Which clip a run should have, read off its own gradient norms. Pure numbers; knows no events.
+
+A clip is always also a multiple of the median norm, because what it does depends on that alone: under Adam a spike of
+k medians moves a weight by `kick(k)` steps of the usual size, which hardly grows above 30 medians. So a clip far above
+the median comes too late, and one that acts on every step is divided out again.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.telemetry.units import number, percent
+
+ADAPTIVE = ("adam", "adamw", "rmsprop", "muon")
+"""Optimizers that divide the usual size of a gradient out again."""
+LEAST = 200
+"""Norms below which nothing is said."""
+LOOK_BACK = 1000
+HALF = 0.5
+"""Kick up to which a spike does little: half a usual step."""
+TIGHT, PLAIN = 1.2, 2.5
+"""Medians: the lower end of the useful range; the upper one where nothing divides the spike out (SGD)."""
+ALWAYS = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ClipAdvice:
+    """A clip, its useful range, and the median norm they come from; `touched` is the share of steps it would cut."""
+
+    value: float
+    low: float
+    high: float
+    median: float
+    touched: float
+    sentence: str
+
+
+def kick(k: float, betas: tuple[float, float]) -> float:
+    """How far one spike of k times the usual gradient moves a weight under Adam, in steps of the usual size."""
+    b1, b2 = betas
+    return (1 - b1) * k / math.sqrt(1 + (1 - b2) * k * k)
+
+
+def largest_harmless(betas: tuple[float, float]) -> float:
+    """The largest spike, in medians, that moves a weight by at most half a usual step; inf if every one is harmless."""
+    b1, b2 = betas
+    left = (1 - b1) ** 2 - HALF**2 * (1 - b2)
+    return HALF / math.sqrt(left) if left > 0 else math.inf
+
+
+def medians(clip: float, norms: NDArray[np.float64]) -> float:
+    """A clip as a multiple of the median of healthy norms; nan where there are none."""
+    good = norms[np.isfinite(norms) & (norms > 0)]
+    return clip / float(np.median(good)) if len(good) else math.nan
+
+
+def touched(clip: float, norms: NDArray[np.float64]) -> float:
+    """The share of steps that a clip would have acted on; a norm that is not finite counts."""
+    return float(np.mean(~(norms <= clip))) if clip > 0 and len(norms) else 0.0
+
+
+def advise(norms: NDArray[np.float64], clip: float, optimizer: str, betas: tuple[float, float]) -> ClipAdvice | None:
+    """Advice from the newest healthy norms, or None if there are too few of them. `clip` is the one in force, 0 if off.
+
+    The value is the largest that keeps the kick of a spike under half a step, but never below the 99th percentile where
+    the norms have a short tail: there it would only be a hidden, temporary cut of the learning rate.
+    """
+    good = norms[np.isfinite(norms) & (norms > 0)][-LOOK_BACK:]
+    if len(good) < LEAST:
+        return None
+    median, p99 = float(np.median(good)), float(np.percentile(good, 99))
+    most = min(largest_harmless(betas), 10.0) if optimizer in ADAPTIVE else PLAIN
+    value = most * median
+    if p99 < 3 * median:
+        value = max(value, p99)
+    value = float(f"{value:.2g}")
+    return ClipAdvice(value, float(f"{TIGHT * median:.2g}"), max(value, float(f"{most * median:.2g}")), median,
+                      touched(value, good), _sentence(good, clip, value, median, optimizer))
+
+
+def _sentence(norms: NDArray[np.float64], clip: float, value: float, median: float, optimizer: str) -> str:
+    suggestion = (f"{number(value, 2)} is {number(value / median, 2)} medians and would have cut "
+                  f"{percent(touched(value, norms))} of the last {len(norms):,} steps")
+    if clip <= 0:
+        return f"no clip: the first spike goes through as it is. {suggestion}"
+    share, times = touched(clip, norms), clip / median
+    if share > ALWAYS and optimizer in ADAPTIVE:
+        return (f"clip {number(clip)} acts on every step, so {optimizer} divides it out again: a hidden, temporary cut "
+                f"of the learning rate. {suggestion}")
+    if share == 0 and clip > 2 * value:
+        return (f"clip {number(clip)} is {number(times, 2)} medians, too high to matter, and never acts: the largest "
+                f"norm was {number(float(norms.max()))}. {suggestion}")
+    return f"clip {number(clip)} is {number(times, 2)} medians and cut {percent(share)}. {suggestion}"
