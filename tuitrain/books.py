@@ -4,7 +4,6 @@ A download lies in `NAME.txt.download` until it is whole, beside the server's ma
 itself appears at once or not at all.
 """
 
-import difflib
 import hashlib
 import http.client
 import json
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tuitrain import __version__
-from tuitrain.errors import TuitrainError, UsageError
+from tuitrain.errors import TuitrainError, UsageError, nearest
 from tuitrain.run.directory import write_atomically
 
 GUTENBERG = "https://www.gutenberg.org"
@@ -75,9 +74,9 @@ def find(name: str) -> Book:
     for book in BOOKS:
         if book.name == name.lower():
             return book
-    near = difflib.get_close_matches(name.lower(), [b.name for b in BOOKS], n=1, cutoff=0.5)
+    near = nearest(name.lower(), [b.name for b in BOOKS], 0.5)
     raise UsageError(f"{name}: there is no book of that name; "
-                     + (f"did you mean {near[0]}?" if near else "`tuitrain fetch` lists them, and a number of "
+                     + (f"did you mean {near}?" if near else "`tuitrain fetch` lists them, and a number of "
                                                                 "Project Gutenberg works too"))
 
 

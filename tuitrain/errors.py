@@ -10,6 +10,9 @@
 Every message is one line that names the thing and the remedy.
 """
 
+import difflib
+from collections.abc import Iterable
+
 FINISHED = 0
 ERROR = 1
 USAGE = 2
@@ -44,3 +47,8 @@ class CheckpointError(RunError):
 
 class Refused(TuitrainError):
     """A command that the engine will not carry out; it becomes CommandRefused."""
+
+
+def nearest(word: str, names: Iterable[str], likeness: float = 0.6) -> str:
+    """The name that was probably meant, or nothing; `likeness` is 1 for the same word."""
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=likeness)), "")

@@ -6,12 +6,9 @@ example: tuitrain fetch copperfield && tuitrain copperfield.txt
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tuitrain import books
 from tuitrain.errors import INTERRUPTED, UsageError
-
-if TYPE_CHECKING:
-    from tuitrain.books import Book
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch it; standard output gets the path."""
-    from tuitrain import books
-
     if arguments.name is None:
         for book in books.BOOKS:
             print(f"{book.name:<14}{book.number:>6}  {book.title}, {book.author}")
@@ -49,11 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fetch(book: "Book", path: Path, server: str) -> str:
+def _fetch(book: books.Book, path: Path, server: str) -> str:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from tuitrain import books
 
     console = Console(stderr=True)
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import os
 import re
@@ -13,7 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from tuitrain import __version__
-from tuitrain.errors import ERROR, INTERRUPTED, TuitrainError, UsageError
+from tuitrain.errors import ERROR, INTERRUPTED, TuitrainError, UsageError, nearest
 
 SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
@@ -44,8 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def _near(self, option: str) -> str:
         known = list(self._option_string_actions)
-        near = difflib.get_close_matches(option.split("=")[0], known, n=1, cutoff=0.5)
-        return f"; did you mean {near[0]}?" if near else "; `--help` lists them"
+        near = nearest(option.split("=")[0], known, 0.5)
+        return f"; did you mean {near}?" if near else "; `--help` lists them"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,8 +95,6 @@ def _parser(command: str) -> tuple[ModuleType, Parser]:
     parser = Parser(prog=f"tuitrain {command}" if command != "train" else "tuitrain", description=module.__doc__,
                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    if command in ("train", "resume"):
-        parser.usage = f"{parser.prog} {'[CORPUS]' if command == 'train' else 'RUN'} [options]"
     return module, parser
 
 
@@ -114,9 +111,9 @@ def _complete() -> None:
 def _check_word(words: list[str]) -> None:
     """A lone word that is almost a subcommand and no file is a slip."""
     if words and not words[0].startswith("-") and not os.path.exists(words[0]) and os.sep not in words[0]:
-        near = difflib.get_close_matches(words[0], SUBCOMMANDS, n=1, cutoff=0.7)
+        near = nearest(words[0], SUBCOMMANDS, 0.7)
         if near and "." not in words[0]:
-            raise UsageError(f"{words[0]} is neither a file nor a command; did you mean {near[0]}?")
+            raise UsageError(f"{words[0]} is neither a file nor a command; did you mean {near}?")
 
 
 def _help() -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, where to go on from, and the knobs."""
+    parser.usage = "%(prog)s RUN [options]"
     parser.add_argument("run", metavar="RUN", help="the run folder")
     screen.add_arguments(parser)
     screen.add_host_arguments(parser)

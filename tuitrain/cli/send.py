@@ -8,12 +8,11 @@ example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 """
 
 import argparse
-import difflib
 import os
 import uuid
 from pathlib import Path
 
-from tuitrain.errors import ERROR, RunError, UsageError
+from tuitrain.errors import ERROR, RunError, UsageError, nearest
 from tuitrain.protocol import commands as c
 from tuitrain.run.directory import RunDirectory
 
@@ -98,8 +97,8 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
         case "rollback", _:
             return _rollback(rest, id, by)
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        raise UsageError(f"there is no command {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = nearest(name, NAMES)
+        raise UsageError(f"there is no command {name!r}" + (f"; did you mean {near}?" if near else ""))
     raise UsageError(f"{name}: {'give a value' if not rest else 'too many values'}; see `tuitrain send --help`")
 
 

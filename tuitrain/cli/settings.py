@@ -6,7 +6,6 @@ The files are TOML, named tuitrain.toml, with the names of the options: `lr = 0.
 
 import argparse
 import dataclasses
-import difflib
 import json
 import os
 import tomllib
@@ -16,7 +15,7 @@ from typing import Any
 
 from tuitrain.cli import options
 from tuitrain.config import PRESETS, Config
-from tuitrain.errors import UsageError
+from tuitrain.errors import UsageError, nearest
 
 PREFIX = "TUITRAIN_"
 OTHERS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY"}
@@ -68,9 +67,13 @@ def _files(folder: Path | None) -> list[Path]:
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, Setting]:
-    names = {key: key.removeprefix(PREFIX) for key in sorted(environment) if key.startswith(PREFIX)}
-    return {_field(name, key): Setting(_value(_field(name, key), environment[key], key), key)
-            for key, name in names.items() if name not in OTHERS}
+    found = {}
+    for key in sorted(environment):
+        name = key.removeprefix(PREFIX)
+        if name != key and name not in OTHERS:
+            field = _field(name, key)
+            found[field] = Setting(_value(field, environment[key], key), key)
+    return found
 
 
 def _of_file(path: Path) -> dict[str, Setting]:
@@ -97,9 +100,9 @@ def _field(name: str, place: str) -> str:
     wanted = name.lower().replace("-", "_")
     if wanted in names:
         return wanted
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    near = nearest(wanted, names, 0.5)
     raise UsageError(f"{place}: there is no option of that name"
-                     + (f"; did you mean {near[0].replace('_', '-')}?" if near else "; `--help` lists them"))
+                     + (f"; did you mean {near.replace('_', '-')}?" if near else "; `--help` lists them"))
 
 
 def _value(name: str, text: str, place: str) -> Any:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tuitrain.protocol.session import Session
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything a new run takes."""
+    parser.usage = "%(prog)s [CORPUS] [options]"
     parser.add_argument("corpus", nargs="?", help="a text file (default: the text of the package)")
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
     screen.add_arguments(parser)

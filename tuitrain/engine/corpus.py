@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from tuitrain.errors import CorpusError
+from tuitrain.errors import CorpusError, nearest
 
 MIN_CHARACTERS = 64
 BOM = "\ufeff"
@@ -178,14 +178,12 @@ def _rate(path: Path, sha256: str) -> float | None:
 
 
 def _near(path: Path) -> str:
-    import difflib
-
     try:
         names = [p.name for p in path.parent.iterdir() if p.is_file()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = nearest(path.name, names)
+    return f"; did you mean {path.parent / near}?" if near else ""
 
 
 def save_copy(corpus: Corpus, path: Path) -> None:

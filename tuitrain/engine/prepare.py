@@ -2,18 +2,15 @@
 
 import dataclasses
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
+import psutil
 
-from tuitrain import __version__
 from tuitrain.config import INTERVALS, Config, parse_every
-from tuitrain.engine import corpus, footprint, runtime
+from tuitrain.engine import corpus, environment, footprint, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
@@ -106,9 +103,9 @@ def start(made: Plan, run: RunDirectory) -> Worker:
     facts = _facts(machine, made.remarks, measured)
     run.write_config({"v": codec.VERSION, "config": dataclasses.asdict(config), "vocabulary": text.vocabulary,
                       "corpus_name": text.name, "corpus_sha256": text.sha256,
-                      "levels": measured, **_environment(config)})
+                      "levels": measured, **environment.of(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
-                         **_environment(config))
+                         **environment.of(config))
     return _worker(machine, run, opening)
 
 
@@ -145,7 +142,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
         facts={**_facts(machine, (), kept.get("levels", {})),
                "guard": mark.facts.get("guard_mode", config.on_divergence)},
-        **_environment(config))
+        **environment.of(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
     return _worker(machine, run, opening, serial, mark.facts, branches)
 
@@ -154,7 +151,7 @@ def _worker(machine: Machine, run: RunDirectory, opening: RunStarted | RunResume
             facts: Mapping[str, Any] | None = None, branches: int = 1) -> Worker:
     config = machine.config
     saver = Saver(run.checkpoints, Retention(last=config.keep))
-    memory = config.snapshot_memory << 20 or _memory() // 20
+    memory = config.snapshot_memory << 20 or psutil.virtual_memory().total // 20
     trainer = Trainer(machine, saver, opening, snapshot_memory=memory, serial=serial)
     if facts is not None:
         trainer.evaluations.best = float(facts.get("best_val", "inf"))
@@ -208,39 +205,9 @@ def _why_not_exact(kept: Mapping[str, Any], config: Config, device: str) -> str:
         return f"began on {config.device}, goes on on {device}"
     if device == "cuda" and config.dropout:
         return "dropout on CUDA keeps a state of its own"
-    then, now = kept.get("versions", {}), _versions()
+    then, now = kept.get("versions", {}), environment.versions()
     return "; ".join(f"{name} was {then.get(name)}, is {now[name]}" for name in ("torch", "cpu", "capability")
                      if then.get(name) != now[name])
-
-
-def _environment(config: Config) -> dict[str, Any]:
-    return {"versions": _versions(), "device": _device_name(config.device), "threads": int(config.threads),
-            "precision": config.precision}
-
-
-def _versions() -> dict[str, str]:
-    return {"tuitrain": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
-            "python": platform.python_version(), "cpu": _cpu(),
-            "capability": torch.backends.cpu.get_cpu_capability()}
-
-
-def _device_name(device: str) -> str:
-    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 8 << 30
 
 
 def _knobs(config: Config) -> Knobs:

@@ -106,7 +106,7 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
 def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:
     """The columns between which two rows differ."""
     cells = [[(c, s.style) for s in strip for c in s.text] for strip in (before, after)]
-    if any(len(row) != width or any(cell_len(c) != 1 for c, _ in row) for row in cells):
+    if any(len(row) != width for row in cells) or any(cell_len(c) != 1 for c in set(before.text + after.text)):
         return 0, width  # wide or combining characters: cells are not characters
     differ = [a != b for a, b in zip(*cells, strict=True)]
     return differ.index(True) if True in differ else 0, width - differ[::-1].index(True) if True in differ else width
