@@ -14,6 +14,7 @@ from typing import Any, Final
 from tuitrain.errors import UsageError
 
 Every = int | str
+AUTO: Final = "auto"
 """A number of steps, or before sealing also `30s`, `5m`, `epoch`, `auto`."""
 
 
@@ -51,7 +52,8 @@ class Config:
     lr_decay_after: float = _option(0.0, "epochs before the first step decay", low=0.0, high=1e6)
     lr_patience: int = _option(3, "evaluations without a new best before plateau decays", low=1, high=1000)
     warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%%")
-    clip: float = _option(1.0, "gradient clip, 0 is off", low=0.0, high=1e6)
+    clip: float | str = _option(AUTO, "gradient clip, 0 is off; auto reads it off the run's own norms",
+                                metavar="X|auto")
     clip_kind: str = _option("norm", "norm: scale the whole gradient; element: clamp each element",
                              choices=("norm", "element"))
     weight_decay: float = _option(0.0, "weight decay (decoupled in adamw and muon)", low=0.0, high=10.0)
@@ -113,7 +115,9 @@ class Config:
         if warmup == "auto":
             warmup = "5%" if budget and preset == "auto" else 0
         embedding = config.hidden if config.embedding == "auto" else config.embedding
-        config = dataclasses.replace(config, lr=lr, lr_schedule=schedule, warmup=warmup, embedding=embedding)
+        # Elements have no median to follow.
+        clip = 1.0 if config.clip == AUTO and config.clip_kind == "element" and "clip" not in given else config.clip
+        config = dataclasses.replace(config, clip=clip, lr=lr, lr_schedule=schedule, warmup=warmup, embedding=embedding)
         config.check()
         return config
 
@@ -136,6 +140,10 @@ class Config:
             raise UsageError("--betas: give two numbers from 0 to below 1, such as 0.9,0.999")
         if not self.temperature or not all(0.01 <= t <= 10 for t in self.temperature):
             raise UsageError("--temperature: give numbers from 0.01 to 10, such as 0.5,0.75,1.0")
+        if self.clip != AUTO and not (isinstance(self.clip, int | float) and 0 <= self.clip <= 1e6):
+            raise UsageError(f"--clip {self.clip}: give a number from 0 to 1e+06, or auto")
+        if self.clip == AUTO and self.clip_kind == "element":
+            raise UsageError("--clip auto goes with --clip-kind norm; give a number")
         if self.threads != "auto" and not (isinstance(self.threads, int) and 1 <= self.threads <= 1024):
             raise UsageError(f"--threads {self.threads}: give a number from 1 to 1024, or auto")
         if sum(bool(x) for x in (self.steps, self.epochs, self.minutes)) > 1:

@@ -38,10 +38,15 @@ class Knobs:
     prompt: str
     steps: int
     """Last step of the run and horizon of its schedule; 0 when the run is open-ended."""
+    clip_auto: bool = False
+    """The clip follows the run's own gradient norms; a clip that is set by hand ends that."""
 
     def turned(self, name: str, value: Value) -> "Knobs":
         """These knobs with one of them set. Raises Refused with the bound that was crossed."""
-        return replace(self, **{name: checked(name, value)})  # type: ignore[arg-type]
+        if (name, value) == ("clip", "auto"):
+            return replace(self, clip_auto=True)
+        by_hand = {"clip_auto": False} if name == "clip" else {}
+        return replace(self, **{name: checked(name, value)}, **by_hand)  # type: ignore[arg-type]
 
     def scaled(self, name: str, factor: float) -> "Knobs":
         """These knobs with one of them multiplied; relative turns start from the engine's own truth."""

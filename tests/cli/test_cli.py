@@ -95,7 +95,8 @@ def test_bad_words_are_named(words: str, said: str) -> None:
 
 
 def test_every_command_has_a_word() -> None:
-    examples = {"lr": "1", "clip": "1", "temperature": "1", "prompt": "a", "steps": "9", "guard": "warn", "note": "a"}
+    examples = {"lr": "1", "clip": "1", "temperature": "1", "prompt": "a", "steps": "9", "guard": "warn", "note": "a",
+                "pin": "9", "blackbox": "9"}
     made = {type(parse([n, *([examples[n]] if n in examples else [])], "i", "b")) for n in NAMES}
     assert {x.__name__ for x in made | {c.ScaleKnob}} == set(codec.registry(c.Command))
 
@@ -191,7 +192,7 @@ def test_a_second_process_goes_on_bit_for_bit(tmp_path: Path, corpus: Path) -> N
     options = [corpus, "--no-ui", *SMALL, "--dropout=0.2", "--lr-schedule=cosine", "--keep=0"]
     assert tuitrain(*options, "--run", "whole", "--steps", 90, cwd=tmp_path).returncode == 0
     live = Live(tmp_path, *options, "--run", "run", "--steps", 90, "--checkpoint-every", 7)
-    live.at(5)
+    live.at(15)  # by then the first checkpoint is on disk
     live.process.kill()
     live.process.communicate()
     done = tuitrain("resume", "run", "--no-ui", cwd=tmp_path)

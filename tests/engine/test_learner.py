@@ -11,7 +11,7 @@ from tests.conftest import TINY
 from tuitrain.config import Config
 from tuitrain.engine import corpus as corpora
 from tuitrain.engine.machine import Machine
-from tuitrain.knobs import Knobs
+from tuitrain.engine.prepare import first_knobs
 
 OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd", "muon"]
 
@@ -19,7 +19,7 @@ OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd", "muon"]
 def machine(text: str, **options: object) -> Machine:
     config = Config.of({**TINY, "corpus": "x", **options})
     return Machine(config, corpora.build("x", text, 0.1),
-                   Knobs(lr=config.lr, clip=config.clip, temperature=(1.0,), prompt="", steps=0))
+                   first_knobs(config))
 
 
 def rows(m: Machine) -> np.ndarray:

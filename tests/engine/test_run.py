@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, Run
-from tuitrain.diagnosis.guard import MAX_ROLLBACKS, STREAK, Guard
+from tuitrain.diagnosis.analyst import STREAK, Analyst
+from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine import evaluation, prepare, worker
 from tuitrain.engine.runtime import aside
-from tuitrain.errors import DIVERGED, CheckpointError, CorpusError, UsageError
+from tuitrain.errors import CheckpointError, CorpusError, UsageError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
 from tuitrain.run import journal
 from tuitrain.run.checkpoints import list_all
 from tuitrain.run.directory import RunDirectory
@@ -85,26 +87,14 @@ def test_skipped_steps_are_told_and_the_guard_rolls_back_then_gives_up(start: St
     skipped = run.of(e.StepSkipped)
     assert sum(s.count for s in skipped) == STREAK + 5 and skipped[-1].streak == STREAK + 5
     assert skipped[0].onset == 131 and skipped[0].rule == "non_finite" and "131" in skipped[0].sentence
-    guard = Guard("rollback")
-    asked = [command for event in skipped for command in guard.react(event)]
-    assert [type(a) for a in asked] == [c.Rollback] and asked[0].lr_factor == 0.25 and asked[0].by == "guard"
-
-
-def test_the_guards_modes() -> None:
-    broken = e.StepSkipped(branch=0, step=9, onset=1, rule="non_finite", value=float("nan"), threshold=1.0, count=30,
-                           streak=30, sentence="")
-    back = e.RolledBack(from_branch=0, from_step=9, to_step=1, branch=1, id="", by="guard", knobs={}, asked=None,
-                        point="")
-    assert list(Guard("warn").react(broken)) == []
-    assert [type(x) for x in Guard("pause").react(broken)] == [c.Pause]
-    guard = Guard("rollback")
-    kinds = []
-    for _ in range(MAX_ROLLBACKS + 1):
-        kinds += [type(x) for x in guard.react(broken)]
-        list(guard.react(back))
-    assert kinds == [c.Rollback] * MAX_ROLLBACKS + [c.Stop]
-    stop = next(iter(Guard("stop").react(broken)))
-    assert isinstance(stop, c.Stop) and stop.exit_code == DIVERGED
+    analyst, guard = Analyst(), Guard("rollback")
+    found = [finding for event in run.events for finding in analyst.consider(event)]
+    alarm = next(x for x in found if isinstance(x, f.AlarmRaised))
+    assert alarm.rule == "non_finite" and alarm.onset == 131
+    assert [x.cause for x in found if isinstance(x, f.VerdictReached)][-1] == "non_finite"
+    asked = [command for event in found for command in guard.react(event)]
+    back = next(a for a in asked if isinstance(a, c.Rollback))
+    assert back.lr_factor == 0.25 and back.by == "guard" and back.to == 31
 
 
 def make_worker(folder: RunDirectory, corpus: Path, **options: object) -> worker.Worker:

@@ -26,8 +26,11 @@ from tuitrain.ui.panes.log import Log
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import nice_limits, nice_ticks, thin
 from tuitrain.ui.values import rung
+from tuitrain.ui.why import Why
 
 ASKS = [
+    (["a"], c.SetKnob, {"name": "clip", "value": "auto"}),
+    (["R"], c.Rollback, {"to": 500, "lr_factor": 0.25, "clip": None}),
     (["space"], c.Pause, {}),
     (["minus"], c.ScaleKnob, {"name": "lr", "factor": 0.5}),
     (["plus"], c.ScaleKnob, {"name": "lr", "factor": 2.0}),
@@ -69,7 +72,7 @@ def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, 
     assert {name: getattr(asked, name) for name in words} == words
 
 
-VIEW_KEYS = {"z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
+VIEW_KEYS = {"w", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
 
 
 def test_every_key_of_the_table_is_tried_here() -> None:
@@ -80,7 +83,7 @@ def test_every_key_of_the_table_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(("keys", "dialog"), [("c", AskValue), ("r", PickPoint), ("u", Choose),
-                                              ("question_mark", Help)])
+                                              ("question_mark", Help), ("w", Why)])
 def test_escape_leaves_everything_as_it_was(keys: str, dialog: type) -> None:
     script = Script(healthy())
 

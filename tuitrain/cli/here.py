@@ -163,6 +163,7 @@ class Here:
     def _connect(self) -> LocalSession:
         try:
             host = self._begin()
+            host.worker.watched(True)
             host.start()
         except BaseException as error:
             self._host.set_exception(error)
@@ -174,6 +175,7 @@ class Here:
     def _go_on_headless(self, host: Host) -> int:
         """Nobody is there: the same process, its output in engine.log."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        host.worker.watched(False)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         Signals(host.worker).install(signal.SIGINT, signal.SIGTERM)
         print("tuitrain: the terminal hung up; training goes on without it")

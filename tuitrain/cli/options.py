@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from tuitrain.config import INTERVALS, Config, parse_every
+from tuitrain.config import AUTO, INTERVALS, Config, parse_every
 from tuitrain.errors import UsageError
 
 NOT_OPTIONS = ("corpus",)
@@ -85,6 +85,8 @@ def reader(spec: Any) -> Any:
         return _interval
     if spec.name in ("embedding", "threads", "warmup"):
         return _number_or_word
+    if spec.name == "clip":
+        return _clip
     if isinstance(spec.default, tuple):
         return _numbers
     return {bool: bool, int: _whole, float: float}.get(type(spec.default), str)
@@ -99,6 +101,13 @@ _whole.__name__ = "whole number"
 
 def _number_or_word(text: str) -> int | str:
     return int(text) if text.isdigit() else text
+
+
+def _clip(text: str) -> float | str:
+    return text if text == AUTO else float(text)
+
+
+_clip.__name__ = "number or auto"
 
 
 def _interval(text: str) -> int | str:

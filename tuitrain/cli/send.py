@@ -1,8 +1,8 @@
 """Send one command to a run that is alive, wait for its confirmation or refusal, print it.
 
-commands: lr V|xF · clip V|xF|off · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
+commands: lr V|xF · clip V|xF|off|auto · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
 evaluate · checkpoint · snapshot · rollback [STEP] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
-guard warn|pause|rollback|stop · note TEXT · stop
+guard warn|pause|rollback|stop · probe · pin STEP · blackbox STEP · note TEXT · stop
 
 example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 """
@@ -16,8 +16,8 @@ from tuitrain.errors import ERROR, RunError, UsageError, nearest
 from tuitrain.protocol import commands as c
 from tuitrain.run.directory import RunDirectory
 
-NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "checkpoint",
-         "snapshot", "rollback", "undo", "land", "guard", "note", "stop")
+NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "probe", "pin",
+         "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "note", "stop")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,8 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
     name, rest = words[0], words[1:]
     who = {"id": id, "by": by}
     bare = {"pause": c.Pause, "continue": c.Continue, "sample": c.DrawSample, "evaluate": c.Evaluate,
-            "checkpoint": c.SaveCheckpoint, "snapshot": c.TakeSnapshot, "stop": c.Stop}
+            "checkpoint": c.SaveCheckpoint, "snapshot": c.TakeSnapshot, "stop": c.Stop,
+            "probe": c.LookInside}
     if name in bare:
         if rest:
             raise UsageError(f"{name} takes no value")
@@ -76,6 +77,8 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
     match name, rest:
         case ("lr" | "clip"), [value] if value.startswith("x"):
             return c.ScaleKnob(name=name, factor=_number(name, value[1:]), **who)
+        case "clip", ["auto"]:
+            return c.SetKnob(name="clip", value="auto", **who)
         case "clip", ["off"]:
             return c.SetKnob(name="clip", value=0.0, **who)
         case ("lr" | "clip" | "steps"), [value]:
@@ -86,6 +89,10 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
             return c.SetPrompt(text=" ".join(rest), **who)
         case "note", [_, *_]:
             return c.AddNote(text=" ".join(rest), **who)
+        case "pin", [value]:
+            return c.PinSnapshot(to=int(_number(name, value)), **who)
+        case "blackbox", [value]:
+            return c.KeepBlackBox(onset=int(_number(name, value)), **who)
         case "guard", [mode]:
             return c.SetGuardMode(mode=mode, **who)
         case "undo", [] | ["weights"]:

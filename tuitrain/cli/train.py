@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.no_ui or not screen.has_screen():
         return _plain(given, folder, arguments)
+    given.setdefault("on_divergence", "pause")  # somebody is there to be asked
     if arguments.host == "here":
         from tuitrain.cli.here import Here
 

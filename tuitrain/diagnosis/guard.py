@@ -1,59 +1,135 @@
 """The automatic pilot: reads events, sends commands, nothing else - it presses the keys a person would press.
 
-It acts on one fact so far: training that yields no finite step any more. A single skipped step is none of its
-business; the engine has already kept it from the weights.
+An alarm: it has the black box kept and the model looked into, and pauses if that is its mode. The verdict: it rolls
+back to before the trouble with a quarter of the learning rate and the advised clip, three times at most, then stops.
+A warning: it pins a restore point from before and, where it may act, sets the advised clip.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 from tuitrain.errors import DIVERGED
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.events import Event, GuardModeChanged, RolledBack, RunEnded, StepsDone, StepSkipped
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
 
-STREAK = 20
-"""Steps in a row without a finite number after which training counts as broken."""
-LR_FACTOR = 0.25
-MAX_ROLLBACKS = 3
+BEFORE = 100
+"""Steps before the onset at which a restore point counts as healthy."""
+LR_FACTORS = (0.25, 0.1, 0.1)
+EARLIER = 4
+"""Each further rollback goes so many times as far back before the onset."""
 GRACE = 2000
-"""Steps without trouble after which rollbacks are counted anew."""
+"""Steps without an alarm after which rollbacks are counted anew."""
+COUNTDOWN = 120.0
+"""Seconds that a pause waits for a person."""
+SPIKES_BACK = 4000
+"""A spike so many steps before the onset belongs to it."""
+ACTS = ("rollback", "stop")
 
 
 class Guard:
-    """`react` turns an event into the commands it calls for; `mode` is warn, pause, rollback or stop."""
+    """`react` turns an event into the commands it calls for, `tick` those of time; `mode` is warn, pause, rollback or
+    stop."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.mode = mode
+        self._clock = clock
         self._ids = count(1)
         self._rollbacks = 0
-        self._healthy = 0
-        self._acted = False
+        self._last_alarm = 0
+        self._alarm: f.AlarmRaised | None = None
+        self._since: float | None = None
+        """When it paused for a verdict that nobody has answered yet."""
+        self._clients = 0
+        self.watched = False
+        """A cockpit in this very process looks on."""
+        self._advice: f.AdviceGiven | None = None
+        self._spikes: list[tuple[int, int]] = []
+        self._automatic = False
+        self._concluded: f.VerdictReached | None = None
 
-    def react(self, event: Event) -> Iterator[c.Command]:
+    def react(self, event: e.Event) -> Iterator[c.Command]:
         """The commands that an event calls for, often none."""
         match event:
-            case GuardModeChanged():
+            case e.RunStarted() | e.RunResumed():
+                self._automatic = bool(event.facts.get("knobs", {}).get("clip_auto", False))
+            case e.GuardModeChanged():
                 self.mode = event.new
-            case RolledBack() | RunEnded():
-                self._acted = False
-            case StepsDone():
-                self._healthy += len(event.loss)
-                if self._healthy >= GRACE:
-                    self._rollbacks = 0
-            case StepSkipped(streak=streak):
-                self._healthy = 0
-                if streak < STREAK:
-                    self._acted = False
-                elif not self._acted:
-                    self._acted = True
-                    yield from self._act()
+            case e.KnobChanged(name="clip_auto"):
+                self._automatic = bool(event.new)
+            case e.ClientJoined() | e.ClientLeft():
+                self._clients = event.clients
+            case e.RolledBack() | e.RunEnded() | e.Continued():
+                self._alarm, self._since, self._concluded = None, None, None
+            case f.WarningRaised():
+                yield from self._warned(event)
+            case f.AdviceGiven():
+                self._advice = event
+                yield from self._advised(event)
+            case f.AlarmRaised():
+                yield from self._alarmed(event)
+            case f.VerdictReached(alarming=True):
+                yield from self._concluded_with(event)
 
-    def _act(self) -> Iterator[c.Command]:
-        id, by = f"guard-{next(self._ids)}", "guard"
+    def tick(self) -> Iterator[c.Command]:
+        """What time calls for: a pause that nobody answers ends with a rollback, at once when nobody is there."""
+        if self._since is None or self._concluded is None:
+            return
+        if not (self._clients or self.watched) or self._clock() - self._since >= COUNTDOWN:
+            self._since = None
+            yield from self._roll_back(self._concluded)
+            yield c.Continue(**self._who())
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the countdown; None while there is none."""
+        return None if self._since is None else max(0.0, COUNTDOWN - (self._clock() - self._since))
+
+    def _warned(self, event: f.WarningRaised) -> Iterator[c.Command]:
+        if event.rule == "spike":
+            self._spikes.append((event.branch, event.onset))
+        if event.rule in ("spike", "tail", "rms"):
+            yield c.PinSnapshot(to=max(0, event.onset - 1), **self._who())
+
+    def _advised(self, event: f.AdviceGiven) -> Iterator[c.Command]:
+        """A first spike or a fat tail: the clip is free, so it is set where the guard may act."""
+        if self._alarm is None and self._concluded is None and self.mode in ACTS and not self._automatic:
+            yield c.SetKnob(name="clip", value=event.value, **self._who())
+
+    def _alarmed(self, event: f.AlarmRaised) -> Iterator[c.Command]:
+        if event.step - self._last_alarm > GRACE:
+            self._rollbacks = 0
+        self._last_alarm, self._alarm = event.step, event
+        yield c.KeepBlackBox(onset=event.onset, **self._who())
+        yield c.LookInside(**self._who())
         if self.mode == "pause":
-            yield c.Pause(id=id, by=by)
-        elif self.mode == "rollback" and self._rollbacks < MAX_ROLLBACKS:
-            self._rollbacks += 1
-            yield c.Rollback(lr_factor=LR_FACTOR, id=id, by=by)
-        elif self.mode in ("rollback", "stop"):
-            yield c.Stop(reason="diverged", exit_code=DIVERGED, id=id, by=by)
+            yield c.Pause(**self._who())
+
+    def _concluded_with(self, event: f.VerdictReached) -> Iterator[c.Command]:
+        self._concluded = event
+        if self.mode == "pause":
+            self._since = self._clock()
+        elif self.mode == "rollback":
+            yield from self._roll_back(event)
+        elif self.mode == "stop":
+            yield c.Stop(reason="diverged", exit_code=DIVERGED, **self._who())
+
+    def _roll_back(self, event: f.VerdictReached) -> Iterator[c.Command]:
+        if self._rollbacks >= len(LR_FACTORS):
+            yield c.Stop(reason="diverged", exit_code=DIVERGED, **self._who())
+            return
+        onset = min([event.onset, *(step for branch, step in self._spikes
+                                    if branch == event.branch and event.onset - SPIKES_BACK <= step < event.onset)])
+        back = BEFORE * EARLIER**self._rollbacks
+        factor = LR_FACTORS[self._rollbacks]
+        self._rollbacks += 1
+        if event.cause == "bad_data":
+            yield c.Rollback(to=max(0, onset - back), lr_factor=0.5, skip_batches=0, **self._who())
+            return
+        clip = self._advice.value if self._advice is not None else None
+        yield c.Rollback(to=max(0, onset - back), lr_factor=factor, clip=clip, **self._who())
+
+    def _who(self) -> dict[str, Any]:
+        return {"id": f"guard-{next(self._ids)}", "by": "guard"}

@@ -26,8 +26,14 @@ class Gradients:
     def norms(self) -> tuple[Tensor, Tensor]:
         """(global norm [], norm per group [groups])."""
         each = torch.stack(torch._foreach_norm(self.tensors()))
-        squares = [part.square().sum() for part in each.split(self._sizes)]
-        return torch.linalg.vector_norm(each), torch.stack(squares).sqrt()
+        return torch.linalg.vector_norm(each), self._grouped(each)
+
+    def by_group(self, tensors: list[Tensor]) -> Tensor:
+        """Norm per group [groups] of tensors that lie like the parameters."""
+        return self._grouped(torch.stack(torch._foreach_norm(tensors)))
+
+    def _grouped(self, each: Tensor) -> Tensor:
+        return torch.stack([part.square().sum() for part in each.split(self._sizes)]).sqrt()
 
     def clip(self, norm: Tensor, threshold: Tensor) -> None:
         """Scale all gradients so that their global norm is at most `threshold` (inf: no clip)."""

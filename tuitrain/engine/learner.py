@@ -4,6 +4,7 @@ No host sync per step on a GPU, and nothing is rebuilt when a knob turns: learni
 device, so the whole step can be captured as one CUDA graph (capture.py).
 """
 
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -43,6 +44,8 @@ class Learner:
         width = len(COLUMNS) + len(self.gradients.names)
         self._ring = torch.zeros(RING, width, device=self._device)
         self._row = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._streams = torch.zeros(RING, config.batch_size, device=self._device)
+        self._read: deque[NDArray[np.int64]] = deque(maxlen=RING)
         self._rows_written = self._rows_read = 0
         self._copying: tuple[Tensor, torch.cuda.Event, int] | None = None
         self.replay: Callable[[], None] | None = None
@@ -63,6 +66,7 @@ class Learner:
         else:
             self.replay()
         self._rows_written += 1
+        self._read.append(batch.offsets)
 
     def captured(self, replay: Callable[[], None]) -> None:
         """From now on a step is a replay; what was learned while capturing is not counted."""
@@ -86,7 +90,8 @@ class Learner:
             parameter.grad = None
         with runtime.autocast(self._device.type, config.precision):
             logits, hidden = self.model(inputs, self.hidden, last=config.loss == "last")
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        loss = each.mean()
         loss.backward()
         if self.on_gradients is not None:
             self.on_gradients()
@@ -95,6 +100,7 @@ class Learner:
         self._limit(norm)
         self.optimizer.step((~finite).float())
         self._carry(hidden, finite)
+        self._streams.index_copy_(0, self._row, each.detach().view(len(self._offsets), -1).mean(1).unsqueeze(0))
         self._write(loss.detach(), norm, group_norms, finite)
 
     def _limit(self, norm: Tensor) -> None:
@@ -140,6 +146,18 @@ class Learner:
             event.record()
             self._copying = (target, event, self._rows_written)
         return np.concatenate(parts)
+
+    def remembered(self, count: int) -> NDArray[np.float32]:
+        """The rows of the last `count` steps, told or not: [steps, columns]."""
+        return self._last(self._ring, count)
+
+    def remembered_streams(self, count: int) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
+        """(mean loss of each row of the batch [steps, B], the offsets of those rows) of the last `count` steps."""
+        return self._last(self._streams, count), list(self._read)[-count:]
+
+    def _last(self, ring: Tensor, count: int) -> NDArray[np.float32]:
+        count = min(count, self._rows_written, RING)
+        return ring.cpu().numpy()[np.arange(self._rows_written - count, self._rows_written) % RING]
 
     def _finish_copy(self) -> NDArray[np.float32]:
         if self._copying is None:

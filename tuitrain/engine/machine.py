@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tuitrain.config import Config
+from tuitrain.diagnosis.clip_advisor import LOOK_BACK
 from tuitrain.engine import capture, optimizers, runtime
 from tuitrain.engine.batches import make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import make_model
+from tuitrain.engine.instruments import EVERY, Instruments
 from tuitrain.engine.learner import Learner
 from tuitrain.engine.schedule import Schedule
 from tuitrain.engine.snapshot import Snapshot, copied
@@ -47,6 +49,9 @@ class Machine:
         self.model = make_model(config, len(corpus.vocabulary)).to(self.device)
         self.optimizer = optimizers.make(config, self.model)
         self.learner = Learner(config, self.model, self.optimizer, corpus.train)
+        self.instruments = Instruments(self.model, self.learner.gradients, self.optimizer)
+        self.norms = np.zeros(LOOK_BACK, dtype=np.float32)
+        """The newest gradient norms, oldest first, 0 before the first: what an automatic clip is read off."""
         self.cursor = make_cursor(config, corpus.split)
         self.schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
         self.progress = Progress()
@@ -78,11 +83,17 @@ class Machine:
     def learn(self) -> None:
         """One step: the next batch at the rate in force."""
         self._frozen = None
+        step = self.progress.step + 1
+        if step % EVERY == 0:
+            self.instruments.before()
         self.learner.step(self.cursor.next(), self.lr_in_force, self.knobs.clip)
-        self.progress.step += 1
+        if step % EVERY == 0:
+            self.instruments.after(step)
+        self.progress.step = step
 
     def absorb(self, rows: NDArray[np.float32]) -> None:
         """Fold drained rows into the running means that snapshots carry."""
+        self.norms = np.concatenate([self.norms, rows[:, 1]])[-len(self.norms) :]
         losses = rows[:, 0][rows[:, 3] == 0].astype(float)
         progress = self.progress
         for loss in losses:
@@ -100,6 +111,7 @@ class Machine:
         live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
         live |= {"hidden.h": self.learner.hidden[0], "hidden.c": self.learner.hidden[1]}
+        live["diagnosis.norms"] = torch.from_numpy(self.norms)
         live["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             live["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -127,6 +139,8 @@ class Machine:
         torch.set_rng_state(rng["cpu"])
         if self.device.type == "cuda" and "cuda" in rng:
             torch.cuda.set_rng_state(rng["cuda"], self.device)
+        norms = snapshot.part("diagnosis").get("norms")  # a run of an older version has none
+        self.norms = np.zeros(LOOK_BACK, dtype=np.float32) if norms is None else norms.cpu().numpy().copy()
         facts = snapshot.facts
         self.cursor.restore(facts["cursor"])
         self.schedule.restore(facts["schedule"])

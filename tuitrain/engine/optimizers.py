@@ -83,6 +83,22 @@ class Optimizer:
                 part.grad_scale = None  # type: ignore[attr-defined]
             part.step()
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether the LSTM's gradient is divided by a running mean of its square."""
+        return isinstance(self.parts[0][0], torch.optim.Adam | torch.optim.RMSprop)
+
+    def second_moment(self, parameter: nn.Parameter) -> tuple[Tensor, float, Tensor | float] | None:
+        """(running mean of g^2 after the last step, its decay, what it was to be divided by before that step)."""
+        optimizer = self.parts[0][0]
+        state, group = optimizer.state.get(parameter, {}), optimizer.param_groups[0]
+        if isinstance(optimizer, torch.optim.Adam) and "exp_avg_sq" in state:
+            decay = float(group["betas"][1])
+            return state["exp_avg_sq"], decay, 1 - decay ** (state["step"] - 1).clamp(min=1)
+        if isinstance(optimizer, torch.optim.RMSprop) and "square_avg" in state:
+            return state["square_avg"], float(group["alpha"]), 1.0
+        return None
+
     def tensors(self) -> dict[str, Tensor]:
         """The live state tensors (moments, step counts) by name; empty before the first step."""
         return {f"{i}.{j}.{key}": value

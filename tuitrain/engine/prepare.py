@@ -29,6 +29,8 @@ from tuitrain.run.directory import RunDirectory
 from tuitrain.run.journal import Journal
 from tuitrain.run.saver import Saver
 
+FIRST_CLIP = 1.0
+"""An automatic clip until the run has norms of its own to read it off."""
 MANY = 1000
 """Characters of a vocabulary from which on they, not the LSTM, make the size of a model."""
 LARGEST_COPY = 64 << 20
@@ -96,7 +98,7 @@ def _round(number: float) -> int:
 def start(made: Plan, run: RunDirectory) -> Worker:
     """A worker for a new run in an empty folder that the caller has created and locked."""
     config, text = made.config, made.corpus
-    machine = Machine(config, text, _knobs(config))
+    machine = Machine(config, text, first_knobs(config))
     if len(text.ids) <= LARGEST_COPY:
         corpus.save_copy(text, run.corpus)
     measured = levels(text)
@@ -123,7 +125,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     runtime.apply(int(config.threads))
     checkpoints.clean(run.checkpoints)
     mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint)
-    machine = Machine(config, text, _knobs(config))
+    machine = Machine(config, text, first_knobs(config))
     machine.thaw(snapshot_of(mark, tensors))
     machine.remarks += [f"{message}; the checkpoint before it is used" for message in wrong]
     branches = _continue_line(machine, run, mark)
@@ -210,9 +212,11 @@ def _why_not_exact(kept: Mapping[str, Any], config: Config, device: str) -> str:
                      if then.get(name) != now[name])
 
 
-def _knobs(config: Config) -> Knobs:
-    return Knobs(lr=config.lr, clip=config.clip, temperature=config.temperature, prompt=config.prompt,
-                 steps=config.steps)
+def first_knobs(config: Config) -> Knobs:
+    """The knobs that a new run starts with."""
+    automatic = isinstance(config.clip, str)
+    return Knobs(lr=config.lr, clip=FIRST_CLIP if isinstance(config.clip, str) else config.clip, clip_auto=automatic,
+                 temperature=config.temperature, prompt=config.prompt, steps=config.steps)
 
 
 def _facts(machine: Machine, remarks: tuple[str, ...], measured: dict[str, float]) -> dict[str, Any]:

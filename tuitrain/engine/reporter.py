@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain.engine.instruments import EVERY
 from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
 from tuitrain.protocol.events import Event, Floats, StepsDone, StepSkipped
+from tuitrain.protocol.findings import Measured
 
 PERIOD = 0.25
 """Seconds between drains."""
@@ -33,6 +35,7 @@ class Reporter:
         self._next_step = self._machine.progress.step + 1
         self._since = self._asked = self._clock()
         self._streak = 0
+        self._machine.instruments.forget()
 
     def report(self) -> Iterator[Event]:
         """StepsDone if it is time."""
@@ -50,6 +53,7 @@ class Reporter:
         self._machine.absorb(rows)
         yield self._steps_done(rows, first, seconds)
         yield from self._skipped(rows, first)
+        yield from self._measured()
 
     def _steps_done(self, rows: NDArray[np.float32], first: int, seconds: float) -> StepsDone:
         every = 1
@@ -68,6 +72,17 @@ class Reporter:
             lr=floats(column["lr"]), clip=floats(clip),
             norms={name: floats(thin[:, len(COLUMNS) + i]) for i, name in enumerate(groups)},
             seconds=round(seconds, 6))
+
+    def _measured(self) -> Iterator[Measured]:
+        instruments = self._machine.instruments
+        steps, read = instruments.drain()
+        if not steps:
+            return
+        names = {"weights": instruments.groups, "update_ratio": instruments.groups, "rms": instruments.matrices,
+                 "gates": instruments.gates}
+        yield Measured(branch=self._machine.progress.branch, first_step=steps[0], every=EVERY, **{
+            kind: {name: tuple(float(f"{v:.4g}") for v in read[kind][:, i]) for i, name in enumerate(members)}
+            for kind, members in names.items()})
 
     def _skipped(self, rows: NDArray[np.float32], first: int) -> Iterator[StepSkipped]:
         skipped = rows[:, 3] > 0

@@ -38,6 +38,10 @@ class RestorePoints:
             old.pinned = False
         return point, self._thin(point)
 
+    def pin(self, point: Point) -> None:
+        """Keep a point while it is among the last that were pinned."""
+        point.pinned = True
+
     def __iter__(self) -> Iterator[Point]:
         return iter(list(self._points.values()))
 

@@ -5,12 +5,13 @@ Drawing has numbers and random state of its own, so it cannot change what traini
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tuitrain.diagnosis.sample_health import SampleHealth
 from tuitrain.engine import corpus
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.sampler import NumpyLSTM, Stream
@@ -24,6 +25,8 @@ BUDGET = 0.015
 PIECE = 16
 """Characters of work between two looks at the clock."""
 EXCERPT = 80
+PLAIN = 0.9
+"""Temperature from which on a sample shows what the model has lost."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Samples:
         self._model: tuple[Snapshot, NumpyLSTM] | None = None
         self._allowance, self._since = 0.0, clock()
         self._remarked: set[str] = set()
+        self._tables: SampleHealth | None = None
+        self._drawn: deque[tuple[int, str]] = deque(maxlen=3)
 
     def attend(self) -> Iterator[Event]:
         """Queue what is due, draw a few characters of what waits."""
@@ -81,7 +86,7 @@ class Samples:
                                   bits=tuple(round(b, 2) for b in bits))
             if sample.stream.done:
                 self._waiting.popleft()
-                yield SampleDrawn(branch=sample.snapshot.branch, step=sample.snapshot.step, health={},
+                yield SampleDrawn(branch=sample.snapshot.branch, step=sample.snapshot.step, health=self._health(sample),
                                   temperature=sample.temperature, prompt=sample.prompt, text=sample.text,
                                   id=sample.id, by=sample.by)
             then = self._clock()
@@ -101,6 +106,17 @@ class Samples:
     @property
     def busy(self) -> bool:
         return bool(self._waiting)
+
+    def _health(self, sample: _Sample) -> Mapping[str, float]:
+        """Of the newest texts drawn as the model means them: a low temperature hides what has gone wrong."""
+        if sample.temperature < PLAIN:
+            return {}
+        if self._tables is None:
+            text = self._machine.corpus
+            self._tables = SampleHealth(corpus.decode(text.train, text.vocabulary),
+                                        corpus.decode(text.validation, text.vocabulary))
+        self._drawn.append((sample.snapshot.branch, sample.text))
+        return self._tables.read("".join(text for branch, text in self._drawn if branch == sample.snapshot.branch))
 
     def _begin(self, sample: _Sample) -> Iterator[Event]:
         if sample.stream is not None:

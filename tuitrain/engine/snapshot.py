@@ -24,7 +24,7 @@ _idle: deque[mmap.mmap] = deque(maxlen=2)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Tensors by name (`model.`, `optimizer.`, `hidden.`, `rng.`) and facts that JSON can hold."""
+    """Tensors by name (`model.`, `optimizer.`, `hidden.`, `rng.`, `diagnosis.`) and facts that JSON can hold."""
 
     branch: int
     step: int

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.engine.machine import Machine, on_lineage, progress_of
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import Point, RestorePoints
@@ -31,6 +32,8 @@ from tuitrain.protocol.events import (
 )
 from tuitrain.run import checkpoints
 
+MOVED = 0.2
+"""Share by which an automatic clip must be off before it is moved: each move is told."""
 ONE_TURN = 1.0
 """Seconds within which presses on one knob are one intervention."""
 GOOD_AGE, GOOD_LOSS = 100, 0.1
@@ -55,7 +58,7 @@ class Steering:
 
     def __init__(self, machine: Machine, points: RestorePoints, folder: Path, reporter: Reporter,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._machine, self._points, self._folder = machine, points, folder
+        self._machine, self._points, self.folder = machine, points, folder
         self._reporter, self._clock = reporter, clock
         self._done: list[Intervention] = []
         self.branches = machine.progress.branch + 1
@@ -65,7 +68,11 @@ class Steering:
         yield from self._keep(reason, pinned, id, by)[1]
 
     def set_knob(self, command: c.SetKnob) -> Iterator[Event]:
-        """A knob to a value."""
+        """A knob to a value; a clip may be `auto`."""
+        if command.name == "clip" and command.value == "auto":
+            yield from self._turn(command, "clip_auto", self._machine.knobs.turned("clip", "auto"))
+            yield from self.follow_advice()
+            return
         yield from self._turn(command, command.name, self._machine.knobs.turned(command.name, command.value))
 
     def scale_knob(self, command: c.ScaleKnob) -> Iterator[Event]:
@@ -98,7 +105,7 @@ class Steering:
         before, tip = machine.knobs, machine.progress
         knobs = replace(before)
         if command.clip is not None:
-            knobs = knobs.turned("clip", command.clip)
+            knobs = replace(knobs.turned("clip", command.clip), clip_auto=before.clip_auto and command.by == "guard")
         if command.lr_factor is not None:
             there = float(snapshot.facts["knobs"]["lr"])
             knobs = replace(knobs, lr=min(there, before.lr)).scaled("lr", command.lr_factor)
@@ -130,7 +137,8 @@ class Steering:
         elif last.name == "land":
             machine.schedule.restore(last.schedule)
         else:
-            machine.knobs = replace(machine.knobs, **{last.name: getattr(last.knobs, last.name)})
+            names = ("clip", "clip_auto") if last.name.startswith("clip") else (last.name,)
+            machine.knobs = replace(machine.knobs, **{name: getattr(last.knobs, name) for name in names})
         what = last.said + (", weights too" if command.weights else "")
         yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)))
 
@@ -140,10 +148,33 @@ class Steering:
         self._machine.knobs = old.turned("steps", steps)
         yield KnobChanged(**self._here(), name="steps", old=float(old.steps), new=float(steps), id="", by=by)
 
+    def follow_advice(self) -> Iterator[Event]:
+        """An automatic clip, moved to what the run's own norms advise if that is more than a fifth away."""
+        machine = self._machine
+        config, knobs = machine.config, machine.knobs
+        found = advise(machine.norms.astype(float), knobs.clip, config.optimizer, (config.betas[0], config.betas[1]))
+        if found is None or abs(found.value - knobs.clip) <= MOVED * knobs.clip:
+            return
+        machine.knobs = replace(knobs, clip=found.value)
+        yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by="advisor")
+
+    def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
+        """Keep a restore point that is in memory already, whatever comes."""
+        progress = self._machine.progress
+        fitting = [p for p in self._points
+                   if p.snapshot.step <= command.to and on_lineage(progress, p.snapshot.branch, p.snapshot.step)]
+        if not fitting:
+            raise Refused(f"no restore point in memory at or before step {command.to:,}")
+        point = max(fitting, key=lambda p: p.snapshot.step)
+        self._points.pin(point)
+        yield SnapshotTaken(branch=point.snapshot.branch, step=point.snapshot.step, id=command.id, by=command.by,
+                            reason="kept from before a warning", pinned=True, bytes=point.snapshot.bytes,
+                            point=point.name)
+
     def restorable(self) -> list[tuple[int, int, str]]:
         """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
         memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
-        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self._folder)]
+        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self.folder)]
         return memory + disk
 
     def _turn(self, command: c.SetKnob | c.ScaleKnob, name: str, new: Knobs) -> Iterator[Event]:
@@ -155,6 +186,8 @@ class Steering:
             raise Refused(f"step {will:,} has passed; the run is at {self._machine.progress.step:,}")
         yield from self._intervene(name, f"{name} {was} → {will}", command.by)
         self._machine.knobs = new
+        if old.clip_auto and not new.clip_auto:
+            yield KnobChanged(**self._here(), name="clip_auto", old=1.0, new=0.0, id="", by=command.by)
         yield KnobChanged(**self._here(), name=name, old=_value(was), new=_value(will), id=command.id,
                           by=command.by)
 
@@ -217,7 +250,7 @@ class Steering:
         if kept is not None:
             facts = kept.snapshot.facts
         else:
-            facts = next((k.facts for k in checkpoints.list_all(self._folder) if k.name == point[2]), {})
+            facts = next((k.facts for k in checkpoints.list_all(self.folder) if k.name == point[2]), {})
         if not facts:
             return False
         # Against the best until then, not until now: a run that improves fast has no bad past.
@@ -228,10 +261,10 @@ class Steering:
         kept = self._points.get(point[2])
         if kept is not None:
             return kept.snapshot
-        for mark in checkpoints.list_all(self._folder):
+        for mark in checkpoints.list_all(self.folder):
             if mark.name == point[2]:
                 try:
-                    return snapshot_of(mark, checkpoints.load(self._folder, mark))
+                    return snapshot_of(mark, checkpoints.load(self.folder, mark))
                 except CheckpointError as error:
                     raise Refused(str(error)) from None
         raise Refused(f"restore point {point[2]} is gone")

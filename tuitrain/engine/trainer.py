@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tuitrain.engine import black_box
 from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.probes import Probes
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.samples import Samples
@@ -33,6 +35,8 @@ from tuitrain.run.saver import Saver
 
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 MAX_NOTE = 2000
+ADVISED_EVERY = 250
+"""Steps between looks at whether an automatic clip should move."""
 CORRECTIONS = (0.05, 0.15, 0.35, 0.6, 0.8, 0.92)
 """Shares of a budget in minutes at which its steps are re-estimated; in between all is scheduled in steps."""
 
@@ -48,6 +52,7 @@ class Trainer:
         self.reporter = Reporter(machine, clock)
         self.evaluations = Evaluations(machine, int(config.evaluate_every), clock)
         self.samples = Samples(machine, int(config.sample_every), clock)
+        self.probes = Probes(machine, clock)
         self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
         self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
         self.usage = Usage(machine.device, clock)
@@ -100,8 +105,12 @@ class Trainer:
         else:
             yield from self.reporter.report()
         yield from self.evaluations.attend(epoch)
+        yield from self.probes.attend()
         yield from self.samples.attend()
         step, config = machine.progress.step, machine.config
+        if machine.knobs.clip_auto and step % ADVISED_EVERY == 0:
+            yield from self.reporter.flush()
+            yield from self.steering.follow_advice()
         keep = due(step, int(config.snapshot_every))
         if keep or due(step, int(config.checkpoint_every)):
             # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
@@ -183,6 +192,14 @@ class Trainer:
                 yield from self.steering.snapshot("asked for", pinned=True, **who)
             case c.SaveCheckpoint():
                 self.saves.submit(self.machine.freeze(), "asked for", pinned=True, **who)
+            case c.PinSnapshot():
+                yield from self.steering.pin(command)
+            case c.LookInside():
+                yield from self.reporter.flush()
+                yield self.probes.look("asked for", **who)
+            case c.KeepBlackBox():
+                yield from self.reporter.flush()
+                yield black_box.keep(self.machine, self.steering.folder.parent / "blackbox", command.onset, **who)
             case c.DrawSample():
                 self.samples.start(**who)
             case c.Evaluate():

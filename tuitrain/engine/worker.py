@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
+from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import ERROR
@@ -66,9 +67,10 @@ class Worker:
 
     def __init__(self, trainer: Trainer, journal: Journal) -> None:
         self._trainer, self._journal = trainer, journal
-        self._guard = Guard(trainer.guard_mode)
+        self._analyst, self._guard = Analyst(), Guard(trainer.guard_mode)
+        self._countdown: threading.Timer | None = None
         self._feeds: list[Feed] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
         self._thread = threading.Thread(target=self._carry, name="training", daemon=False)
 
@@ -88,12 +90,41 @@ class Worker:
         self._trainer.inbox.put(command)
 
     def announce(self, event: Event) -> None:
-        """Journal and spread something that did not happen in the engine, such as a client that joined."""
+        """Journal and spread an event, also one that did not happen in the engine, such as a client that joined; the
+        guard hears of it."""
         with self._lock:
             now = time.time()
             self._journal.write(event, now)
             for feed in self._feeds:
                 feed.put(event, now)
+            for command in (*self._guard.react(event), *self._guard.tick()):
+                self.send(command)
+            self._count_down()
+
+    def watched(self, watched: bool) -> None:
+        """Whether a cockpit of this very process looks on: the guard waits for those who do."""
+        with self._lock:
+            self._guard.watched = watched
+            for command in self._guard.tick():
+                self.send(command)
+
+    def _count_down(self) -> None:
+        """While the guard waits for a person nothing happens, so a clock must wake it."""
+        left = self._guard.seconds_left
+        if left is not None and self._countdown is None:
+            self._countdown = threading.Timer(left + 0.1, self._time_is_up)
+            self._countdown.daemon = True
+            self._countdown.start()
+        elif left is None and self._countdown is not None:
+            self._countdown.cancel()
+            self._countdown = None
+
+    def _time_is_up(self) -> None:
+        with self._lock:
+            self._countdown = None
+            for command in self._guard.tick():
+                self.send(command)
+            self._count_down()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of the run; True once the thread is gone."""
@@ -109,8 +140,8 @@ class Worker:
         try:
             for event in self._trainer.run():
                 self.announce(event)
-                for command in self._guard.react(event):
-                    self.send(command)
+                for finding in self._analyst.consider(event):
+                    self.announce(finding)
         except Exception as error:
             progress = self._trainer.machine.progress
             self.announce(RunEnded(
@@ -119,4 +150,6 @@ class Worker:
             self._trainer.saves.abandon()
         finally:
             with self._lock:
+                if self._countdown is not None:
+                    self._countdown.cancel()
                 self._journal.close()

@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from tuitrain.protocol import commands, events
+from tuitrain.protocol import findings as _findings  # noqa: F401 - its classes are found as subclasses of Event
 
 VERSION: Final = 1
 MAX_LINE: Final = 4 << 20

@@ -67,6 +67,25 @@ class TakeSnapshot(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookInside(Command):
+    """Read the probe's instruments on the weights as they are now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepBlackBox(Command):
+    """Write down what was read and measured around step `onset`."""
+
+    onset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinSnapshot(Command):
+    """Never give up the newest restore point in memory at or before step `to`."""
+
+    to: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback(Command):
     """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch."""
 

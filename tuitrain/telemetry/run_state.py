@@ -12,6 +12,7 @@ import numpy as np
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.series import History, Ring
 from tuitrain.telemetry.story import Story
 
@@ -60,11 +61,13 @@ class RunState:
     """The branch that was left last, and its losses and norms."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     story: Story = field(default_factory=Story)
+    health: Health = field(default_factory=Health)
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
         self._take(event)
+        self.health.fold(event, when or 0.0)
         self.story.fold(event, when or 0.0, {
             "step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
             "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)})
@@ -162,7 +165,7 @@ class RunState:
         wire["histories"] = [self.losses.to_wire(), self.grad_norms.to_wire()]
         wire["ghost"] = self.ghost and [self.ghost[0], self.ghost[1].to_wire(), self.ghost[2].to_wire()]
         wire["evaluations"] = plain(self.evaluations)
-        wire["story"] = self.story.to_wire()
+        wire["story"], wire["health"] = self.story.to_wire(), self.health.to_wire()
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
 
@@ -173,7 +176,7 @@ class RunState:
         rings, speed, norms = wire.pop("rings"), wire.pop("speed"), wire.pop("norms")
         histories, ghost, evaluations = wire.pop("histories"), wire.pop("ghost"), wire.pop("evaluations")
         story = Story.from_wire(wire.pop("story"))
-        state = cls(**wire, story=story)
+        state = cls(**{**wire, "health": Health.from_wire(wire["health"])}, story=story)
         state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
         if ghost:
             state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))
@@ -189,6 +192,8 @@ class RunState:
         self.config, self.facts = dict(event.config), dict(event.facts)
         self.device, self.threads, self.precision = event.device, event.threads, event.precision
         self.knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
+        if self.knobs["clip"] == "auto":
+            self.knobs["clip"] = 0.0
         self.knobs.update(self.facts.get("knobs", {}))
         self.guard = str(self.facts.get("guard", self.config.get("on_divergence", "")))
         self.status, self.ended = "running", ""

@@ -1,6 +1,7 @@
 """What happened, in words a person reads: one sentence per event, the same in the log, headless and in `send`."""
 
 from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
 from tuitrain.telemetry.units import bpc, number, safe, size
 
 
@@ -35,6 +36,19 @@ def sentence(event: e.Event) -> str:
             return f"validation {event.bpc:.4f} bpc at step {event.step:,}"
         case e.SampleDrawn():
             return f"sample at temperature {number(event.temperature)}:\n{safe(event.text, newlines=True)}"
+        case f.WarningRaised():
+            return f"warning: {safe(event.sentence)}"
+        case f.AlarmRaised():
+            return f"ALARM: {safe(event.sentence)}"
+        case f.VerdictReached():
+            return (f"why: {event.cause.replace('_', ' ')}. {safe(event.sentence)} " +
+                    "".join(f"{safe(x)}; " for x in event.evidence) + f"what to do: {safe(event.remedy)}")
+        case f.AdviceGiven():
+            return f"advice: {event.knob} {number(event.value)}; {safe(event.sentence)}"
+        case f.BlackBoxKept():
+            return f"black box kept: {safe(event.path)}"
+        case f.Probed() if event.id and event.by != "guard":
+            return f"looked inside at step {event.step:,}: {bpc(event.loss):.3f} bpc"
         case e.RunEnded():
             return event.reason
     return ""

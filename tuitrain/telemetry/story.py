@@ -7,11 +7,15 @@ from pathlib import PurePath
 from typing import Any
 
 from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
 from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.sentences import headline
 
 ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
-INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped)
+INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
+                 f.WarningRaised, f.AlarmRaised)
+
+ALARMING = (e.StepSkipped, e.SavingFailed, f.WarningRaised, f.AlarmRaised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,9 @@ class Story:
         words = headline(event)
         if not words:
             return
-        step, alarming = getattr(event, "step", now["step"]), isinstance(event, e.StepSkipped | e.SavingFailed)
+        step, alarming = getattr(event, "step", now["step"]), isinstance(event, ALARMING)
         alarming = alarming or (isinstance(event, e.RunEnded) and bool(event.exit_code == 1))
+        alarming = alarming or (isinstance(event, f.VerdictReached) and event.alarming)
         self.entries.append(Entry(when, step, getattr(event, "by", "") or "engine", words, alarming))
         self.told += 1
         if isinstance(event, INTERVENTIONS):

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SPIKES_BACK
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.session import Session, Tape
@@ -10,6 +11,7 @@ from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
 from tuitrain.ui.values import read, rung, would_have_clipped
 from tuitrain.ui.viewing import Viewing
+from tuitrain.ui.why import Why
 
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 
@@ -124,6 +126,24 @@ class Actions(Viewing):
         knobs = self.state.knobs
         self.push_screen(PickPoint(list(self.state.story.points.values()), self.state.step, self.view.now,
                                    float(knobs.get("lr", 0)), float(knobs.get("clip", 0))), answered)
+
+    def action_remedy(self) -> None:
+        """What the verdict advises: back to before the onset, a quarter of the rate, the advised clip."""
+        health = self.state.health
+        onset = int((health.verdict or health.alarm).get("onset", self.state.step))
+        spikes = [int(w["onset"]) for w in health.warnings if w["rule"] == "spike"]
+        first = min([onset, *(step for step in spikes if onset - SPIKES_BACK <= step < onset)])
+        self.ask(c.Rollback, "rollback", to=max(0, first - BEFORE), lr_factor=LR_FACTORS[0],
+                 clip=health.advice["value"] if health.advice else None)
+
+    def action_auto_clip(self) -> None:
+        """The clip by the run's own norms, or left where it is."""
+        value = float(self.state.knobs.get("clip") or 0) if self.state.knobs.get("clip_auto") else "auto"
+        self.ask(c.SetKnob, "clip", value, name="clip", value=value)
+
+    def action_why(self) -> None:
+        """What is wrong and why."""
+        self.push_screen(Why(self.state, self.view))
 
     def action_undo(self) -> None:
         """Say what it will undo, then do it."""

@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import duration, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
@@ -47,6 +48,13 @@ class Header(Picture):
         if view.connection == "replay":
             return Text(f"{'▶' if view.braille else '>'} replay {view.tape}", style=colours.limit)
         faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}
+        waiting = state.health.waiting_since
+        if state.status == "paused" and waiting and state.health.broken:
+            left = max(0.0, COUNTDOWN - (view.now - waiting))
+            words = f"‖ ALARM: w says why; rolls back in {left:.0f} s, space goes on"
+            return Text(words, style="bold " + colours.alarm)
+        if state.health.broken and state.status == "running":
+            return Text("● ALARM: w says why", style="bold " + colours.alarm)
         if state.status == "paused" and state.paused_by not in ("", "you"):
             return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))

@@ -1,9 +1,11 @@
 """The knobs as confirmed by the engine, what was asked and not answered yet, and the learning rate in force."""
 
+import math
 from typing import Any
 
 from rich.text import Text
 
+from tuitrain.diagnosis.clip_advisor import medians
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import number, safe
 from tuitrain.ui.picture import Picture
@@ -40,6 +42,11 @@ class Knobs(Picture):
         asked = view.asking(name)
         if asked is not None:
             row.append(f"  asked {face(name, asked)} …", style="italic " + self.palette().limit)
+        elif name == "clip" and state.knobs.get("clip"):
+            times = medians(float(state.knobs["clip"]), state.grad_norm.last(500))
+            if not math.isnan(times):
+                row.append(f"  {number(times, 2)} medians" + (", auto" if state.knobs.get("clip_auto") else ""),
+                           style=self.palette().dim)
         return row
 
 

@@ -1,0 +1,89 @@
+"""The guard: what it asks for at a warning, an alarm and a verdict, in each mode, and how it waits for a person."""
+
+import pytest
+
+from tuitrain.diagnosis.guard import COUNTDOWN, LR_FACTORS, Guard
+from tuitrain.errors import DIVERGED
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+
+SPIKE = f.WarningRaised(branch=0, step=9000, onset=9000, rule="spike", value=80.0, threshold=20.0, sentence="")
+ADVICE = f.AdviceGiven(branch=0, step=9000, knob="clip", value=0.9, low=0.2, high=0.9, sentence="")
+BACK = e.RolledBack(from_branch=0, from_step=9, to_step=1, branch=1, id="", by="guard", knobs={}, asked=None, point="")
+
+
+def alarm(step: int = 10_020) -> f.AlarmRaised:
+    return f.AlarmRaised(branch=0, step=step, onset=step - 20, rule="level", value=2.0, threshold=1.9, sentence="")
+
+
+def verdict(step: int = 10_020, cause: str = "lr_too_high") -> f.VerdictReached:
+    return f.VerdictReached(branch=0, step=step, onset=step - 20, cause=cause, sentence="", evidence=("a", "b"),
+                            runner_up="dead", against="", remedy="", alarming=True)
+
+
+def asked(guard: Guard, *events: e.Event) -> list[c.Command]:
+    return [command for event in events for command in guard.react(event)]
+
+
+@pytest.mark.parametrize(("mode", "kinds"), [
+    ("warn", [c.KeepBlackBox, c.LookInside]), ("pause", [c.KeepBlackBox, c.LookInside, c.Pause]),
+    ("rollback", [c.KeepBlackBox, c.LookInside, c.Rollback]), ("stop", [c.KeepBlackBox, c.LookInside, c.Stop])])
+def test_each_mode(mode: str, kinds: list[type[c.Command]]) -> None:
+    got = asked(Guard(mode), alarm(), verdict())
+    assert [type(x) for x in got] == kinds and all(x.by == "guard" for x in got)
+    if mode == "stop":
+        assert isinstance(got[-1], c.Stop) and got[-1].exit_code == DIVERGED
+
+
+def test_a_warning_pins_a_point_from_before_and_sets_the_clip_only_where_it_may_act() -> None:
+    pin, clip = asked(Guard("rollback"), SPIKE, ADVICE)
+    assert isinstance(pin, c.PinSnapshot) and pin.to == 8999
+    assert isinstance(clip, c.SetKnob) and (clip.name, clip.value) == ("clip", 0.9)
+    assert [type(x) for x in asked(Guard("pause"), SPIKE, ADVICE)] == [c.PinSnapshot]
+    started = e.RunStarted(config={}, vocabulary="", versions={}, device="", threads=1, precision="",
+                           facts={"knobs": {"clip_auto": True}})
+    assert [type(x) for x in asked(Guard("rollback"), started, SPIKE, ADVICE)] == [c.PinSnapshot]
+
+
+def test_it_rolls_back_to_before_the_first_spike_then_earlier_and_lower_and_gives_up() -> None:
+    guard = Guard("rollback")
+    first = asked(guard, SPIKE, ADVICE, alarm(), verdict())[-1]
+    assert isinstance(first, c.Rollback) and (first.to, first.lr_factor, first.clip) == (8900, 0.25, 0.9)
+    tried = [first]
+    for i in range(1, len(LR_FACTORS)):
+        again = asked(guard, BACK, alarm(10_020 + 100 * i), verdict(10_020 + 100 * i))[-1]
+        assert isinstance(again, c.Rollback) and again.lr_factor == LR_FACTORS[i]
+        tried.append(again)
+    assert tried[2].to is not None and tried[1].to is not None and tried[2].to < tried[1].to
+    last = asked(guard, BACK, alarm(10_400), verdict(10_400))[-1]
+    assert isinstance(last, c.Stop) and last.exit_code == DIVERGED
+    later = asked(guard, BACK, alarm(20_000), verdict(20_000))[-1]
+    assert isinstance(later, c.Rollback) and later.lr_factor == LR_FACTORS[0]
+
+
+def test_a_pause_waits_for_a_person_and_not_longer() -> None:
+    now = [0.0]
+    guard = Guard("pause", clock=lambda: now[0])
+    asked(guard, e.ClientJoined(by="you", clients=1), alarm(), verdict())
+    assert guard.seconds_left == COUNTDOWN and list(guard.tick()) == []
+    now[0] = COUNTDOWN - 1
+    assert list(guard.tick()) == []
+    now[0] = COUNTDOWN
+    assert [type(x) for x in guard.tick()] == [c.Rollback, c.Continue] and guard.seconds_left is None
+    asked(guard, BACK, alarm(15_000), verdict(15_000))
+    asked(guard, e.Continued(branch=0, step=1, id="", by="you"))
+    now[0] += 2 * COUNTDOWN
+    assert list(guard.tick()) == []
+
+
+def test_a_pause_that_nobody_sees_rolls_back_at_once() -> None:
+    guard = Guard("pause")
+    asked(guard, alarm(), verdict())
+    assert [type(x) for x in guard.tick()] == [c.Rollback, c.Continue]
+    guard = Guard("pause")
+    guard.watched = True
+    asked(guard, alarm(), verdict())
+    assert list(guard.tick()) == []
+    guard.watched = False
+    assert [type(x) for x in guard.tick()] == [c.Rollback, c.Continue]

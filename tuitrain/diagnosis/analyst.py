@@ -1,0 +1,329 @@
+"""Events in, further events out: warnings, alarms, verdicts, advice. Knows the rules' numbers only through them.
+
+An alarm is followed by a verdict as soon as a probe of the broken weights is there, or some steps later without one.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tuitrain.diagnosis.clip_advisor import ADAPTIVE, advise
+from tuitrain.diagnosis.detector import Finding, Level, Surprise, Tail, Validation
+from tuitrain.diagnosis.verdict import REMEDIES, SENTENCES, Signs, judge
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+from tuitrain.telemetry.units import bpc, number, percent
+
+STREAK = 20
+"""Steps in a row without a finite number after which training counts as broken."""
+PATIENCE = 40
+"""Steps after an alarm until a verdict is given without a probe."""
+RECOVERY = 20
+READINGS = 60
+GROWTH = 0.04
+"""Growth of a layer's weights in a thousand steps that is told once, when it does not flatten."""
+
+
+class Analyst:
+    """`consider` takes every event of a run, in order."""
+
+    def __init__(self) -> None:
+        self._optimizer, self._betas = "adam", (0.9, 0.999)
+        self._branch = self._step = 0
+        self._clip = 0.0
+        self._lr: dict[str, float] = {}
+        self._epoch = 0.0
+        self._begin(0, math.inf)
+
+    def _begin(self, warmup: int, chance: float) -> None:
+        self.level, self.tail = Level(warmup, chance), Tail(warmup)
+        self.surprise, self.validation = Surprise(), Validation()
+        self._norms: deque[tuple[int, float]] = deque(maxlen=1200)
+        self._losses: deque[tuple[int, float]] = deque(maxlen=400)
+        self._readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=READINGS)
+        self._weights: deque[tuple[int, float]] = deque(maxlen=400)
+        self._probes: deque[f.Probed] = deque(maxlen=8)
+        self._alarm: Finding | None = None
+        self._outlier: Finding | None = None
+        self._skipped = 0
+        self._grown = -10**9
+        self._overfit_told = False
+
+    def consider(self, event: e.Event) -> Iterator[e.Event]:
+        """The findings that an event gives rise to, often none."""
+        match event:
+            case e.RunStarted() | e.RunResumed():
+                self._open(event)
+            case e.StepsDone():
+                yield from self._learned(event)
+            case f.Measured():
+                yield from self._measured(event)
+            case e.Evaluated():
+                yield from self._evaluated(event)
+            case f.Probed():
+                self._probes.append(event)
+                if self._alarm is not None and event.step >= self._alarm.step:
+                    yield from self._conclude()
+            case e.StepSkipped():
+                yield from self._not_finite(event)
+            case e.KnobChanged():
+                self._turned(event)
+            case e.RolledBack():
+                self._branch, self._step = event.branch, event.to_step
+                self._clip = float(event.knobs.get("clip", self._clip))
+                self._moved()
+            case e.Undone():
+                if (event.branch, event.step) != (self._branch, self._step):
+                    self._branch, self._step = event.branch, event.step
+                    self._moved()
+
+    def _open(self, event: e.RunStarted | e.RunResumed) -> None:
+        config, facts = event.config, event.facts
+        self._optimizer = str(config.get("optimizer", "adam"))
+        betas = config.get("betas", (0.9, 0.999))
+        self._betas = (float(betas[0]), float(betas[1]))
+        self._clip = float(facts.get("knobs", {}).get("clip", 0.0))
+        alone = facts.get("levels", {}).get("letters alone")
+        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf)
+        if isinstance(event, e.RunResumed):
+            self._branch, self._step = event.branch, event.step
+
+    def _moved(self) -> None:
+        self.level.moved()
+        for numbers in (self._norms, self._losses, self._readings, self._probes, self._weights):
+            while numbers and _step_of(numbers[-1]) > self._step:
+                numbers.pop()
+        self._alarm = self._outlier = None
+        self._skipped = 0
+
+    def _turned(self, event: e.KnobChanged) -> None:
+        if event.name == "clip":
+            self._clip = float(event.new)  # type: ignore[arg-type]
+        if event.name not in ("lr", "clip") or event.by in ("advisor", "budget"):
+            return
+        old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
+        times = f"x{number(new / old, 3)}" if old and new else f"{number(old)} → {number(new)}"
+        self.level.turned(event.step, f"{event.name} {times}")
+
+    def _learned(self, event: e.StepsDone) -> Iterator[e.Event]:
+        self._branch = event.branch
+        if int(event.epoch) > int(self._epoch):
+            self.level.seam(event.first_step)
+        self._epoch = event.epoch
+        for i, (loss, norm) in enumerate(zip(event.loss, event.grad_norm, strict=True)):
+            step = self._step = event.first_step + i
+            self._losses.append((step, loss))
+            for found in (self.tail.take(step, norm), self.level.take(step, loss)):
+                if found is not None:
+                    yield from self._found(found)
+            self._norms.append((step, norm))
+        if self._outlier is not None and self._step >= self._outlier.step + RECOVERY:
+            yield from self._after_outlier(self._outlier)
+        if self._alarm is not None and self._step >= self._alarm.step + PATIENCE:
+            yield from self._conclude()
+
+    def _found(self, found: Finding) -> Iterator[e.Event]:
+        facts: dict[str, Any] = {"branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule,
+                 "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
+        if found.alarm:
+            self._alarm, self._outlier = found, None
+            yield f.AlarmRaised(**facts, since=found.since)
+            return
+        if self._alarm is not None:
+            return
+        if found.rule == "outlier":
+            if self._outlier is not None:
+                return
+            self._outlier = found
+        yield f.WarningRaised(**facts)
+        if found.rule in ("spike", "tail"):
+            yield from self._advise()
+
+    def _advise(self) -> Iterator[e.Event]:
+        norms = np.array([norm for _, norm in self._norms])
+        advice = advise(norms, self._clip, self._optimizer, self._betas)
+        if advice is not None:
+            yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
+                                high=advice.high, sentence=advice.sentence)
+
+    def _measured(self, event: f.Measured) -> Iterator[e.Event]:
+        layers = [name for name in event.weights if name.startswith("layer")]
+        for i in range(len(next(iter(event.weights.values()), ()))):
+            step = event.first_step + i * event.every
+            recurrent = [values[i] for name, values in event.rms.items() if name.startswith("W_hh")]
+            self._readings.append((step, {
+                "weights": max(event.weights[n][i] for n in layers),
+                "each": [event.weights[n][i] for n in layers],
+                "update": [event.update_ratio[n][i] for n in layers],
+                "rms": max(recurrent, default=math.nan)}))
+            found = self.surprise.take(step, max(recurrent, default=math.nan))
+            if found is not None and step > self.level._quiet:
+                yield from self._found(found)
+            if step % 100 == 0:
+                self._weights.append((step, self._readings[-1][1]["weights"]))
+                yield from self._growing(step)
+
+    def _growing(self, step: int) -> Iterator[e.Event]:
+        """Weights that grow at a steady rate without flattening: amber, in words."""
+        rate = self.growth()
+        if rate is None or rate < GROWTH or step - self._grown < 10_000 or step < 5000:
+            return
+        half = len(self._weights) // 2
+        first, second = _slope(list(self._weights)[:half]), _slope(list(self._weights)[half:])
+        if second < 0.7 * first:
+            return
+        self._grown = step
+        now = self._weights[-1][1]
+        yield from self._found(Finding(
+            False, "growth", step, max(1, step - 4000), rate, GROWTH,
+            f"the weights grow by {percent(rate)} in 1,000 steps and do not slow down: {number(now)} now, "
+            f"{number(now + second * 10_000)} in 10,000 steps; land, a quarter of the learning rate or weight decay "
+            "stops it"))
+
+    def growth(self) -> float | None:
+        """Relative growth of the largest layer's weights in 1,000 steps; None before 4,000 steps were seen."""
+        known = list(self._weights)
+        if len(known) < 40 or not known[-1][1]:
+            return None
+        return _slope(known[-40:]) * 1000 / known[-1][1]
+
+    def _evaluated(self, event: e.Evaluated) -> Iterator[e.Event]:
+        if event.reason not in ("interval", "epoch"):
+            return
+        found = self.validation.take(event.step, event.loss, self.level.mean, self.level.best)
+        if found is not None and self._alarm is None:
+            yield from self._found(found)
+        elif self.validation.overfits() and not self._overfit_told:
+            self._overfit_told = True
+            yield from self._verdict(Signs(self._optimizer, overfits=True, rule="overfitting"),
+                                     self.validation.best_at, alarming=False)
+
+    def _not_finite(self, event: e.StepSkipped) -> Iterator[e.Event]:
+        self._skipped += event.count
+        if event.streak < STREAK:
+            if self._skipped == event.count:
+                yield from self._verdict(Signs(self._optimizer, skipped=event.count, rule="non_finite"), event.onset,
+                                         alarming=False)
+        elif self._alarm is None:
+            onset = event.step - event.streak + 1
+            last = next((norm for step, norm in reversed(self._norms) if step < onset), math.nan)
+            yield from self._found(Finding(
+                True, "non_finite", event.step, onset, event.value, math.inf,
+                f"no step since {onset:,} had finite numbers; the gradient norm before was {number(last)}"))
+            yield from self._conclude()
+
+    def _after_outlier(self, found: Finding) -> Iterator[e.Event]:
+        self._outlier = None
+        after = [loss for step, loss in self._losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
+        before = [loss for step, loss in self._losses if step < found.step and math.isfinite(loss)]
+        high = [loss for step, loss in self._losses if found.step <= step < found.step + RECOVERY // 2
+                and loss > np.median(before) + 0.5]
+        if not after or np.median(after) > np.median(before) + 0.1 or len(high) > 3:
+            return
+        yield f.VerdictReached(
+            branch=self._branch, step=self._step, onset=found.step, cause="outlier_batch",
+            sentence=SENTENCES["outlier_batch"], remedy=REMEDIES["outlier_batch"], runner_up="bad_data", alarming=False,
+            evidence=(found.sentence, f"{RECOVERY} steps later the loss was where it had been "
+                                      f"({bpc(float(np.median(after))):.2f} bpc)"),
+            against="the steps after it were ordinary")
+
+    def _conclude(self) -> Iterator[e.Event]:
+        alarm = self._alarm
+        if alarm is None:
+            return
+        self._alarm = None
+        yield from self._verdict(self.signs(alarm), alarm.onset, alarming=True)
+        yield from self._advise_from_before(alarm.onset)
+
+    def _advise_from_before(self, onset: int) -> Iterator[e.Event]:
+        norms = np.array([norm for step, norm in self._norms if step < onset - 20])
+        advice = advise(norms, self._clip, self._optimizer, self._betas)
+        if advice is not None:
+            yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
+                                high=advice.high, sentence=advice.sentence)
+
+    def _verdict(self, signs: Signs, onset: int, *, alarming: bool) -> Iterator[e.Event]:
+        found = judge(signs)
+        yield f.VerdictReached(
+            branch=self._branch, step=self._step, onset=onset, cause=found.cause, sentence=found.sentence,
+            evidence=found.evidence, runner_up=found.runner_up, against=found.against, remedy=found.remedy,
+            alarming=alarming)
+
+    def signs(self, alarm: Finding) -> Signs:
+        """What is known around an alarm's onset."""
+        onset = alarm.onset
+        signs = Signs(self._optimizer, alarm.rule, alarm.since, skipped=self._skipped)
+        before = _good(value for step, value in self._losses if step < onset)
+        since = _good(value for step, value in self._losses if step >= onset)
+        if len(before) and len(since):
+            signs.loss_jump = float(np.mean(since[-20:]) - np.median(before[-200:]))
+        norms = _good(value for step, value in self._norms if step < onset - 20)
+        peaks = _good(value for step, value in self._norms if step >= onset - 20)
+        if len(norms) and len(peaks):
+            middle = float(np.median(norms))
+            signs.spike, signs.norm_jump = float(peaks.max()) / middle, float(np.median(peaks[20:] if len(peaks) > 25
+                                                                                        else peaks)) / middle
+        signs.early_spikes = sum(onset - 4000 <= step < onset - 20 for step in self.tail.spikes)
+        self._from_readings(signs, onset)
+        self._from_probes(signs, onset)
+        return signs
+
+    def _from_readings(self, signs: Signs, onset: int) -> None:
+        old = [r for step, r in self._readings if step < onset - 5]
+        new = [r for step, r in self._readings if onset <= step < self._first_large(onset)]
+        if not old or not new:
+            return
+        usual = np.median([r["update"] for r in old], axis=0)
+        signs.update_jump = float(np.nanmax(np.max([r["update"] for r in new], axis=0) / np.maximum(usual, 1e-12)))
+        signs.unchanged = bool(np.nanmax(usual) < 1e-5)
+        since = [r for step, r in self._readings if step >= onset]
+        signs.surprise = max((r["rms"] for r in since if math.isfinite(r["rms"])), default=None)
+        then = np.array(old[-1]["each"])
+        signs.growth = float(np.nanmax(np.max([r["each"] for r in new], axis=0) / np.maximum(then, 1e-12) - 1))
+
+    def _first_large(self, onset: int) -> float:
+        """The first step around an onset whose norm is above ten medians: what the updates do after it, it did."""
+        usual = 10 * self.tail.median
+        return next((step for step, norm in self._norms if step >= onset - 20 and norm > usual), math.inf)
+
+    def _from_probes(self, signs: Signs, onset: int) -> None:
+        old = [p for p in self._probes if p.step < onset]
+        new = [p for p in self._probes if p.step >= onset]
+        if new:
+            layers = new[-1].layers
+            signs.dead = max(layer["dead"] for layer in layers)
+            signs.saturation = max(_pinned(layer) for layer in layers)
+            signs.worst_flow = max(layer["worst"] for layer in layers)
+            signs.flow = max(layer["first"] for layer in layers)
+        if new and old:
+            signs.val_jump = new[-1].loss - old[-1].loss
+            signs.saturation_jump = max(max(b["saturation"][g] - a["saturation"][g] for g in ("g", "i"))
+                                        for a, b in zip(old[-1].layers, new[-1].layers, strict=True))
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the optimizer divides the usual size of a gradient out again."""
+        return self._optimizer in ADAPTIVE
+
+
+def _step_of(pair: Any) -> int:
+    return int(pair.step if isinstance(pair, f.Probed) else pair[0])
+
+
+def _pinned(layer: Any) -> float:
+    """Share of gate activations at their ends, all four gates together."""
+    return float(np.mean(list(layer["saturation"].values())))
+
+
+def _good(values: Iterator[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    found = np.fromiter(values, float)
+    return found[np.isfinite(found)]
+
+
+def _slope(points: list[tuple[int, float]]) -> float:
+    """Growth per step, least squares."""
+    steps, values = np.array(points).T
+    return float(np.polyfit(steps - steps.mean(), values, 1)[0]) if len(points) > 1 else 0.0

@@ -1,0 +1,321 @@
+"""Has training broken, and what says that it will? Rules over single numbers, a few microseconds a step.
+
+Thresholds are re-based on the run's own healthy past. Knows no events and no causes; DIAGNOSIS' names of the rules are
+kept: level (T1), validation (T2), no_progress, outlier (W2), rms (W3), spike (W9), tail (W10).
+"""
+
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.telemetry.series import Ring
+from tuitrain.telemetry.units import bpc, number, percent
+
+QUIET = 200
+"""Steps at the start of a run, and with a warm-up at least as many, in which nothing is judged."""
+WINDOW, LAG, RECENT = 200, 20, 50
+Z_TRIP = 4.0
+MARGIN = (0.10, 0.08)
+"""Nats, and share of the best, that the mean of the last 50 losses must exceed the best such mean by."""
+TURNED = (0.3, 0.2)
+"""The same after a knob was turned, for `SETTLING` steps, after a rest of `REST`."""
+REST, SETTLING = 50, 400
+OUTLIER_Z, OUTLIER_NATS = 8.0, 1.0
+SPIKE = 20.0
+YOUNG = 3.0
+"""A spike is also so many medians of the run's youth: where a text is known by heart all norms but a few are tiny."""
+SPIKES_APART = 500
+TAIL, FATTER, TWICE = 1.4, 1.1, 1.5
+"""p99 over median that is told: at least so much, so much more than in the run's youth, and again when half as much
+again was added. 1.3 is usual; natural collapses went through 1.4 one to four thousand steps before the first spike."""
+TAILS = (250, 1000, 4000)
+LOOK_EVERY = 50
+SURPRISE, SURPRISED = 3.0, 0.2
+"""RMS of g / sqrt(v) that is a surprise to Adam, and the share of readings from which on it is told."""
+STUCK_AFTER, STUCK_FOR, STUCK_GAIN = 1000, 500, 0.02
+VALIDATION = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that fired: `alarm` if training is broken, else an early sign."""
+
+    alarm: bool
+    rule: str
+    step: int
+    onset: int
+    value: float
+    threshold: float
+    sentence: str
+    since: str = ""
+
+
+class Level:
+    """Training loss against its own best: T1, the rule after a turned knob, outliers, and no progress at all."""
+
+    def __init__(self, warmup: int = 0, chance: float = math.inf) -> None:
+        self._quiet = max(QUIET, warmup)
+        self._stuck_after = self._quiet + STUCK_AFTER
+        self._chance = chance
+        """Nats per character of counting letters alone; a model that stays there has learned nothing."""
+        self.losses: deque[float] = deque(maxlen=WINDOW + 4 * RECENT)
+        self._sum: deque[float] = deque(maxlen=RECENT)
+        self._total = 0.0
+        self.best = math.inf
+        self._best_at = 0
+        self._spread: deque[float] = deque(maxlen=50)
+        self._seen = 0
+        self._turn: tuple[int, str] | None = None
+        self._seam = 0
+        self._tripped = False
+        self._recovering = 0
+        self._stuck = False
+
+    @property
+    def mean(self) -> float:
+        """Of the last 50 finite losses."""
+        return self._total / len(self._sum) if self._sum else math.nan
+
+    def turned(self, step: int, words: str) -> None:
+        """A knob was turned: rest, then judge by the wider margin; window and best stay."""
+        self._turn = (step, words)
+
+    def seam(self, step: int) -> None:
+        """Another epoch begins: another part of the text."""
+        self._seam = step
+
+    def moved(self) -> None:
+        """A rollback: the losses begin anew, the best stays."""
+        self.losses.clear()
+        self._sum.clear()
+        self._total, self._seen, self._tripped, self._recovering = 0.0, 0, False, 0
+
+    def take(self, step: int, loss: float) -> Finding | None:
+        """One step's loss."""
+        if not math.isfinite(loss):
+            return None
+        if len(self._sum) == RECENT:
+            self._total -= self._sum[0]
+        self._sum.append(loss)
+        self._total += loss
+        self.losses.append(loss)
+        self._seen += 1
+        if self._seen % LAG == 0:
+            self._total = math.fsum(self._sum)  # rounding must not pile up over a long run
+            self._spread.append(float(np.median(self._last(LAG))))
+        if len(self._sum) < RECENT or self._seen < RECENT:
+            return None
+        mean = self._total / RECENT
+        if mean < self.best - STUCK_GAIN:
+            self._best_at = step
+        self.best = min(self.best, mean) if step > self._quiet // 2 else self.best
+        if step <= self._quiet:
+            return None
+        return self._trip(step, mean) or self._outlier(step, loss) or self._no_progress(step, mean)
+
+    def _last(self, count: int) -> NDArray[np.float64]:
+        return np.fromiter(itertools.islice(reversed(self.losses), count), float)[::-1]
+
+    def _trip(self, step: int, mean: float) -> Finding | None:
+        turn = self._turn
+        settling = turn is not None and step - turn[0] <= SETTLING
+        least, share = TURNED if settling else MARGIN
+        margin = max(least, share * self.best)
+        if self._tripped:
+            self._recovering = self._recovering + 1 if mean < self.best + margin / 2 else 0
+            self._tripped = self._recovering < RECENT
+            return None
+        if mean <= self.best + margin:
+            return None
+        if settling:
+            assert turn is not None
+            if step - turn[0] < REST:
+                return None
+            self._tripped = True
+            since = f"since your {turn[1]} at step {turn[0]:,}"
+            return Finding(True, "level", step, turn[0] + 1, mean, self.best + margin,
+                           f"the loss rose to {bpc(mean):.2f} bpc, the best was {bpc(self.best):.2f}, {since}", since)
+        if step - self._seam < RECENT or self._seen < WINDOW + LAG:
+            return None
+        past, now = self._last(WINDOW + LAG)[:WINDOW], self._last(LAG)
+        middle = float(np.median(past))
+        sigma = 1.4826 * float(np.median(np.abs(past - middle)))
+        error = max(1.2533 * sigma / math.sqrt(LAG), self._error())
+        z = (float(np.median(now)) - middle) / max(error, 1e-6)
+        if z <= Z_TRIP:
+            return None
+        self._tripped = True
+        onset = step - len(now) + 1 - LAG + _onset(self._last(2 * LAG), middle + sigma)
+        return Finding(True, "level", step, onset, mean, self.best + margin,
+                       f"the loss left its level at step {onset:,}: {bpc(mean):.2f} bpc over 50 steps, the best was "
+                       f"{bpc(self.best):.2f}")
+
+    def _error(self) -> float:
+        """Standard error of a median of 20, from the medians of neighbouring blocks: losses of carried streams are
+        not independent, so the formula for independent ones is too small."""
+        if len(self._spread) < 10:
+            return 0.0
+        steps = np.abs(np.diff(np.array(self._spread)))
+        return 1.4826 * float(np.median(steps)) / math.sqrt(2)
+
+    def _outlier(self, step: int, loss: float) -> Finding | None:
+        if self._seen < WINDOW or loss < self.mean + OUTLIER_NATS:
+            return None
+        past = self._last(WINDOW)[:-1]
+        middle = float(np.median(past))
+        sigma = max(1.4826 * float(np.median(np.abs(past - middle))), 1e-6)
+        z = (loss - middle) / sigma
+        if z < OUTLIER_Z or self._tripped or loss < middle + OUTLIER_NATS:
+            return None
+        return Finding(False, "outlier", step, step, z, OUTLIER_Z,
+                       f"one step stands out: {bpc(loss):.2f} bpc where {bpc(middle):.2f} is usual")
+
+    def _no_progress(self, step: int, mean: float) -> Finding | None:
+        if self._stuck or step < self._stuck_after or step - self._best_at < STUCK_FOR or self._tripped:
+            return None
+        if self.best < 0.97 * self._chance:
+            return None
+        self._stuck = self._tripped = True
+        return Finding(True, "no_progress", step, max(1, self._best_at), mean, self._chance,
+                       f"nothing was learned in {step - self._best_at:,} steps: {bpc(mean):.2f} bpc, and counting "
+                       f"letters alone gives {bpc(self._chance):.2f}")
+
+
+class Tail:
+    """Gradient norms against their own median: single spikes, and a tail that grows fat long before the loss does."""
+
+    def __init__(self, warmup: int = 0) -> None:
+        self.norms = Ring(TAILS[-1])
+        self._quiet = max(QUIET, warmup) + TAILS[0]
+        self.median = math.nan
+        self.healthy = math.nan
+        """p99 over median while the run was young: what later tails are held against."""
+        self._spiked = -SPIKES_APART
+        self.spikes: deque[int] = deque(maxlen=200)
+        self._told = self._young = 0.0
+        self._new: list[float] = []
+
+    def take(self, step: int, norm: float) -> Finding | None:
+        """One step's norm before clipping."""
+        if not math.isfinite(norm):
+            return None
+        spike = None
+        large = norm > SPIKE * self.median and norm > YOUNG * self._young
+        if step > self._quiet and large and len(self.norms) >= TAILS[0]:
+            self.spikes.append(step)
+            if step - self._spiked >= SPIKES_APART:
+                spike = Finding(False, "spike", step, step, norm / self.median, SPIKE,
+                                f"one gradient norm of {number(norm)}, {number(norm / self.median, 2)} times the usual "
+                                f"{number(self.median)}: the text still reads well, but the recurrence can explode")
+            self._spiked = step
+        self._new.append(norm)
+        if len(self._new) < LOOK_EVERY:
+            return spike
+        self.norms.extend(np.array(self._new))
+        self._new.clear()
+        self.median = float(np.median(self.norms.last(TAILS[1])))
+        if step <= self._quiet + TAILS[1]:
+            self._young = self.median
+        return spike or self._fat(step)
+
+    def ratio(self, window: int) -> float:
+        """p99 over median of the last so many norms."""
+        return tail_ratio(self.norms.last(window))
+
+    def share(self, window: int, medians: float = 10.0) -> float:
+        """Share of the last so many norms above so many medians."""
+        norms = self.norms.last(window)
+        return float(np.mean(norms > medians * np.median(norms))) if len(norms) else 0.0
+
+    def _fat(self, step: int) -> Finding | None:
+        if step < self._quiet + TAILS[1] + TAILS[-1] or len(self.norms) < TAILS[-1]:
+            return None
+        ratio = self.ratio(TAILS[-1])
+        if math.isnan(self.healthy):
+            self.healthy = self.ratio(TAILS[-1] * 3 // 4)  # before that the model knew nothing yet
+        threshold = max(TAIL, FATTER * self.healthy, TWICE * self._told)
+        if ratio < threshold:
+            return None
+        self._told = ratio
+        return Finding(False, "tail", step, step - TAILS[-1] // 2, ratio, threshold,
+                       f"large gradients grow more frequent: one in a hundred is {number(ratio, 2)} times the median "
+                       f"now, it was {number(self.healthy, 2)}")
+
+
+class Surprise:
+    """RMS of g / sqrt(v) of the recurrent matrices: gradients that Adam's memory did not expect."""
+
+    def __init__(self) -> None:
+        self.readings: deque[float] = deque(maxlen=20)
+        self._told = False
+
+    def take(self, step: int, value: float) -> Finding | None:
+        """The largest of a reading."""
+        if not math.isfinite(value):
+            return None
+        self.readings.append(value)
+        share = self.share
+        if len(self.readings) < 10 or share < SURPRISED:
+            self._told = self._told and share > 0
+            return None
+        if self._told:
+            return None
+        self._told = True
+        return Finding(False, "rms", step, step, share, SURPRISED,
+                       f"gradients surprise Adam: {percent(share)} of the readings are above {number(SURPRISE)} times "
+                       "what it remembers")
+
+    @property
+    def share(self) -> float:
+        """Of the last readings that were a surprise."""
+        return sum(v > SURPRISE for v in self.readings) / len(self.readings) if self.readings else 0.0
+
+
+class Validation:
+    """Validation losses: T2, and overfitting."""
+
+    def __init__(self) -> None:
+        self.best, self.best_at = math.inf, 0
+        self.losses: deque[tuple[int, float]] = deque(maxlen=12)
+        self._tripped = False
+        self.train_then: deque[float] = deque(maxlen=12)
+
+    def take(self, step: int, loss: float, train: float, best_train: float) -> Finding | None:
+        """One evaluation, and the training loss of that time and its best."""
+        self.losses.append((step, loss))
+        self.train_then.append(train)
+        if loss < self.best:
+            self.best, self.best_at, self._tripped = loss, step, False
+        if self._tripped or len(self.losses) < 2 or step <= QUIET:
+            return None
+        high = all(v > self.best + VALIDATION for _, v in list(self.losses)[-2:])
+        if high and train > best_train + VALIDATION:
+            self._tripped = True
+            onset = self.losses[-2][0]
+            return Finding(True, "validation", step, onset, loss, self.best + VALIDATION,
+                           f"validation rose to {bpc(loss):.2f} bpc twice in a row, the best was {bpc(self.best):.2f}")
+        return None
+
+    def overfits(self) -> bool:
+        """Four evaluations in a row above 1.02 of the best, while the training loss still fell."""
+        recent = list(self.losses)[-4:]
+        if len(recent) < 4 or not all(v > 1.02 * self.best and step > self.best_at for step, v in recent):
+            return False
+        return list(self.train_then)[-1] < list(self.train_then)[-4] + 0.005
+
+
+def tail_ratio(norms: NDArray[np.float64]) -> float:
+    """p99 over median; nan where there are none."""
+    if not len(norms):
+        return math.nan
+    return float(np.percentile(norms, 99) / max(float(np.median(norms)), 1e-30))
+
+
+def _onset(losses: NDArray[np.float64], level: float) -> int:
+    """Where the excess over a level begins: the start of the stretch to the end with the largest sum."""
+    rest = np.cumsum((losses - level)[::-1])[::-1]
+    return int(np.argmax(rest))

@@ -1,0 +1,270 @@
+"""Why training broke: causes with the evidence for and against each, from numbers around the onset. Pure.
+
+Each cause is a list of signs; a sign that is unknown says nothing. The cause with the most weight wins if at least two
+signs are for it and it leads; else the verdict is `unclear` and says what is missing. Signs and thresholds follow
+natural collapses and injected faults, see tests/diagnosis.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tuitrain.telemetry.units import number, percent
+
+ADAPTIVE = ("adam", "adamw", "rmsprop")
+"""Optimizers with a memory of g^2; Muon's matrices have none."""
+
+
+@dataclass(slots=True)
+class Signs:
+    """What is known around an onset; None where it is not. Losses in nats per character."""
+
+    optimizer: str
+    rule: str = "level"
+    since: str = ""
+    loss_jump: float | None = None
+    val_jump: float | None = None
+    spike: float | None = None
+    """Largest norm since 20 steps before the onset, in medians of before."""
+    early_spikes: int = 0
+    """Norms above 20 medians in the 4,000 steps before that."""
+    update_jump: float | None = None
+    """Largest update ratio of an LSTM layer since the onset, over its median before."""
+    norm_jump: float | None = None
+    """Median norm since the onset over the median before."""
+    surprise: float | None = None
+    """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
+    growth: float | None = None
+    """Largest relative growth of an LSTM layer's weights from 20 steps before the onset until now."""
+    saturation_jump: float | None = None
+    """Largest rise of a layer's candidate or input-gate saturation since the last probe before."""
+    saturation: float | None = None
+    dead: float | None = None
+    worst_flow: float | None = None
+    flow: float | None = None
+    """Largest share of the last step's gradient that reaches the first one, of any layer."""
+    recurrent_share: float | None = None
+    skipped: int = 0
+    overfits: bool = False
+    train: float | None = None
+    unchanged: bool = False
+    """The weights have not moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A cause with what speaks for it; `against` is what speaks against the runner-up."""
+
+    cause: str
+    sentence: str
+    evidence: tuple[str, ...]
+    runner_up: str
+    against: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class _Case:
+    weight: float = 0.0
+    pro: list[str] = field(default_factory=list)
+    con: list[str] = field(default_factory=list)
+
+    def say(self, true: bool, weight: float, pro: str, con: str = "") -> None:
+        if true:
+            self.weight += weight
+            self.pro.append(pro)
+        elif con:
+            self.weight -= weight / 2
+            self.con.append(con)
+
+
+SENTENCES = {
+    "lr_too_high": "The steps are too large: the weights were thrown to where the model knows less.",
+    "exploding_gradient": "The gradient exploded on its way back through time: the recurrent weights have grown so "
+                          "large that single gradients are many times the usual size.",
+    "outlier_batch": "One batch was unlike the rest; the model has recovered and nothing needs to be done.",
+    "bad_data": "The text itself changed here: the model is as good as before on other text, but this stretch is "
+                "unlike what it has read.",
+    "overfitting": "The model learns this text by heart: it still gets better on what it has seen and worse on what "
+                   "it has not.",
+    "non_finite": "A number overflowed or was not a number; those steps were kept from the weights.",
+    "dead": "The units are stuck at their ends and pass nothing on, so nothing can be learned any more.",
+    "vanishing": "Hardly any gradient reaches the weights, so they stay where they are.",
+    "plateau": "Nothing is broken, but nothing is learned: the steps are too small or the model is too small.",
+    "healthy": "Nothing is wrong.",
+    "unclear": "Training broke, and the numbers do not say why yet.",
+}
+REMEDIES = {
+    "lr_too_high": "R: roll back and lower the learning rate to a quarter",
+    "exploding_gradient": "R: roll back to before the first spike, set the advised clip, lower the learning rate",
+    "outlier_batch": "nothing to do; a sets the advised clip for the next one",
+    "bad_data": "R: roll back and go on; the black box shows the text that was being read",
+    "overfitting": "r: roll back to the best validation loss, or n: land",
+    "non_finite": "R: roll back if it goes on; a sets the advised clip",
+    "dead": "R: roll back and lower the learning rate",
+    "vanishing": "+: raise the learning rate, or begin again with another --init",
+    "plateau": "+: raise the learning rate",
+    "healthy": "nothing to do",
+    "unclear": "R: roll back; it costs little, and undo undoes it",
+}
+
+
+def judge(signs: Signs) -> Judgement:
+    """The most likely cause."""
+    cases = dict(_cases(signs))
+    order = sorted(cases, key=lambda cause: cases[cause].weight, reverse=True)
+    first, second = order[0], order[1]
+    best, next_ = cases[first], cases[second]
+    if len(best.pro) < 2 or best.weight < 2 or best.weight - next_.weight < 0.5:
+        why = "two causes fit alike" if len(best.pro) >= 2 and best.weight >= 2 else "too few signs point one way"
+        return Judgement("unclear", f"{SENTENCES['unclear']} Cannot tell yet, because {why}: {_name(first)} or "
+                         f"{_name(second)}.", tuple(best.pro), second, "; ".join(next_.con), REMEDIES["unclear"])
+    own = signs.since and first in ("lr_too_high", "dead", "exploding_gradient")
+    since = f" It began {signs.since}." if own else ""
+    against = "; ".join(next_.con) or f"fewer signs: {len(next_.pro)} against {len(best.pro)}"
+    return Judgement(first, SENTENCES[first] + since, tuple(best.pro), second, against, REMEDIES[first])
+
+
+def _cases(s: Signs) -> Iterator[tuple[str, _Case]]:
+    yield "lr_too_high", _lr(s)
+    yield "exploding_gradient", _exploding(s)
+    yield "bad_data", _data(s)
+    yield "overfitting", _overfitting(s)
+    yield "non_finite", _non_finite(s)
+    yield "dead", _dead(s)
+    yield "vanishing", _vanishing(s)
+    yield "plateau", _plateau(s)
+
+
+def _lr(s: Signs) -> _Case:
+    case = _Case()
+    if s.rule not in ("level", "validation"):
+        return case
+    if s.since.startswith("since your lr"):
+        case.say(True, 2, s.since)
+    excess = None if s.update_jump is None else s.update_jump / max(1.0, _norm_for(s))
+    if excess is not None and s.update_jump is not None:
+        case.say(excess > 2.2, 2, f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
+                 f"the steps are no larger than before (x{number(s.update_jump, 2)})")
+    if s.surprise is not None and s.optimizer in ADAPTIVE:
+        case.say(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
+                 f"gradients are {number(s.surprise, 2)} times what Adam remembers")
+    if s.growth is not None:
+        case.say(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} in a few dozen steps",
+                 f"the weights hardly grew ({percent(s.growth)})")
+    if s.saturation_jump is not None:
+        case.say(s.saturation_jump > 0.08, 0.7, f"gates at their ends: {percent(s.saturation_jump)} more than before")
+    if s.spike is not None:
+        case.say(s.spike < 10, 0.7, f"no gradient stood out (largest {number(s.spike, 2)} medians)",
+                 f"a single gradient of {number(s.spike, 2)} medians stood at the onset")
+    if s.early_spikes:
+        case.say(False, 2, "", f"{s.early_spikes} spikes came before the level moved")
+    _held_out(case, s)
+    return case
+
+
+def _norm_for(s: Signs) -> float:
+    """What larger gradients explain of larger updates: all of them where nothing divides them out."""
+    if s.norm_jump is None:
+        return 1.0
+    return s.norm_jump if s.optimizer not in (*ADAPTIVE, "muon") else 1.0
+
+
+def _exploding(s: Signs) -> _Case:
+    case = _Case()
+    if s.rule not in ("level", "validation"):
+        return case
+    if s.spike is not None:
+        case.say(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
+                 f"no gradient stood out (largest {number(s.spike, 2)} medians)")
+    if s.early_spikes:
+        case.say(True, 1.5, f"{s.early_spikes} gradients above 20 medians before the text broke")
+    if s.worst_flow is not None:
+        case.say(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
+                                         "large earlier in time as at the last step",
+                 f"the gradient does not grow back through time (worst {number(s.worst_flow, 2)})")
+    if s.recurrent_share is not None:
+        case.say(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the LSTM layers")
+    if s.update_jump is not None and s.update_jump / max(1.0, _norm_for(s)) > 2.2:
+        case.say(False, 2, "", f"every step is {number(s.update_jump, 2)} times as long, which a spike does not do")
+    _held_out(case, s)
+    return case
+
+
+def _held_out(case: _Case, s: Signs) -> None:
+    if s.val_jump is not None and s.loss_jump:
+        case.say(s.val_jump > 0.4 * s.loss_jump, 1, f"other text became harder too (+{number(s.val_jump, 2)} nats)",
+                 "other text is read as well as before")
+
+
+def _data(s: Signs) -> _Case:
+    case = _Case()
+    if s.rule != "level":
+        return case
+    if s.val_jump is not None and s.loss_jump:
+        case.say(s.val_jump < 0.4 * s.loss_jump, 2,
+                 f"held-out text is read nearly as well as before (+{number(max(0.0, s.val_jump), 2)} nats, this text "
+                 f"+{number(s.loss_jump, 2)})", f"held-out text became harder too (+{number(s.val_jump, 2)} nats)")
+    if s.growth is not None:
+        case.say(s.growth < 0.03, 1, f"the weights hardly moved ({percent(max(0.0, s.growth))})",
+                 f"the weights grew by {percent(s.growth)}")
+    if s.saturation_jump is not None:
+        case.say(s.saturation_jump < 0.08, 0.5, "the gates work as before", "more gates are at their ends")
+    if s.update_jump is not None:
+        case.say(s.update_jump < 4, 0.5, "the steps are about as long as before")
+    return case
+
+
+def _overfitting(s: Signs) -> _Case:
+    case = _Case()
+    case.say(s.overfits, 3, "validation stayed above its best four times in a row")
+    if s.overfits:
+        case.say(True, 1, "the training loss kept falling meanwhile")
+    return case
+
+
+def _non_finite(s: Signs) -> _Case:
+    case = _Case()
+    case.say(s.skipped > 0, 4, f"{s.skipped} steps whose loss or gradient was not finite")
+    if s.skipped:
+        case.say(True, 1, "everything before them was finite")
+    return case
+
+
+def _dead(s: Signs) -> _Case:
+    case = _Case()
+    stuck = s.rule == "no_progress"
+    if s.dead is not None:
+        case.say(s.dead > 0.3, 2, f"{percent(s.dead)} of the units never move")
+    if s.saturation is not None:
+        case.say(s.saturation > 0.9, 1.5, f"{percent(s.saturation)} of the gates are at their ends")
+    if stuck:
+        case.say(True, 1, "the loss does not get below that of counting letters")
+    return case
+
+
+def _vanishing(s: Signs) -> _Case:
+    case = _Case()
+    if s.rule != "no_progress":
+        return case
+    if s.flow is not None:
+        case.say(s.flow < 1e-8, 1.5, "no gradient reaches the start of a window in any layer")
+    if s.recurrent_share is not None:
+        case.say(s.recurrent_share < 0.1, 1.5,
+                 f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers")
+    return case
+
+
+def _plateau(s: Signs) -> _Case:
+    case = _Case()
+    if s.rule != "no_progress":
+        return case
+    case.say(True, 1, "the loss does not get below that of counting letters")
+    if s.dead is not None:
+        case.say(s.dead < 0.3, 0.7, "the units are alive", f"{percent(s.dead)} of the units never move")
+    if s.update_jump is not None:
+        case.say(s.unchanged, 1, "the weights hardly move from step to step")
+    return case
+
+
+def _name(cause: str) -> str:
+    return cause.replace("_", " ")

@@ -1,0 +1,54 @@
+"""What is kept of the time around an onset: the text that was being read, and the last numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tuitrain.engine.corpus import decode
+from tuitrain.engine.learner import COLUMNS
+from tuitrain.engine.machine import Machine
+from tuitrain.protocol.codec import plain
+from tuitrain.protocol.findings import BlackBoxKept
+from tuitrain.run.directory import write_atomically
+
+ROWS = 500
+STREAMS = 3
+AROUND = (5, 20)
+"""Steps before and after the onset in which the text is looked for."""
+
+
+def keep(machine: Machine, folder: Path, onset: int, id: str = "", by: str = "") -> BlackBoxKept:
+    """Write `folder/b<branch>-s<step>.json` and say what is in it. `onset` may lie up to a ring of steps back."""
+    learner, progress = machine.learner, machine.progress
+    rows = learner.remembered(ROWS)
+    losses, offsets = learner.remembered_streams(len(rows))
+    first = progress.step - len(rows) + 1
+    begin, end = (int(np.clip(onset - first + by_, 0, len(rows))) for by_ in (-AROUND[0], AROUND[1]))
+    streams = []
+    near = losses[begin:end]
+    order = np.argsort(np.where(np.isfinite(near), near, np.inf), axis=None)[::-1]
+    seen: set[int] = set()
+    for flat in order:
+        row, stream = np.unravel_index(flat, near.shape)
+        if int(stream) in seen:
+            continue
+        seen.add(int(stream))
+        offset = int(offsets[begin + row][stream])
+        text = decode(machine.corpus.train[offset : offset + machine.config.bptt + 1], machine.corpus.vocabulary)
+        streams.append({"step": first + begin + int(row), "stream": int(stream), "offset": offset,
+                        "loss": round(float(near[row, stream]), 4), "text": text})
+        if len(streams) == STREAMS:
+            break
+    names = learner.gradients.names
+    norms = rows[begin:end, len(COLUMNS) :].astype(float)
+    squares = np.nan_to_num(norms, nan=0.0, posinf=1e30).clip(max=1e30) ** 2
+    shares = squares.sum(0) / max(squares.sum(), 1e-30)
+    path = folder / f"b{progress.branch}-s{progress.step}.json"
+    path.parent.mkdir(exist_ok=True)
+    written = {"branch": progress.branch, "onset": onset, "first_step": first, "columns": [*COLUMNS, *names],
+               "rows": plain([[float(f"{v:.5g}") for v in row] for row in rows]), "streams": plain(streams)}
+    write_atomically(path, json.dumps(written).encode())
+    return BlackBoxKept(branch=progress.branch, step=progress.step, onset=onset, path=f"{folder.name}/{path.name}",
+                        streams=tuple(streams), id=id, by=by,
+                        shares={name: round(float(s), 4) for name, s in zip(names, shares, strict=True)})

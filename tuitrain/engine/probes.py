@@ -1,0 +1,29 @@
+"""When the model is looked into: due by step on a frozen copy, or asked for."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from tuitrain.engine.machine import Machine
+from tuitrain.engine.probe import Probe, interval
+from tuitrain.protocol.events import Event
+from tuitrain.protocol.findings import Probed
+
+
+class Probes:
+    """One probe at a time, made at once: it takes less than a step or two."""
+
+    def __init__(self, machine: Machine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._clock = machine, clock
+        self._probe = Probe(machine.config, machine.corpus.validation, machine.device)
+        self.every = interval(machine.config, len(machine.corpus.validation))
+
+    def attend(self) -> Iterator[Event]:
+        """A probe if it is due."""
+        if self._machine.progress.step % self.every == 0:
+            yield self.look("interval")
+
+    def look(self, reason: str, id: str = "", by: str = "") -> Probed:
+        """The probe of the weights as they are now."""
+        began, snapshot = self._clock(), self._machine.freeze()
+        return Probed(branch=snapshot.branch, step=snapshot.step, **self._probe.read(snapshot), reason=reason, id=id,
+                      by=by, seconds=round(self._clock() - began, 4))

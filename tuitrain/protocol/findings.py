@@ -1,0 +1,114 @@
+"""What was found about a run's health, in the past tense: readings of instruments, and what they were taken to mean.
+
+The same conventions as events.py. A `cause` is one of CAUSES; `onset` is the step at which the trouble began.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuitrain.protocol.events import Event, Floats, Json
+
+CAUSES = ("lr_too_high", "exploding_gradient", "outlier_batch", "bad_data", "overfitting", "non_finite", "dead",
+          "vanishing", "plateau", "healthy", "unclear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(Event):
+    """Readings of every `every`-th step from `first_step` on, one number per reading.
+
+    Per parameter group the L2 norm of the weights and, over it, the norm of the update; per LSTM matrix the root mean
+    square of g / sqrt(v); per layer and gate the share of the squared gradient norm.
+    """
+
+    branch: int
+    first_step: int
+    every: int
+    weights: Mapping[str, Floats]
+    update_ratio: Mapping[str, Floats]
+    rms: Mapping[str, Floats]
+    gates: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed(Event):
+    """The instruments on a fixed held-out batch, on the weights as they were at `step`; `layers` from the bottom up."""
+
+    branch: int
+    step: int
+    loss: float
+    entropy: float
+    layers: tuple[Json, ...]
+    reason: str
+    seconds: float
+    id: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlackBoxKept(Event):
+    """What the engine remembered of the time around an onset: `streams` with the highest losses, gradient `shares`."""
+
+    branch: int
+    step: int
+    onset: int
+    path: str
+    streams: tuple[Json, ...]
+    shares: Mapping[str, float]
+    id: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningRaised(Event):
+    """An early sign: nothing is broken yet."""
+
+    branch: int
+    step: int
+    onset: int
+    rule: str
+    value: float
+    threshold: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmRaised(Event):
+    """Training broke at `onset`; `since` names the knob that was turned shortly before, if one was."""
+
+    branch: int
+    step: int
+    onset: int
+    rule: str
+    value: float
+    threshold: float
+    sentence: str
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictReached(Event):
+    """Why: a cause with its evidence, the runner-up and what speaks `against` it; `remedy` is the key that helps."""
+
+    branch: int
+    step: int
+    onset: int
+    cause: str
+    sentence: str
+    evidence: tuple[str, ...]
+    runner_up: str
+    against: str
+    remedy: str
+    alarming: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceGiven(Event):
+    """A better value of a knob, read off the run's own numbers."""
+
+    branch: int
+    step: int
+    knob: str
+    value: float
+    low: float
+    high: float
+    sentence: str

@@ -1,0 +1,184 @@
+"""The why screen: what is wrong and why, the evidence as small plots, what to do; in health what to watch first.
+
+Everything on it is folded from events; the words come from the verdict and from one table here.
+"""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Label, Static
+
+from tuitrain.diagnosis.clip_advisor import advise
+from tuitrain.diagnosis.detector import tail_ratio
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import bpc, number, percent, plain_ascii, safe
+from tuitrain.ui.dialogs import Dialog
+from tuitrain.ui.palette import palette_of
+from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
+from tuitrain.ui.view import View
+
+PLOT = 40
+NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
+         "outlier_batch": "one odd batch", "bad_data": "the text changed", "overfitting": "it learns by heart",
+         "non_finite": "numbers that are not finite", "dead": "dead units", "vanishing": "no gradient arrives",
+         "plateau": "nothing is learned", "healthy": "nothing is wrong", "unclear": "cannot tell yet"}
+MEANING = {
+    "loss": ("bits per character that the training text costs; it should fall and then lie flat.",
+             "It says that something broke, never why, and only when it is over."),
+    "gradient norm": ("how strongly a step pulls, largest of each stretch; the usual size is of no importance.",
+                      "Single ones of 20 times the usual size come long before the text breaks."),
+    "tail": ("the largest hundredth of the gradients over the median one: 1.3 is usual.",
+             "A slow rise says that the recurrence is getting ready to explode: set the clip."),
+    "weights": ("the length of the largest layer's weights.",
+                "Under a constant learning rate they grow for ever; landing or a lower rate stops that."),
+    "update": ("how far a step moves the weights, over their length: a few thousandths are usual.",
+               "A jump without larger gradients is a learning rate that is too high."),
+    "saturation": ("the share of candidate units at their ends, where they pass no gradient on.",
+                   "It rises slowly while learning, and at once when the steps are too large."),
+    "worst flow": ("in the worst example, how much larger the gradient is earlier in time than at the end.",
+                   "Above 10 it grows on its way back: that is the explosion itself."),
+    "gibberish": ("where a sample lies between held-out text (0) and letter soup (1).",
+                  "It tells what a low temperature hides; above .5 the language is gone."),
+}
+
+
+class Why(Dialog[None]):
+    """Redrawn once a second from the state that is handed in."""
+
+    def __init__(self, state: RunState, view: View) -> None:
+        super().__init__()
+        self._state, self._view = state, view
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        with VerticalScroll(classes="dialog wide"):
+            yield Static(id="why")
+            yield Label("escape closes; the keys named above work there", classes="hint")
+
+    def on_mount(self) -> None:
+        """Called by Textual."""
+        self.refresh_words()
+        self.set_interval(1.0, self.refresh_words)
+
+    def refresh_words(self) -> None:
+        """Draw anew."""
+        state = getattr(self.app, "state", self._state)
+        self.query_one("#why", Static).update(self.words(state))
+
+    def on_key(self, event: Any) -> None:
+        """Called by Textual: the key that opened it closes it."""
+        if event.key in ("w", "q"):
+            event.stop()
+            self.dismiss(None)
+
+    def words(self, state: RunState) -> RenderableType:
+        """The whole text."""
+        colours = palette_of(self.app.current_theme)
+        verdict = state.health.verdict
+        parts: list[RenderableType] = []
+        if verdict:
+            style = "bold " + (colours.alarm if verdict["alarming"] else colours.limit)
+            parts.append(Text(f"{NAMES[verdict['cause']]}, since step {verdict['onset']:,}", style=style))
+            parts.append(Text(verdict["sentence"]))
+            parts += [Text(f"  + {safe(x)}") for x in verdict["evidence"]]
+            runner_up = NAMES.get(verdict["runner_up"], "")
+            parts.append(Text(f"  - rather than: {runner_up} ({safe(verdict['against'])})", style=colours.dim))
+            if not state.health.broken and verdict["alarming"]:
+                parts.append(Text(f"answered; the run is at step {state.step:,} on branch {state.branch}",
+                                  style=colours.limit))
+            parts.append(Text.assemble(("what to do  ", "bold"), safe(verdict["remedy"])))
+        elif state.health.alarm:
+            parts.append(Text(safe(state.health.alarm["sentence"]), style="bold " + colours.alarm))
+            parts.append(Text("looking into it …"))
+        else:
+            parts += self._healthy(state, colours)
+        parts.append(self._clip(state))
+        parts += [Text(f"  ! {safe(w['sentence'])} (step {w['step']:,})", style=colours.validation)
+                  for w in list(state.health.warnings)[-3:]]
+        parts.append(Padding(self._plots(state, colours), (1, 0)))
+        parts += self._text(state)
+        return Group(*parts)
+
+    def _healthy(self, state: RunState, colours: Any) -> list[RenderableType]:
+        if len(state.loss) < 100:
+            return [Text("too early to say: wait for a few hundred steps", style="bold")]
+        growth = state.health.growth()
+        tail = tail_ratio(state.grad_norm.last(1000))
+        largest = float(np.nanmax(state.grad_norm.last())) / max(state.norm, 1e-12)
+        facts = [f"loss {bpc(state.train_loss):.2f} bpc",
+                 f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
+        watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
+            f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
+        return [Text("nothing is wrong", style="bold " + colours.limit), Text("; ".join(facts) + "."),
+                Text.assemble(("first thing to watch  ", "bold"), watch)]
+
+    def _clip(self, state: RunState) -> Text:
+        config, clip = state.config, float(state.knobs.get("clip") or 0)
+        betas = config.get("betas", (0.9, 0.999))
+        advice = advise(state.grad_norm.last(1000), clip, str(config.get("optimizer", "adam")),
+                        (float(betas[0]), float(betas[1])))
+        automatic = " It is set by itself (a)." if state.knobs.get("clip_auto") else " a lets it follow the norms."
+        if advice is None:
+            return Text.assemble(("clip  ", "bold"), "too few steps for advice yet")
+        return Text.assemble(("clip  ", "bold"), f"{advice.sentence}; useful from {number(advice.low)} to "
+                             f"{number(advice.high)}.{automatic}")
+
+    def _plots(self, state: RunState, colours: Any) -> Table:
+        faces = BLOCKS if self._view.braille else ASCII
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, width=PLOT)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column()
+        for name, values, now in _curves(state):
+            if not len(values):
+                continue
+            mark = spark(values, values, faces)
+            table.add_row(Text(name, style="bold"), Text(mark, style=colours.train), Text(now),
+                          Text(" ".join(MEANING[name]), style=colours.dim))
+        return table
+
+    def _text(self, state: RunState) -> list[RenderableType]:
+        box = state.health.black_box
+        if not box:
+            return []
+        rows: list[RenderableType] = [Text(f"read around step {box['onset']:,} with the highest loss ({box['path']})",
+                                           style="bold")]
+        for stream in box["streams"]:
+            words = safe(str(stream["text"]))
+            rows.append(Text(f"  character {stream['offset']:,}, {bpc(float(stream['loss'])):.1f} bpc: "
+                             f"{words if self._view.braille else plain_ascii(words)}", no_wrap=True,
+                             overflow="ellipsis"))
+        return rows
+
+
+def _curves(state: RunState) -> list[tuple[str, Any, str]]:
+    """(name, values for a sparkline, the newest in words) of each curve."""
+    _, _, high, _, _ = state.grad_norms.buckets()
+    _, _, _, losses, _ = state.losses.buckets()
+    found = [("loss", _fit(losses), f"{bpc(state.train_loss):.2f}"),
+             ("gradient norm", _fit(high, np.nanmax), f"{number(state.norm)}")]
+    norms = state.grad_norm.last()
+    tails = np.array([tail_ratio(norms[max(0, i - 500) : i]) for i in range(100, len(norms) + 1, 50)])
+    found.append(("tail", tails[-PLOT:], number(float(tails[-1]), 2) if len(tails) else ""))
+    for name, key in (("weights", "weights"), ("update", "update"), ("saturation", "saturation"),
+                      ("worst flow", "worst"), ("gibberish", "gibberish")):
+        values = np.array([v for _, v in state.health.curves[key]])
+        share = key in ("saturation",)
+        found.append((name, _fit(values), "" if not len(values) else percent(float(values[-1])) if share else
+                      number(float(values[-1]))))
+    return found
+
+
+def _fit(values: Any, pick: Any = np.nanmean) -> Any:
+    """At most `PLOT` values, each of a stretch."""
+    values = values[np.isfinite(values)]
+    if len(values) <= PLOT:
+        return values
+    return np.array([pick(part) for part in np.array_split(values, PLOT)])
