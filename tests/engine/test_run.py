@@ -122,7 +122,7 @@ def test_a_crash_is_an_event_with_its_traceback(tmp_path: Path, corpus: Path) ->
     def explode() -> None:
         raise ValueError("a cosmic ray")
 
-    made._trainer.machine.learner.on_gradients = explode
+    made.trainer.machine.learner.on_gradients = explode
     feed = made.feed()
     made.start()
     assert made.join(60)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+from tests.ui.ills import ILLS, ill, well
 from tests.ui.script import CLOCK, FACTS, Script, healthy, sample, settled, steps
 from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
@@ -80,8 +81,11 @@ STATES = {
     "ascii": State(braille=False),
     "reference lines": State([LEVELS, *healthy()[1:]]),
     "maximised": State(keys=("1", "z")),
+    "why, well": State(well(), keys=("w",)),
+    **{f"why, {name}": State(ill(name), keys=("w",)) for name in ILLS},
+    "guard waits": State([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")]),
 }
-MAIN = ("healthy", "picker", "after a rollback", "alarm", "help")
+MAIN = ("why, well", "why, explosion", "healthy", "picker", "after a rollback", "alarm", "help")
 PICTURES = [(name, (120, 40)) for name in STATES] + [(name, size) for name in MAIN for size in ((80, 24), (200, 60))]
 
 

@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "fetch": "download a public-domain book by name",
     "help": "what the words on the screen mean",
     "completion": "what makes bash, zsh or fish complete your typing",
+    "drill": "faults to be spotted, by you or by the analyst",
     "bench": "what this machine gives, as ratios measured in one run",
 }
 

@@ -49,6 +49,7 @@ class Analyst:
         self._alarm: Finding | None = None
         self._outlier: Finding | None = None
         self._skipped = 0
+        self._replayed: f.BlackBoxKept | None = None
         self._grown = -10**9
         self._overfit_told = False
 
@@ -67,6 +68,8 @@ class Analyst:
                 self._probes.append(event)
                 if self._alarm is not None and event.step >= self._alarm.step:
                     yield from self._conclude()
+            case f.BlackBoxKept():
+                self._replayed = event
             case e.StepSkipped():
                 yield from self._not_finite(event)
             case e.KnobChanged():
@@ -267,6 +270,9 @@ class Analyst:
             signs.spike, signs.norm_jump = float(peaks.max()) / middle, float(np.median(peaks[20:] if len(peaks) > 25
                                                                                         else peaks)) / middle
         signs.early_spikes = sum(onset - 4000 <= step < onset - 20 for step in self.tail.spikes)
+        box = self._replayed
+        if box is not None and box.onset == onset and len(box.replayed) == 2:
+            signs.replay_jump = box.replayed["onset"] - box.replayed["usual"]
         self._from_readings(signs, onset)
         self._from_probes(signs, onset)
         return signs
@@ -299,7 +305,8 @@ class Analyst:
             signs.worst_flow = max(layer["worst"] for layer in layers)
             signs.flow = max(layer["first"] for layer in layers)
         if new and old:
-            signs.val_jump = new[-1].loss - old[-1].loss
+            jump = new[-1].loss - old[-1].loss
+            signs.val_jump = jump if math.isfinite(jump) else None
             signs.saturation_jump = max(max(b["saturation"][g] - a["saturation"][g] for g in ("g", "i"))
                                         for a, b in zip(old[-1].layers, new[-1].layers, strict=True))
 

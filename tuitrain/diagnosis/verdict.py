@@ -42,6 +42,8 @@ class Signs:
     worst_flow: float | None = None
     flow: float | None = None
     """Largest share of the last step's gradient that reaches the first one, of any layer."""
+    replay_jump: float | None = None
+    """How much harder the text at the onset is than that before it, for the weights of before, nats."""
     recurrent_share: float | None = None
     skipped: int = 0
     overfits: bool = False
@@ -143,7 +145,8 @@ def _lr(s: Signs) -> _Case:
         case.say(True, 2, s.since)
     excess = None if s.update_jump is None else s.update_jump / max(1.0, _norm_for(s))
     if excess is not None and s.update_jump is not None:
-        case.say(excess > 2.2, 2, f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
+        case.say(excess > 2.2, 2 if excess > 4 else 1,
+                 f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
                  f"the steps are no larger than before (x{number(s.update_jump, 2)})")
     if s.surprise is not None and s.optimizer in ADAPTIVE:
         case.say(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
@@ -191,6 +194,9 @@ def _exploding(s: Signs) -> _Case:
 
 
 def _held_out(case: _Case, s: Signs) -> None:
+    if s.replay_jump is not None and s.loss_jump:
+        case.say(s.replay_jump < 0.25 * s.loss_jump, 0.7, "the weights from before read this very text as well as any",
+                 "the weights from before find this text hard, too")
     if s.val_jump is not None and s.loss_jump:
         case.say(s.val_jump > 0.4 * s.loss_jump, 1, f"other text became harder too (+{number(s.val_jump, 2)} nats)",
                  "other text is read as well as before")
@@ -204,6 +210,12 @@ def _data(s: Signs) -> _Case:
         case.say(s.val_jump < 0.4 * s.loss_jump, 2,
                  f"held-out text is read nearly as well as before (+{number(max(0.0, s.val_jump), 2)} nats, this text "
                  f"+{number(s.loss_jump, 2)})", f"held-out text became harder too (+{number(s.val_jump, 2)} nats)")
+    if s.replay_jump is not None and s.loss_jump:
+        case.say(s.replay_jump > 0.4 * s.loss_jump, 3.5,
+                 f"the weights from before find this text {number(s.replay_jump, 2)} nats harder than that before it",
+                 f"the weights from before read this very text as well as any ({number(s.replay_jump, 2)} nats)")
+        if s.replay_jump <= 0.4 * s.loss_jump:
+            case.weight -= 2
     if s.growth is not None:
         case.say(s.growth < 0.03, 1, f"the weights hardly moved ({percent(max(0.0, s.growth))})",
                  f"the weights grew by {percent(s.growth)}")

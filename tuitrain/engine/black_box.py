@@ -1,24 +1,32 @@
 """What is kept of the time around an onset: the text that was being read, and the last numbers."""
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from tuitrain.engine.corpus import decode
 from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.findings import BlackBoxKept
 from tuitrain.run.directory import write_atomically
 
 ROWS = 500
 STREAMS = 3
+REPLAYED = 4
+"""Batches that are read again with older weights."""
 AROUND = (5, 20)
 """Steps before and after the onset in which the text is looked for."""
 
 
-def keep(machine: Machine, folder: Path, onset: int, id: str = "", by: str = "") -> BlackBoxKept:
+def keep(machine: Machine, folder: Path, onset: int, before: Snapshot | None, id: str = "",
+         by: str = "") -> BlackBoxKept:
     """Write `folder/b<branch>-s<step>.json` and say what is in it. `onset` may lie up to a ring of steps back."""
     learner, progress = machine.learner, machine.progress
     rows = learner.remembered(ROWS)
@@ -40,6 +48,7 @@ def keep(machine: Machine, folder: Path, onset: int, id: str = "", by: str = "")
                         "loss": round(float(near[row, stream]), 4), "text": text})
         if len(streams) == STREAMS:
             break
+    replayed = _replayed(machine, before, offsets, first, onset) if before is not None else {}
     names = learner.gradients.names
     norms = rows[begin:end, len(COLUMNS) :].astype(float)
     squares = np.nan_to_num(norms, nan=0.0, posinf=1e30).clip(max=1e30) ** 2
@@ -47,8 +56,35 @@ def keep(machine: Machine, folder: Path, onset: int, id: str = "", by: str = "")
     path = folder / f"b{progress.branch}-s{progress.step}.json"
     path.parent.mkdir(exist_ok=True)
     written = {"branch": progress.branch, "onset": onset, "first_step": first, "columns": [*COLUMNS, *names],
-               "rows": plain([[float(f"{v:.5g}") for v in row] for row in rows]), "streams": plain(streams)}
+               "rows": plain([[float(f"{v:.5g}") for v in row] for row in rows]), "streams": plain(streams),
+               "replayed": plain(replayed)}
     write_atomically(path, json.dumps(written).encode())
     return BlackBoxKept(branch=progress.branch, step=progress.step, onset=onset, path=f"{folder.name}/{path.name}",
-                        streams=tuple(streams), id=id, by=by,
+                        streams=tuple(streams), replayed=replayed, id=id, by=by,
                         shares={name: round(float(s), 4) for name, s in zip(names, shares, strict=True)})
+
+
+@torch.no_grad()
+def _replayed(machine: Machine, before: Snapshot, offsets: list[NDArray[np.int64]], first: int,
+              onset: int) -> dict[str, float]:
+    """The test that tells text from weights: the old weights on the batches before the onset, and on those at it."""
+    model = copy.deepcopy(machine.model).eval()
+    weights = before.part("model")
+    for name, parameter in model.named_parameters():
+        parameter.data = weights[name]
+    text, time = machine.learner._ids, machine.learner._time
+    found = {}
+    for name, begin in (("usual", onset - 60), ("onset", onset + 2)):
+        losses = []
+        for i in range(begin - first, begin - first + REPLAYED):
+            if not 0 <= i < len(offsets):
+                continue
+            where = torch.from_numpy(offsets[i]).to(text.device).unsqueeze(1) + time
+            logits, _ = model(text[where].long())
+            targets = text[where + 1].long()
+            # Without the carried state the first characters are guesses.
+            half = logits.shape[1] // 2
+            losses.append(F.cross_entropy(logits[:, half:].flatten(0, 1).float(), targets[:, half:].flatten()))
+        if losses:
+            found[name] = round(float(torch.stack(losses).mean()), 4)
+    return found

@@ -98,13 +98,13 @@ class Probe:
         norms = flow.float().norm(dim=-1)
         mean = norms.mean(0)
         last = mean[-1].clamp(min=1e-30)
-        profile = mean / last
+        profile = (mean / last).nan_to_num(0.0, 1e30)
         worst = (norms / norms[:, -1:].clamp(min=1e-30)).amax(1).max()
-        far = torch.nonzero(profile >= 0.01)
+        far = torch.nonzero(profile >= 0.01).flatten().tolist()
         return {"saturation": saturation, "dead": _share(h.flatten(0, 1).std(0) < DEAD),
                 "recurrent_norm": float(recurrent.norm()), "radius": spectral_radius(recurrent.chunk(4)[2]),
                 "first": float(profile[0]), "peak": float(profile.max()), "worst": float(worst),
-                "memory": len(profile) - 1 - int(far.min()),
+                "memory": len(profile) - 1 - min(far, default=len(profile) - 1),
                 "flow": [round(float(v), 2) for v in profile.clamp(min=1e-12).log10()]}
 
 

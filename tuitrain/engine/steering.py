@@ -158,14 +158,22 @@ class Steering:
         machine.knobs = replace(knobs, clip=found.value)
         yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by="advisor")
 
+    def newest_before(self, step: int) -> Snapshot | None:
+        """The state of the newest point in memory before a step, None if there is none."""
+        point = self._in_memory(step - 1)
+        return None if point is None else point.snapshot
+
+    def _in_memory(self, step: int) -> Point | None:
+        progress = self._machine.progress
+        return max((p for p in self._points if p.snapshot.step <= step
+                    and on_lineage(progress, p.snapshot.branch, p.snapshot.step)),
+                   key=lambda p: p.snapshot.step, default=None)
+
     def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
         """Keep a restore point that is in memory already, whatever comes."""
-        progress = self._machine.progress
-        fitting = [p for p in self._points
-                   if p.snapshot.step <= command.to and on_lineage(progress, p.snapshot.branch, p.snapshot.step)]
-        if not fitting:
+        point = self._in_memory(command.to)
+        if point is None:
             raise Refused(f"no restore point in memory at or before step {command.to:,}")
-        point = max(fitting, key=lambda p: p.snapshot.step)
         self._points.pin(point)
         yield SnapshotTaken(branch=point.snapshot.branch, step=point.snapshot.step, id=command.id, by=command.by,
                             reason="kept from before a warning", pinned=True, bytes=point.snapshot.bytes,

@@ -196,10 +196,13 @@ class Trainer:
                 yield from self.steering.pin(command)
             case c.LookInside():
                 yield from self.reporter.flush()
-                yield self.probes.look("asked for", **who)
+                yield from self._careful(lambda: self.probes.look("asked for", **who))
             case c.KeepBlackBox():
                 yield from self.reporter.flush()
-                yield black_box.keep(self.machine, self.steering.folder.parent / "blackbox", command.onset, **who)
+                before = self.steering.newest_before(command.onset)
+                folder = self.steering.folder.parent / "blackbox"
+                yield from self._careful(
+                    lambda: black_box.keep(self.machine, folder, command.onset, before, **who))
             case c.DrawSample():
                 self.samples.start(**who)
             case c.Evaluate():
@@ -221,6 +224,13 @@ class Trainer:
                 self._stop = command
             case _:
                 raise Refused(f"the engine knows no command {type(command).__name__}")
+
+    def _careful(self, look: Callable[[], Event]) -> Iterator[Event]:
+        """To look at a run must never end it."""
+        try:
+            yield look()
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise Refused(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
     def _pause(self, answer: dict[str, Any]) -> Iterator[Event]:
         if self.paused:

@@ -14,7 +14,7 @@ from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import ERROR
 from tuitrain.protocol.commands import Command
-from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.protocol.events import EngineSaid, Event, RunEnded
 from tuitrain.run.journal import Journal
 
 FEED_LENGTH = 20_000
@@ -66,8 +66,9 @@ class Worker:
     """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
 
     def __init__(self, trainer: Trainer, journal: Journal) -> None:
-        self._trainer, self._journal = trainer, journal
-        self._analyst, self._guard = Analyst(), Guard(trainer.guard_mode)
+        self.trainer, self._journal = trainer, journal
+        self._analyst: Analyst | None = Analyst()
+        self._guard = Guard(trainer.guard_mode)
         self._countdown: threading.Timer | None = None
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()
@@ -87,7 +88,7 @@ class Worker:
 
     def send(self, command: Command) -> None:
         """Ask the engine; the answer is an event."""
-        self._trainer.inbox.put(command)
+        self.trainer.inbox.put(command)
 
     def announce(self, event: Event) -> None:
         """Journal and spread an event, also one that did not happen in the engine, such as a client that joined; the
@@ -101,12 +102,29 @@ class Worker:
                 self.send(command)
             self._count_down()
 
+    def without_analyst(self) -> None:
+        """Say nothing about the run's health: for drills of a person's eye."""
+        self._analyst = None
+
     def watched(self, watched: bool) -> None:
         """Whether a cockpit of this very process looks on: the guard waits for those who do."""
         with self._lock:
             self._guard.watched = watched
             for command in self._guard.tick():
                 self.send(command)
+
+    def _diagnose(self, event: Event) -> None:
+        """What the analyst makes of it; a mistake in the analysis is told and ends the analysis, never the run."""
+        if self._analyst is None:
+            return
+        try:
+            for finding in self._analyst.consider(event):
+                self.announce(finding)
+        except Exception as error:
+            self._analyst = None
+            self.announce(EngineSaid(level="warning", text=f"the analysis failed and is off: {type(error).__name__}: "
+                                                           f"{error}"))
+            traceback.print_exc()
 
     def _count_down(self) -> None:
         """While the guard waits for a person nothing happens, so a clock must wake it."""
@@ -138,16 +156,15 @@ class Worker:
 
     def _carry(self) -> None:
         try:
-            for event in self._trainer.run():
+            for event in self.trainer.run():
                 self.announce(event)
-                for finding in self._analyst.consider(event):
-                    self.announce(finding)
+                self._diagnose(event)
         except Exception as error:
-            progress = self._trainer.machine.progress
+            progress = self.trainer.machine.progress
             self.announce(RunEnded(
                 reason="crashed", exit_code=ERROR, branch=progress.branch, step=progress.step,
                 message=f"{type(error).__name__}: {error}".splitlines()[0], traceback=traceback.format_exc()))
-            self._trainer.saves.abandon()
+            self.trainer.saves.abandon()
         finally:
             with self._lock:
                 if self._countdown is not None:

@@ -46,7 +46,11 @@ class Probed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlackBoxKept(Event):
-    """What the engine remembered of the time around an onset: `streams` with the highest losses, gradient `shares`."""
+    """What the engine remembered of the time around an onset: `streams` with the highest losses, gradient `shares`.
+
+    `replayed` are losses under the weights of a restore point from before: of the batches before the onset (`usual`),
+    and of those at it (`onset`). If the latter is higher, it is the text that changed. Empty without such a point.
+    """
 
     branch: int
     step: int
@@ -54,6 +58,7 @@ class BlackBoxKept(Event):
     path: str
     streams: tuple[Json, ...]
     shares: Mapping[str, float]
+    replayed: Mapping[str, float]
     id: str = ""
     by: str = ""
 

@@ -1,0 +1,79 @@
+"""A drill for a person: the cockpit on a run in which something will go wrong, and a score against the guard."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tuitrain.cli.here import Here
+from tuitrain.cli.serve import Host
+from tuitrain.engine import runtime
+from tuitrain.errors import UsageError
+from tuitrain.experiments import drill
+from tuitrain.experiments.faults import FAULTS, Fault
+from tuitrain.protocol import events as e
+from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, new_run
+from tuitrain.telemetry.units import bpc
+
+
+def sit(name: str, corpus: Path, names: list[str]) -> int:
+    """Open the cockpit on an unknown fault (or the named one); afterwards say what it was and how it went."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("a drill for a person needs a terminal; add --no-ui to measure the analyst")
+    rng = np.random.default_rng()
+    seed = int(rng.integers(1000, 10**6))
+    fault = FAULTS[name or str(rng.choice([n for n in names if not FAULTS[n].from_start]))]
+    at = 1 if fault.from_start else drill.HEALTHY_STEPS + int(rng.integers(0, 1500))
+    folder = new_run(Path("runs"), "drill")
+    code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
+    print(score(fault, at, folder), file=sys.stderr)
+    print("the guard's turn, on the same run …", file=sys.stderr)
+    guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at))
+    said = "said nothing" if not guards.said else f"named {_name(guards.said)} after {guards.delay} steps"
+    ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
+    print(f"the guard {said}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
+    return code
+
+
+def score(fault: Fault, at: int, folder: RunDirectory) -> str:
+    """What it was, and what the person did, from the journal."""
+    events = [event for event, _ in journal.read(folder.journal)]
+    notes = [x for x in events if isinstance(x, e.NoteAdded)]
+    named = [x for x in notes if any(cause in x.text.lower().replace(" ", "_") for cause in fault.right)]
+    acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == "you"
+            and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
+    losses = [x.loss for x in events if isinstance(x, e.Evaluated)]
+    reached = max((x.step for x in events if isinstance(x, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)
+    if reached < at:
+        return f"you left before it happened: {fault.words}, at step {at:,}"
+    rows = [f"it was {fault.name}: {fault.words}, at step {at:,}; right is {' or '.join(map(_name, fault.right))}"]
+    if named:
+        rows.append(f"you named it {named[0].step - at:,} steps after it began")
+    elif notes:
+        rows.append("you named something else")
+    else:
+        rows.append("you did not name it (m writes a note)")
+    if acts:
+        first = acts[0].from_step if isinstance(acts[0], e.RolledBack) else acts[0].step
+        rows.append(f"you acted {first - at:,} steps after it began")
+    if losses:
+        rows.append(f"validation ended at {bpc(losses[-1]):.3f} bpc, the best was {bpc(min(losses)):.3f}")
+    return "\n".join(rows)
+
+
+def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) -> Host:
+    def ready() -> Host:
+        worker = drill.worker_of(fault, corpus, seed, folder, "warn")
+        worker.without_analyst()  # the eye is trained, not the reading of verdicts
+        fault.inject(worker.trainer, at, np.random.default_rng((seed, 77)))
+        return Host(worker, folder, folder.lock())
+
+    runtime.before_torch()
+    return runtime.aside(ready)
+
+
+def _name(cause: str) -> str:
+    return cause.replace("_", " ")
+
+

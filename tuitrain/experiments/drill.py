@@ -1,0 +1,116 @@
+"""Drills: a fault is put into a short healthy run; analyst and guard are watched. Results are plain data."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuitrain.diagnosis.analyst import Analyst
+from tuitrain.diagnosis.guard import Guard
+from tuitrain.engine import prepare
+from tuitrain.engine.trainer import Trainer
+from tuitrain.engine.worker import Worker
+from tuitrain.experiments.faults import FAULTS, HEALTHY, Fault
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+from tuitrain.run.directory import RunDirectory
+
+SMALL: dict[str, Any] = {
+    "layers": 1, "hidden": 64, "embedding": 32, "batch_size": 32, "bptt": 32, "lr": 6e-3, "threads": 1,
+    "precision": "fp32", "device": "cpu", "sample_every": 10**6, "evaluate_every": 250, "checkpoint_every": 10**6,
+    "snapshot_every": 100, "lr_schedule": "constant", "warmup": 0, "betas": (0.9, 0.999)}
+HEALTHY_STEPS, AFTER, LEARNED_AFTER = 1200, 600, 2200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one drill. `said` is the cause, empty if nothing was said; losses in nats, None if not measured.
+
+    `delay` counts steps from the fault to the first alarm or verdict; `early` the verdicts and alarms before the fault.
+    """
+
+    fault: str
+    seed: int
+    right: tuple[str, ...]
+    said: str
+    rule: str
+    delay: int | None
+    early: int
+    hit: bool
+    val_before: float | None
+    val_after: float | None
+    rollbacks: int
+    warnings: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: int = AFTER, at: int = 0) -> Outcome:
+    """One drill, to its end; unless told, the fault comes at a step that depends on the seed."""
+    rng = np.random.default_rng((seed, 77))
+    at = at or (1 if fault.from_start else HEALTHY_STEPS + int(rng.integers(0, 200)))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = worker_of(fault, corpus, seed, RunDirectory(Path(folder) / "run"), guard).trainer
+        fault.inject(trainer, at, rng)
+        last = LEARNED_AFTER if fault.from_start else at + after
+        events = list(_watched(trainer, Analyst(), Guard(guard), last))
+    return _judged(fault, seed, at, events)
+
+
+def worker_of(fault: Fault, corpus: Path, seed: int, folder: RunDirectory, guard: str) -> Worker:
+    """The run of a drill in a folder of its own, not started yet."""
+    folder.create()
+    plan = prepare.plan({**SMALL, **fault.options, "corpus": str(corpus), "seed": seed, "on_divergence": guard})
+    return prepare.start(plan, folder)
+
+
+def _watched(trainer: Trainer, analyst: Analyst, guard: Guard, last: int) -> Iterator[e.Event]:
+    for event in trainer.run():
+        for each in (event, *analyst.consider(event)):
+            yield each
+            for command in (*guard.react(each), *guard.tick()):
+                trainer.inbox.put(command)
+        if trainer.machine.progress.step >= last and not isinstance(event, e.RunEnded):
+            trainer.inbox.put(c.Stop(id="", by="drill"))
+
+
+def _judged(fault: Fault, seed: int, at: int, events: list[e.Event]) -> Outcome:
+    verdicts = [x for x in events if isinstance(x, f.VerdictReached)]
+    alarms = [x for x in events if isinstance(x, f.AlarmRaised)]
+    late = [x for x in verdicts if x.step >= at]
+    said = next((x for x in late if x.alarming), late[0] if late else None)
+    first = min([x.step for x in alarms if x.step >= at] + [x.step for x in late], default=None)
+    losses = [(x.step, x.loss) for x in events if isinstance(x, e.Evaluated)]
+    before = [loss for step, loss in losses if step < at]
+    early = sum(x.step < at for x in alarms) + sum(x.step < at for x in verdicts)
+    cause = said.cause if said else ""
+    hit = (cause in fault.right if fault.right else not cause) and not early
+    return Outcome(
+        fault.name, seed, fault.right, cause, next((x.rule for x in alarms if x.step >= at), ""),
+        None if first is None else first - at, early, hit,
+        min(before, default=None), losses[-1][1] if losses else None,
+        sum(isinstance(x, e.RolledBack) for x in events),
+        tuple(x.rule for x in events if isinstance(x, f.WarningRaised)), said.evidence if said else ())
+
+
+def gallery(names: tuple[str, ...]) -> Mapping[str, Fault]:
+    """The faults of these names, or all of them with the healthy runs."""
+    everything = {**FAULTS, **HEALTHY}
+    return {name: everything[name] for name in names} if names else everything
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Hits by fault, the confusion matrix {fault: {cause: count}}, median delays, false alarms."""
+    matrix: dict[str, dict[str, int]] = {}
+    for x in outcomes:
+        row = matrix.setdefault(x.fault, {})
+        row[x.said or "nothing"] = row.get(x.said or "nothing", 0) + 1
+    broken = [x for x in outcomes if x.right]
+    delays = [x.delay for x in broken if x.delay is not None and x.fault.startswith("lr-x")]
+    return {"matrix": matrix, "hits": sum(x.hit for x in broken), "of": len(broken),
+            "false": sum(not x.hit for x in outcomes if not x.right) + sum(x.early for x in broken),
+            "healthy": sum(not x.right for x in outcomes),
+            "delay": float(np.median(delays)) if delays else None, "outcomes": [asdict(x) for x in outcomes]}

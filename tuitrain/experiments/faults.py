@@ -1,0 +1,210 @@
+"""Faults for a short healthy run, each with the causes that count as right. The analyst is told none of it.
+
+A fault gets the trainer before its first step and arranges for what happens from step `at` on.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuitrain.engine.trainer import Trainer
+from tuitrain.protocol import commands as c
+
+Inject = Callable[[Trainer, int, np.random.Generator], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`right` are the causes that count; empty: a healthy run, in which nothing may be raised."""
+
+    name: str
+    words: str
+    right: tuple[str, ...]
+    inject: Inject
+    options: dict[str, Any] = field(default_factory=dict)
+    from_start: bool = False
+    """It is there from the first step: neither delay nor rescue can be measured."""
+
+
+def each_step(trainer: Trainer, act: Callable[[int], None]) -> None:
+    """Call `act` with the number of each step just before it is learned."""
+    learn = trainer.machine.learn
+
+    def instead() -> None:
+        act(trainer.machine.progress.step + 1)
+        learn()
+
+    trainer.machine.learn = instead  # type: ignore[method-assign]
+
+
+def larger_steps(factor: float, over: int = 0) -> Inject:
+    """The optimizer is given another rate than the one that is told; a rollback with a lower lr lowers it too."""
+    def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+        optimizer = trainer.machine.optimizer
+        honest = optimizer.set_lr
+
+        def set_lr(lr: Any) -> None:
+            step = trainer.machine.progress.step + 1
+            # The fault lies in one place of time: who has been there and came back does not meet it again.
+            on = step >= at and trainer.machine.progress.branch == 0
+            share = min(1.0, (step - at + 1) / over) if over else 1.0
+            honest(lr * (1 + (factor - 1) * share) if on else lr)
+
+        optimizer.set_lr = set_lr  # type: ignore[method-assign]
+
+    return inject
+
+
+def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]) -> Inject:
+    """For `count` steps the batches come from a changed copy of the text; the stretch is skipped by no rollback."""
+    def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+        learner, size = trainer.machine.learner, len(trainer.machine.corpus.vocabulary)
+        clean = learner._ids
+        changed = torch.from_numpy(change(clean.cpu().numpy(), size, rng).astype(np.int32)).to(clean.device)
+
+        def act(step: int) -> None:
+            learner._ids = changed if at <= step < at + count else clean
+
+        each_step(trainer, act)
+
+    return inject
+
+
+def shuffled(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
+    """The same characters in any order."""
+    return rng.permutation(ids)
+
+
+def noisy(share: float) -> Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]:
+    """A share of the characters replaced."""
+    def change(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
+        return np.where(rng.random(len(ids)) < share, rng.integers(0, size, len(ids)), ids)
+
+    return change
+
+
+def foreign(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
+    """Another language: each character has the sound of another one, always the same."""
+    return rng.permutation(size)[ids]
+
+
+def as_bytes(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
+    """Any byte: every character as likely as every other."""
+    return rng.integers(0, size, len(ids))
+
+
+def gradients(at_only: bool, value: float) -> Inject:
+    """One gradient, or all from then on, is `value`."""
+    def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+        machine = trainer.machine
+
+        def spoil() -> None:
+            step = machine.progress.step + 1
+            if step == at or (step > at and not at_only and machine.progress.branch == 0):
+                grad = machine.model.lstm.get_parameter("weight_hh_l0").grad
+                assert grad is not None
+                grad[0, 0] = value
+
+        machine.learner.on_gradients = spoil
+
+    return inject
+
+
+def overflow(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """The head's weights leave the range of numbers."""
+    def act(step: int) -> None:
+        if step == at and trainer.machine.progress.branch == 0:
+            with torch.no_grad():
+                trainer.machine.model.head.get_parameter("weight").data.mul_(1e38)
+
+    each_step(trainer, act)
+
+
+def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """The recurrent weights are enlarged; with SGD and no clip the gradient through time explodes."""
+    def act(step: int) -> None:
+        if step == at and trainer.machine.progress.branch == 0:
+            with torch.no_grad():
+                for name, parameter in trainer.machine.model.lstm.named_parameters():
+                    if name.startswith("weight_hh"):
+                        parameter.data.mul_(2.5)
+
+    each_step(trainer, act)
+
+
+def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """All gates are shut from the beginning by their biases."""
+    with torch.no_grad():
+        for name, parameter in trainer.machine.model.lstm.named_parameters():
+            if name.startswith("bias"):
+                parameter.copy_(torch.full_like(parameter, -15.0))
+
+
+def nothing(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """A healthy run."""
+
+
+def sensible_turns(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """A person lowers the rate, raises it again, sets clips, asks for samples."""
+    turns = {at: c.ScaleKnob(id="1", by="you", name="lr", factor=0.5),
+             at + 150: c.SetKnob(id="2", by="you", name="clip", value=0.5),
+             at + 300: c.ScaleKnob(id="3", by="you", name="lr", factor=2.0),
+             at + 450: c.SetKnob(id="4", by="you", name="clip", value=2.0),
+             at + 500: c.Evaluate(id="5", by="you")}
+
+    def act(step: int) -> None:
+        with contextlib.suppress(KeyError):
+            trainer.inbox.put(turns.pop(step))
+
+    each_step(trainer, act)
+
+
+def odd_batch(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """One batch of shuffled characters."""
+    other_text(1, shuffled)(trainer, at, rng)
+
+
+def seam(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """The cursor jumps to the end of the epoch: another begins."""
+    def act(step: int) -> None:
+        if step == at:
+            trainer.machine.cursor.index = trainer.machine.cursor.batches_per_epoch
+
+    each_step(trainer, act)
+
+
+TEXT = ("bad_data",)
+FAULTS = {fault.name: fault for fault in (
+    Fault("lr-x10", "steps ten times as large", ("lr_too_high",), larger_steps(10)),
+    Fault("lr-x33", "steps 33 times as large", ("lr_too_high",), larger_steps(33)),
+    Fault("lr-x100", "steps a hundred times as large", ("lr_too_high", "exploding_gradient"), larger_steps(100)),
+    Fault("lr-ramp", "steps that grow to 33 times over 500", ("lr_too_high",), larger_steps(33, over=500)),
+    Fault("explosion", "SGD, no clip, enlarged recurrent weights", ("exploding_gradient",), large_recurrence,
+          {"optimizer": "sgd", "lr": 2.0, "momentum": 0.0, "clip": 0.0}),
+    Fault("odd-batch", "one batch of shuffled characters", ("outlier_batch",), odd_batch),
+    Fault("shuffled", "a stretch of shuffled characters", TEXT, other_text(300, shuffled)),
+    Fault("noise", "half of the characters replaced", TEXT, other_text(300, noisy(0.5))),
+    Fault("foreign", "a stretch of another language", TEXT, other_text(300, foreign)),
+    Fault("bytes", "a stretch of bytes", TEXT, other_text(300, as_bytes)),
+    Fault("nan", "not a number in one gradient", ("non_finite",), gradients(True, float("nan"))),
+    Fault("overflow", "weights out of the range of numbers", ("non_finite",), overflow),
+    Fault("tiny-corpus", "a text of 4,000 characters", ("overfitting",), nothing,
+          {"limit": 4000, "val": 0.3, "evaluate_every": 100, "hidden": 96, "dropout": 0.0}, from_start=True),
+    Fault("dead-start", "gates that are shut from the beginning", ("dead", "vanishing"), dead_start, {"lr": 1e-5},
+          from_start=True),
+    Fault("nothing-learned", "steps a thousand times too small", ("plateau",), nothing, {"lr": 1e-7, "warmup": 0},
+          from_start=True))}
+HEALTHY = {fault.name: fault for fault in (
+    Fault("healthy", "nothing is wrong", (), nothing),
+    Fault("healthy-last", "windows, last character", (), nothing, {"loss": "last", "stride": 3}),
+    Fault("healthy-rmsprop", "RMSprop", (), nothing, {"optimizer": "rmsprop"}),
+    Fault("healthy-sgd", "SGD", (), nothing, {"optimizer": "sgd", "lr": 1.0, "clip": 1.0}),
+    Fault("healthy-muon", "Muon", (), nothing, {"optimizer": "muon", "lr": 5e-3}),
+    Fault("warm-up", "a learning rate that grows for 400 steps", (), nothing, {"warmup": 400, "lr": 0.01}),
+    Fault("turns", "a person turns the knobs sensibly", (), sensible_turns),
+    Fault("seam", "an epoch ends", (), seam),
+    Fault("small-batch", "batches of four", (), nothing, {"batch_size": 4}))}
