@@ -105,7 +105,7 @@ class Analyst:
     def _turned(self, event: e.KnobChanged) -> None:
         if event.name == "clip":
             self._clip = float(event.new)  # type: ignore[arg-type]
-        if event.name not in ("lr", "clip") or event.by in ("advisor", "budget"):
+        if event.name not in ("lr", "clip") or event.by in ("advisor", "budget", "guard"):
             return
         old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
         times = f"x{number(new / old, 3)}" if old and new else f"{number(old)} → {number(new)}"
@@ -280,11 +280,12 @@ class Analyst:
     def _from_readings(self, signs: Signs, onset: int) -> None:
         old = [r for step, r in self._readings if step < onset - 5]
         new = [r for step, r in self._readings if onset <= step < self._first_large(onset)]
+        if self._readings and signs.rule == "no_progress":
+            signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in self._readings], axis=0)) < 1e-5)
         if not old or not new:
             return
         usual = np.median([r["update"] for r in old], axis=0)
         signs.update_jump = float(np.nanmax(np.max([r["update"] for r in new], axis=0) / np.maximum(usual, 1e-12)))
-        signs.unchanged = bool(np.nanmax(usual) < 1e-5)
         since = [r for step, r in self._readings if step >= onset]
         signs.surprise = max((r["rms"] for r in since if math.isfinite(r["rms"])), default=None)
         then = np.array(old[-1]["each"])

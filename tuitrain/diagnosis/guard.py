@@ -20,6 +20,8 @@ BEFORE = 100
 LR_FACTORS = (0.25, 0.1, 0.1)
 EARLIER = 4
 """Each further rollback goes so many times as far back before the onset."""
+SKIPPED = 400
+"""Batches from the onset on that are left out where the text is to blame (PaLM left out 200 to 500)."""
 GRACE = 2000
 """Steps without an alarm after which rollbacks are counted anew."""
 COUNTDOWN = 120.0
@@ -126,7 +128,7 @@ class Guard:
         factor = LR_FACTORS[self._rollbacks]
         self._rollbacks += 1
         if event.cause == "bad_data":
-            yield c.Rollback(to=max(0, onset - back), lr_factor=0.5, skip_batches=0, **self._who())
+            yield c.Rollback(to=max(0, onset - back), skip_batches=back + SKIPPED, **self._who())
             return
         clip = self._advice.value if self._advice is not None else None
         yield c.Rollback(to=max(0, onset - back), lr_factor=factor, clip=clip, **self._who())

@@ -273,8 +273,7 @@ def _plateau(s: Signs) -> _Case:
     case.say(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None:
         case.say(s.dead < 0.3, 0.7, "the units are alive", f"{percent(s.dead)} of the units never move")
-    if s.update_jump is not None:
-        case.say(s.unchanged, 1, "the weights hardly move from step to step")
+    case.say(s.unchanged, 1.5, "the weights hardly move from step to step")
     return case
 
 

@@ -4,6 +4,7 @@ A fault gets the trainer before its first step and arranges for what happens fro
 """
 
 import contextlib
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,14 +61,21 @@ def larger_steps(factor: float, over: int = 0) -> Inject:
 
 
 def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]) -> Inject:
-    """For `count` steps the batches come from a changed copy of the text; the stretch is skipped by no rollback."""
+    """What the next `count` batches will read is changed in the text itself: who rolls back meets it again."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-        learner, size = trainer.machine.learner, len(trainer.machine.corpus.vocabulary)
-        clean = learner._ids
-        changed = torch.from_numpy(change(clean.cpu().numpy(), size, rng).astype(np.int32)).to(clean.device)
+        machine = trainer.machine
 
         def act(step: int) -> None:
-            learner._ids = changed if at <= step < at + count else clean
+            if step != at or machine.progress.branch:
+                return
+            ids, cursor = machine.learner._ids, copy.deepcopy(machine.cursor)
+            touched = np.zeros(len(ids), dtype=bool)
+            for _ in range(count):
+                for offset in cursor.next().offsets:
+                    touched[offset : offset + machine.config.bptt + 1] = True
+            text = ids.cpu().numpy().copy()
+            text[touched] = change(text[touched], len(machine.corpus.vocabulary), rng)
+            machine.learner._ids = torch.from_numpy(text).to(ids.device)
 
         each_step(trainer, act)
 

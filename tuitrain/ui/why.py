@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -124,25 +123,25 @@ class Why(Dialog[None]):
         advice = advise(state.grad_norm.last(1000), clip, str(config.get("optimizer", "adam")),
                         (float(betas[0]), float(betas[1])))
         automatic = " It is set by itself (a)." if state.knobs.get("clip_auto") else " a lets it follow the norms."
+        kept = state.health.advice
+        if state.health.broken and kept.get("sentence"):  # the norms since are not healthy ones
+            return Text.assemble(("clip  ", "bold"), f"{safe(kept['sentence'])}; useful from {number(kept['low'])} to "
+                                 f"{number(kept['high'])}")
         if advice is None:
             return Text.assemble(("clip  ", "bold"), "too few steps for advice yet")
         return Text.assemble(("clip  ", "bold"), f"{advice.sentence}; useful from {number(advice.low)} to "
                              f"{number(advice.high)}.{automatic}")
 
-    def _plots(self, state: RunState, colours: Any) -> Table:
-        faces = BLOCKS if self._view.braille else ASCII
-        table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, width=PLOT)
-        table.add_column(no_wrap=True, justify="right")
-        table.add_column()
+    def _plots(self, state: RunState, colours: Any) -> Text:
+        faces, rows = BLOCKS if self._view.braille else ASCII, Text()
         for name, values, now in _curves(state):
-            if not len(values):
-                continue
-            mark = spark(values, values, faces)
-            table.add_row(Text(name, style="bold"), Text(mark, style=colours.train), Text(now),
-                          Text(" ".join(MEANING[name]), style=colours.dim))
-        return table
+            if len(values):
+                rows.append(f"{name:<14}", style="bold")
+                rows.append(spark(values, values, faces, span=1.5).ljust(PLOT), style=colours.train)
+                rows.append(f" {now}\n")
+                rows.append("\n".join((*MEANING[name], "")), style=colours.dim)
+        rows.rstrip()
+        return rows
 
     def _text(self, state: RunState) -> list[RenderableType]:
         box = state.health.black_box

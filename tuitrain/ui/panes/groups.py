@@ -33,12 +33,13 @@ class Groups(Picture):
         return rows
 
 
-def spark(values: Array, scale: Array, faces: str) -> str:
-    """Heights on a logarithmic scale that all rows share; what is not finite is a `!`."""
+def spark(values: Array, scale: Array, faces: str, span: float = 4.0) -> str:
+    """Heights on a logarithmic scale that all rows share and that spans a factor of `span` at least; what is not
+    finite is a `!`."""
     good = scale[np.isfinite(scale) & (scale > 0)]
     if not len(good):
         return "!" * len(values)
     low, high = np.log(good.min()), np.log(good.max())
-    span = max(high - low, np.log(4))
+    width = max(high - low, np.log(span))
     return "".join("!" if not np.isfinite(v) else faces[0] if v <= 0 else
-                   faces[int(np.clip((np.log(v) - low) / span * (len(faces) - 1), 0, len(faces) - 1))] for v in values)
+                   faces[int(np.clip((np.log(v) - low) / width * (len(faces) - 1), 0, len(faces) - 1))] for v in values)

@@ -1,0 +1,94 @@
+"""The analyst on events: what it raises and when, whose knob it names, and that it says nothing of a healthy run."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from tests.ui.script import CONFIG, FACTS
+from tuitrain.diagnosis.analyst import PATIENCE, Analyst
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+
+LAYER = {"saturation": {"i": 0.4, "f": 0.7, "g": 0.3, "o": 0.5}, "dead": 0.0, "recurrent_norm": 20.0, "radius": 2.0,
+         "first": 1e-5, "peak": 1.0, "worst": 1.0, "memory": 9, "flow": [-1.0, 0.0]}
+START = e.RunStarted(config=CONFIG, vocabulary="ab", versions={}, device="cpu", threads=1, precision="fp32",
+                     facts={**FACTS, "levels": {"letters alone": 4.2}})
+
+
+def told(first: int, losses: Iterable[float], norm: float = 0.2) -> list[e.Event]:
+    """StepsDone in drains of 25, with readings."""
+    values, found = list(losses), []
+    rng = np.random.default_rng(first)
+    for i in range(0, len(values), 25):
+        part = tuple(values[i : i + 25])
+        norms = tuple(float(n) for n in norm * rng.lognormal(0, 0.1, len(part)))
+        found.append(e.StepsDone(branch=0, first_step=first + i, epoch=0.5, loss=part, grad_norm=norms, every=1,
+                                 clipped=(), skipped=(), lr=(), clip=(), norms={}, seconds=0.1))
+        found.append(reading(first + i + 4, 0.002))
+    return found
+
+
+def reading(step: int, update: float) -> f.Measured:
+    return f.Measured(branch=0, first_step=step, every=5, weights={"layer 1": (20.0,)},
+                      update_ratio={"layer 1": (update,)}, rms={"W_hh 1": (0.9,)}, gates={})
+
+
+def healthy(steps: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return 1.4 + 2 * np.exp(-np.arange(steps) / 200) + rng.normal(0, 0.05, steps)
+
+
+def considered(analyst: Analyst, events: Iterable[e.Event]) -> list[e.Event]:
+    return [finding for event in events for finding in analyst.consider(event)]
+
+
+def test_it_says_nothing_of_a_healthy_run() -> None:
+    assert considered(Analyst(), [START, *told(1, healthy(6000))]) == []
+
+
+def test_an_alarm_waits_for_the_probe_and_gets_a_verdict_and_advice() -> None:
+    analyst = Analyst()
+    assert considered(analyst, [START, *told(1, healthy(1500))]) == []
+    before = f.Probed(branch=0, step=1500, loss=1.4, entropy=1.2, layers=(LAYER,), reason="interval", seconds=0.1)
+    considered(analyst, [before])
+    found = considered(analyst, [*told(1501, [2.6] * 10 + [2.8] * 15)[:1], reading(1505, 0.06)])
+    [alarm] = [x for x in found if isinstance(x, f.AlarmRaised)]
+    assert abs(alarm.onset - 1501) <= 2 and alarm.rule == "level" and alarm.value > alarm.threshold
+    after = f.Probed(branch=0, step=1526, loss=2.7, entropy=1.0, reason="asked for", seconds=0.1,
+                     layers=({**LAYER, "saturation": {**LAYER["saturation"], "g": 0.8}},))  # type: ignore[dict-item]
+    verdict, advice = considered(analyst, [after])
+    assert isinstance(verdict, f.VerdictReached) and verdict.cause == "lr_too_high" and verdict.alarming
+    assert len(verdict.evidence) >= 2 and verdict.remedy.startswith("R")
+    assert isinstance(advice, f.AdviceGiven) and advice.low < advice.value <= advice.high
+    assert advice.value == pytest.approx(5.8 * 0.2, rel=0.2) or advice.value == pytest.approx(1.0, rel=0.2)
+
+
+def test_without_a_probe_it_does_not_wait_for_ever() -> None:
+    found = considered(Analyst(), [START, *told(1, healthy(1500)), *told(1501, [2.8] * (50 + PATIENCE))])
+    assert any(isinstance(x, f.VerdictReached) for x in found)
+
+
+@pytest.mark.parametrize(("by", "since"), [("you", "since your lr x40 at step 1,500"), ("guard", "")])
+def test_a_persons_turn_is_named(by: str, since: str) -> None:
+    turn = e.KnobChanged(branch=0, step=1500, name="lr", old=0.003, new=0.12, id="1", by=by)
+    found = considered(Analyst(), [START, *told(1, healthy(1500)), turn, *told(1501, [2.9] * 100)])
+    assert next(x for x in found if isinstance(x, f.AlarmRaised)).since == since
+
+
+def test_one_skipped_step_is_a_verdict_and_no_alarm() -> None:
+    skip = e.StepSkipped(branch=0, step=700, onset=700, rule="non_finite", value=math.nan, threshold=math.inf, count=1,
+                         streak=0, sentence="")
+    [verdict] = considered(Analyst(), [START, *told(1, healthy(700)), skip])
+    assert isinstance(verdict, f.VerdictReached) and verdict.cause == "non_finite" and not verdict.alarming
+
+
+def test_after_a_rollback_the_same_trouble_is_found_again() -> None:
+    analyst = Analyst()
+    broken = [*told(1, healthy(1500)), *told(1501, [2.8] * 60)]
+    assert any(isinstance(x, f.AlarmRaised) for x in considered(analyst, [START, *broken]))
+    back = e.RolledBack(from_branch=0, from_step=1560, to_step=1200, branch=1, id="", by="guard",
+                        knobs={"lr": 0.001, "clip": 1.0}, asked=None, point="")
+    found = considered(analyst, [back, *told(1201, healthy(1500)[1200:]), *told(1501, [2.8] * 60)])
+    assert any(isinstance(x, f.AlarmRaised) for x in found)
