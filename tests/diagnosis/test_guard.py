@@ -1,5 +1,7 @@
 """The guard: what it asks for at a warning, an alarm and a verdict, in each mode, and how it waits for a person."""
 
+import dataclasses
+
 import pytest
 
 from tuitrain.diagnosis.guard import COUNTDOWN, LR_FACTORS, Guard
@@ -75,6 +77,14 @@ def test_a_pause_waits_for_a_person_and_not_longer() -> None:
     asked(guard, e.Continued(branch=0, step=1, id="", by="you"))
     now[0] += 2 * COUNTDOWN
     assert list(guard.tick()) == []
+
+
+def test_who_answers_a_pause_with_a_rollback_need_not_continue_too() -> None:
+    guard = Guard("pause")
+    guard.watched = True
+    asked(guard, alarm(), verdict())
+    assert [type(x) for x in asked(guard, dataclasses.replace(BACK, by="you"))] == [c.Continue]
+    assert asked(guard, dataclasses.replace(BACK, by="you")) == []
 
 
 def test_a_pause_that_nobody_sees_rolls_back_at_once() -> None:

@@ -64,7 +64,10 @@ class Guard:
             case e.ClientJoined() | e.ClientLeft():
                 self._clients = event.clients
             case e.RolledBack() | e.RunEnded() | e.Continued():
+                answered = self._since is not None and isinstance(event, e.RolledBack)
                 self._alarm, self._since, self._concluded = None, None, None
+                if answered:  # it paused for a person, who has rolled back
+                    yield c.Continue(**self._who())
             case f.WarningRaised():
                 yield from self._warned(event)
             case f.AdviceGiven():

@@ -18,11 +18,14 @@ from tuitrain.diagnosis.detector import tail_ratio
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import bpc, number, percent, plain_ascii, safe
 from tuitrain.ui.dialogs import Dialog
+from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
 from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
 from tuitrain.ui.view import View
 
 PLOT = 40
+HERE = ("remedy", "auto_clip", "rollback", "land", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
+"""Actions whose keys a verdict or an advice may name."""
 NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
          "outlier_batch": "one odd batch", "bad_data": "the text changed", "overfitting": "it learns by heart",
          "non_finite": "numbers that are not finite", "dead": "dead units", "vanishing": "no gradient arrives",
@@ -58,7 +61,7 @@ class Why(Dialog[None]):
         """Called by Textual."""
         with VerticalScroll(classes="dialog wide"):
             yield Static(id="why")
-            yield Label("escape closes; the keys named above work there", classes="hint")
+            yield Label("escape closes; the keys that are named here work here, too", classes="hint")
 
     def on_mount(self) -> None:
         """Called by Textual."""
@@ -70,11 +73,14 @@ class Why(Dialog[None]):
         state = getattr(self.app, "state", self._state)
         self.query_one("#why", Static).update(self.words(state))
 
-    def on_key(self, event: Any) -> None:
-        """Called by Textual: the key that opened it closes it."""
-        if event.key in ("w", "q"):
+    async def on_key(self, event: Any) -> None:
+        """Called by Textual: the key that opened it closes it, and what is named here can be pressed here."""
+        action = next((key.action for key in TABLE if event.key in key.keys.split(",") and key.action in HERE), None)
+        if event.key in ("w", "q") or action is not None:
             event.stop()
             self.dismiss(None)
+        if action is not None:
+            await self.app.run_action(action)
 
     def words(self, state: RunState) -> RenderableType:
         """The whole text."""
