@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuitrain.diagnosis.detector import QUIET, SPIKE, Finding, Level, Surprise, Tail, Validation
+from tuitrain.diagnosis.detector import QUIET, Finding, Level, Validation
+from tuitrain.diagnosis.tail import SPIKE, Surprise, Tail
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
 

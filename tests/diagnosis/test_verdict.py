@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from tuitrain.diagnosis.verdict import REMEDIES, SENTENCES, Signs, judge
+from tuitrain.diagnosis.signs import Signs
+from tuitrain.diagnosis.verdict import judge
+from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol.findings import CAUSES
 
 STEPS = Signs("adam", loss_jump=1.0, val_jump=0.9, spike=2.0, update_jump=9.0, norm_jump=0.8, surprise=6.0, growth=0.5,

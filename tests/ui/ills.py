@@ -3,7 +3,8 @@
 import math
 
 from tests.ui.script import healthy, steps
-from tuitrain.diagnosis.verdict import Signs, judge
+from tuitrain.diagnosis.signs import Signs
+from tuitrain.diagnosis.verdict import judge
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 

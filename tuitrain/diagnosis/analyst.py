@@ -4,15 +4,18 @@ An alarm is followed by a verdict as soon as a probe of the broken weights is th
 """
 
 import math
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tuitrain.diagnosis.clip_advisor import ADAPTIVE, advise
-from tuitrain.diagnosis.detector import Finding, Level, Surprise, Tail, Validation
-from tuitrain.diagnosis.verdict import REMEDIES, SENTENCES, Signs, judge
+from tuitrain.diagnosis.clip_advisor import advise
+from tuitrain.diagnosis.detector import Finding, Level, Validation
+from tuitrain.diagnosis.memory import Memory
+from tuitrain.diagnosis.signs import Signs
+from tuitrain.diagnosis.tail import Surprise, Tail
+from tuitrain.diagnosis.verdict import judge
+from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.units import bpc, number, percent
@@ -41,15 +44,10 @@ class Analyst:
     def _begin(self, warmup: int, chance: float) -> None:
         self.level, self.tail = Level(warmup, chance), Tail(warmup)
         self.surprise, self.validation = Surprise(), Validation()
-        self._norms: deque[tuple[int, float]] = deque(maxlen=1200)
-        self._losses: deque[tuple[int, float]] = deque(maxlen=400)
-        self._readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=READINGS)
-        self._weights: deque[tuple[int, float]] = deque(maxlen=400)
-        self._probes: deque[f.Probed] = deque(maxlen=8)
+        self.memory = Memory()
         self._alarm: Finding | None = None
         self._outlier: Finding | None = None
         self._skipped = 0
-        self._replayed: f.BlackBoxKept | None = None
         self._grown = -10**9
         self._overfit_told = False
 
@@ -65,11 +63,11 @@ class Analyst:
             case e.Evaluated():
                 yield from self._evaluated(event)
             case f.Probed():
-                self._probes.append(event)
+                self.memory.probes.append(event)
                 if self._alarm is not None and event.step >= self._alarm.step:
                     yield from self._conclude()
             case f.BlackBoxKept():
-                self._replayed = event
+                self.memory.replayed = event
             case e.StepSkipped():
                 yield from self._not_finite(event)
             case e.KnobChanged():
@@ -96,9 +94,7 @@ class Analyst:
 
     def _moved(self) -> None:
         self.level.moved()
-        for numbers in (self._norms, self._losses, self._readings, self._probes, self._weights):
-            while numbers and _step_of(numbers[-1]) > self._step:
-                numbers.pop()
+        self.memory.back_to(self._step)
         self._alarm = self._outlier = None
         self._skipped = 0
 
@@ -118,11 +114,11 @@ class Analyst:
         self._epoch = event.epoch
         for i, (loss, norm) in enumerate(zip(event.loss, event.grad_norm, strict=True)):
             step = self._step = event.first_step + i
-            self._losses.append((step, loss))
+            self.memory.losses.append((step, loss))
             for found in (self.tail.take(step, norm), self.level.take(step, loss)):
                 if found is not None:
                     yield from self._found(found)
-            self._norms.append((step, norm))
+            self.memory.norms.append((step, norm))
         if self._outlier is not None and self._step >= self._outlier.step + RECOVERY:
             yield from self._after_outlier(self._outlier)
         if self._alarm is not None and self._step >= self._alarm.step + PATIENCE:
@@ -146,52 +142,35 @@ class Analyst:
             yield from self._advise()
 
     def _advise(self) -> Iterator[e.Event]:
-        norms = np.array([norm for _, norm in self._norms])
+        norms = np.array([norm for _, norm in self.memory.norms])
         advice = advise(norms, self._clip, self._optimizer, self._betas)
         if advice is not None:
             yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
                                 high=advice.high, sentence=advice.sentence)
 
     def _measured(self, event: f.Measured) -> Iterator[e.Event]:
-        layers = [name for name in event.weights if name.startswith("layer")]
-        for i in range(len(next(iter(event.weights.values()), ()))):
-            step = event.first_step + i * event.every
-            recurrent = [values[i] for name, values in event.rms.items() if name.startswith("W_hh")]
-            self._readings.append((step, {
-                "weights": max(event.weights[n][i] for n in layers),
-                "each": [event.weights[n][i] for n in layers],
-                "update": [event.update_ratio[n][i] for n in layers],
-                "rms": max(recurrent, default=math.nan)}))
-            found = self.surprise.take(step, max(recurrent, default=math.nan))
-            if found is not None and step > self.level._quiet:
+        for step, reading in self.memory.read(event):
+            found = self.surprise.take(step, reading["rms"])
+            if found is not None and step > self.level.quiet:
                 yield from self._found(found)
             if step % 100 == 0:
-                self._weights.append((step, self._readings[-1][1]["weights"]))
                 yield from self._growing(step)
 
     def _growing(self, step: int) -> Iterator[e.Event]:
         """Weights that grow at a steady rate without flattening: amber, in words."""
-        rate = self.growth()
-        if rate is None or rate < GROWTH or step - self._grown < 10_000 or step < 5000:
+        known = self.memory.growth()
+        if known is None or step - self._grown < 10_000 or step < 5000:
             return
-        half = len(self._weights) // 2
-        first, second = _slope(list(self._weights)[:half]), _slope(list(self._weights)[half:])
-        if second < 0.7 * first:
+        rate, then, now = known
+        if rate < GROWTH or now < 0.7 * then:
             return
         self._grown = step
-        now = self._weights[-1][1]
+        length = self.memory.weights[-1][1]
         yield from self._found(Finding(
             False, "growth", step, max(1, step - 4000), rate, GROWTH,
-            f"the weights grow by {percent(rate)} in 1,000 steps and do not slow down: {number(now)} now, "
-            f"{number(now + second * 10_000)} in 10,000 steps; land, a quarter of the learning rate or weight decay "
+            f"the weights grow by {percent(rate)} in 1,000 steps and do not slow down: {number(length)} now, "
+            f"{number(length + now * 10_000)} in 10,000 steps; land, a quarter of the learning rate or weight decay "
             "stops it"))
-
-    def growth(self) -> float | None:
-        """Relative growth of the largest layer's weights in 1,000 steps; None before 4,000 steps were seen."""
-        known = list(self._weights)
-        if len(known) < 40 or not known[-1][1]:
-            return None
-        return _slope(known[-40:]) * 1000 / known[-1][1]
 
     def _evaluated(self, event: e.Evaluated) -> Iterator[e.Event]:
         if event.reason not in ("interval", "epoch"):
@@ -212,7 +191,7 @@ class Analyst:
                                          alarming=False)
         elif self._alarm is None:
             onset = event.step - event.streak + 1
-            last = next((norm for step, norm in reversed(self._norms) if step < onset), math.nan)
+            last = next((norm for step, norm in reversed(self.memory.norms) if step < onset), math.nan)
             yield from self._found(Finding(
                 True, "non_finite", event.step, onset, event.value, math.inf,
                 f"no step since {onset:,} had finite numbers; the gradient norm before was {number(last)}"))
@@ -220,9 +199,9 @@ class Analyst:
 
     def _after_outlier(self, found: Finding) -> Iterator[e.Event]:
         self._outlier = None
-        after = [loss for step, loss in self._losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
-        before = [loss for step, loss in self._losses if step < found.step and math.isfinite(loss)]
-        high = [loss for step, loss in self._losses if found.step <= step < found.step + RECOVERY // 2
+        after = [loss for step, loss in self.memory.losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
+        before = [loss for step, loss in self.memory.losses if step < found.step and math.isfinite(loss)]
+        high = [loss for step, loss in self.memory.losses if found.step <= step < found.step + RECOVERY // 2
                 and loss > np.median(before) + 0.5]
         if not after or np.median(after) > np.median(before) + 0.1 or len(high) > 3:
             return
@@ -238,11 +217,12 @@ class Analyst:
         if alarm is None:
             return
         self._alarm = None
-        yield from self._verdict(self.signs(alarm), alarm.onset, alarming=True)
+        signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped)
+        yield from self._verdict(signs, alarm.onset, alarming=True)
         yield from self._advise_from_before(alarm.onset)
 
     def _advise_from_before(self, onset: int) -> Iterator[e.Event]:
-        norms = np.array([norm for step, norm in self._norms if step < onset - 20])
+        norms = np.array([norm for step, norm in self.memory.norms if step < onset - 20])
         advice = advise(norms, self._clip, self._optimizer, self._betas)
         if advice is not None:
             yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
@@ -254,84 +234,3 @@ class Analyst:
             branch=self._branch, step=self._step, onset=onset, cause=found.cause, sentence=found.sentence,
             evidence=found.evidence, runner_up=found.runner_up, against=found.against, remedy=found.remedy,
             alarming=alarming)
-
-    def signs(self, alarm: Finding) -> Signs:
-        """What is known around an alarm's onset."""
-        onset = alarm.onset
-        signs = Signs(self._optimizer, alarm.rule, alarm.since, skipped=self._skipped)
-        before = _good(value for step, value in self._losses if step < onset)
-        since = _good(value for step, value in self._losses if step >= onset)
-        if len(before) and len(since):
-            signs.loss_jump = float(np.mean(since[-20:]) - np.median(before[-200:]))
-        norms = _good(value for step, value in self._norms if step < onset - 20)
-        peaks = _good(value for step, value in self._norms if step >= onset - 20)
-        if len(norms) and len(peaks):
-            middle = float(np.median(norms))
-            signs.spike, signs.norm_jump = float(peaks.max()) / middle, float(np.median(peaks[20:] if len(peaks) > 25
-                                                                                        else peaks)) / middle
-        signs.early_spikes = sum(onset - 4000 <= step < onset - 20 for step in self.tail.spikes)
-        box = self._replayed
-        if box is not None and box.onset == onset and len(box.replayed) == 2:
-            signs.replay_jump = box.replayed["onset"] - box.replayed["usual"]
-        self._from_readings(signs, onset)
-        self._from_probes(signs, onset)
-        return signs
-
-    def _from_readings(self, signs: Signs, onset: int) -> None:
-        old = [r for step, r in self._readings if step < onset - 5]
-        new = [r for step, r in self._readings if onset <= step < self._first_large(onset)]
-        if self._readings and signs.rule == "no_progress":
-            signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in self._readings], axis=0)) < 1e-5)
-        if not old or not new:
-            return
-        usual = np.median([r["update"] for r in old], axis=0)
-        signs.update_jump = float(np.nanmax(np.max([r["update"] for r in new], axis=0) / np.maximum(usual, 1e-12)))
-        since = [r for step, r in self._readings if step >= onset]
-        signs.surprise = max((r["rms"] for r in since if math.isfinite(r["rms"])), default=None)
-        then = np.array(old[-1]["each"])
-        signs.growth = float(np.nanmax(np.max([r["each"] for r in new], axis=0) / np.maximum(then, 1e-12) - 1))
-
-    def _first_large(self, onset: int) -> float:
-        """The first step around an onset whose norm is above ten medians: what the updates do after it, it did."""
-        usual = 10 * self.tail.median
-        return next((step for step, norm in self._norms if step >= onset - 20 and norm > usual), math.inf)
-
-    def _from_probes(self, signs: Signs, onset: int) -> None:
-        old = [p for p in self._probes if p.step < onset]
-        new = [p for p in self._probes if p.step >= onset]
-        if new:
-            layers = new[-1].layers
-            signs.dead = max(layer["dead"] for layer in layers)
-            signs.saturation = max(_pinned(layer) for layer in layers)
-            signs.worst_flow = max(layer["worst"] for layer in layers)
-            signs.flow = max(layer["first"] for layer in layers)
-        if new and old:
-            jump = new[-1].loss - old[-1].loss
-            signs.val_jump = jump if math.isfinite(jump) else None
-            signs.saturation_jump = max(max(b["saturation"][g] - a["saturation"][g] for g in ("g", "i"))
-                                        for a, b in zip(old[-1].layers, new[-1].layers, strict=True))
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether the optimizer divides the usual size of a gradient out again."""
-        return self._optimizer in ADAPTIVE
-
-
-def _step_of(pair: Any) -> int:
-    return int(pair.step if isinstance(pair, f.Probed) else pair[0])
-
-
-def _pinned(layer: Any) -> float:
-    """Share of gate activations at their ends, all four gates together."""
-    return float(np.mean(list(layer["saturation"].values())))
-
-
-def _good(values: Iterator[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found = np.fromiter(values, float)
-    return found[np.isfinite(found)]
-
-
-def _slope(points: list[tuple[int, float]]) -> float:
-    """Growth per step, least squares."""
-    steps, values = np.array(points).T
-    return float(np.polyfit(steps - steps.mean(), values, 1)[0]) if len(points) > 1 else 0.0

@@ -8,48 +8,12 @@ natural collapses and injected faults, see tests/diagnosis.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tuitrain.diagnosis.signs import Signs
+from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.telemetry.units import number, percent
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")
 """Optimizers with a memory of g^2; Muon's matrices have none."""
-
-
-@dataclass(slots=True)
-class Signs:
-    """What is known around an onset; None where it is not. Losses in nats per character."""
-
-    optimizer: str
-    rule: str = "level"
-    since: str = ""
-    loss_jump: float | None = None
-    val_jump: float | None = None
-    spike: float | None = None
-    """Largest norm since 20 steps before the onset, in medians of before."""
-    early_spikes: int = 0
-    """Norms above 20 medians in the 4,000 steps before that."""
-    update_jump: float | None = None
-    """Largest update ratio of an LSTM layer since the onset, over its median before."""
-    norm_jump: float | None = None
-    """Median norm since the onset over the median before."""
-    surprise: float | None = None
-    """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
-    growth: float | None = None
-    """Largest relative growth of an LSTM layer's weights from 20 steps before the onset until now."""
-    saturation_jump: float | None = None
-    """Largest rise of a layer's candidate or input-gate saturation since the last probe before."""
-    saturation: float | None = None
-    dead: float | None = None
-    worst_flow: float | None = None
-    flow: float | None = None
-    """Largest share of the last step's gradient that reaches the first one, of any layer."""
-    replay_jump: float | None = None
-    """How much harder the text at the onset is than that before it, for the weights of before, nats."""
-    recurrent_share: float | None = None
-    skipped: int = 0
-    overfits: bool = False
-    train: float | None = None
-    unchanged: bool = False
-    """The weights have not moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +41,6 @@ class _Case:
         elif con:
             self.weight -= weight / 2
             self.con.append(con)
-
-
-SENTENCES = {
-    "lr_too_high": "The steps are too large: the weights were thrown to where the model knows less.",
-    "exploding_gradient": "The gradient exploded on its way back through time: the recurrent weights have grown so "
-                          "large that single gradients are many times the usual size.",
-    "outlier_batch": "One batch was unlike the rest; the model has recovered and nothing needs to be done.",
-    "bad_data": "The text itself changed here: the model is as good as before on other text, but this stretch is "
-                "unlike what it has read.",
-    "overfitting": "The model learns this text by heart: it still gets better on what it has seen and worse on what "
-                   "it has not.",
-    "non_finite": "A number overflowed or was not a number; those steps were kept from the weights.",
-    "dead": "The units are stuck at their ends and pass nothing on, so nothing can be learned any more.",
-    "vanishing": "Hardly any gradient reaches the weights, so they stay where they are.",
-    "plateau": "Nothing is broken, but nothing is learned: the steps are too small or the model is too small.",
-    "healthy": "Nothing is wrong.",
-    "unclear": "Training broke, and the numbers do not say why yet.",
-}
-REMEDIES = {
-    "lr_too_high": "R: roll back and lower the learning rate to a quarter",
-    "exploding_gradient": "R: roll back to before the first spike, set the advised clip, lower the learning rate",
-    "outlier_batch": "nothing to do; a sets the advised clip for the next one",
-    "bad_data": "R: roll back and go on; the black box shows the text that was being read",
-    "overfitting": "r: roll back to the best validation loss, or n: land",
-    "non_finite": "R: roll back if it goes on; a sets the advised clip",
-    "dead": "R: roll back and lower the learning rate",
-    "vanishing": "+: raise the learning rate, or begin again with another --init",
-    "plateau": "+: raise the learning rate",
-    "healthy": "nothing to do",
-    "unclear": "R: roll back; it costs little, and undo undoes it",
-}
 
 
 def judge(signs: Signs) -> Judgement:

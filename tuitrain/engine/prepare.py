@@ -12,11 +12,11 @@ import psutil
 from tuitrain.config import INTERVALS, Config, parse_every
 from tuitrain.engine import corpus, environment, footprint, runtime
 from tuitrain.engine.batches import fitted, make_cursor
+from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
 from tuitrain.engine.levels import levels
 from tuitrain.engine.machine import Machine
-from tuitrain.engine.steering import snapshot_of
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import CorpusError, Refused, UsageError

@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 
+from tuitrain.engine import black_box
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.probe import Probe, interval
+from tuitrain.engine.steering import Steering
+from tuitrain.errors import Refused
 from tuitrain.protocol.events import Event
 from tuitrain.protocol.findings import Probed
 
@@ -22,8 +25,25 @@ class Probes:
         if self._machine.progress.step % self.every == 0:
             yield self.look("interval")
 
+    def asked(self, id: str, by: str) -> Iterator[Event]:
+        """A probe on request."""
+        yield from _careful(lambda: self.look("asked for", id, by))
+
+    def black_box(self, onset: int, steering: Steering, id: str, by: str) -> Iterator[Event]:
+        """What is remembered of the time around an onset, written into the run's folder."""
+        folder, before = steering.folder.parent / "blackbox", steering.choice.newest_before(onset)
+        yield from _careful(lambda: black_box.keep(self._machine, folder, onset, before, id, by))
+
     def look(self, reason: str, id: str = "", by: str = "") -> Probed:
         """The probe of the weights as they are now."""
         began, snapshot = self._clock(), self._machine.freeze()
         return Probed(branch=snapshot.branch, step=snapshot.step, **self._probe.read(snapshot), reason=reason, id=id,
                       by=by, seconds=round(self._clock() - began, 4))
+
+
+def _careful(look: Callable[[], Event]) -> Iterator[Event]:
+    """To look at a run must never end it."""
+    try:
+        yield look()
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+        raise Refused(f"{type(error).__name__}: {error}".splitlines()[0]) from error

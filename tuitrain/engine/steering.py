@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tuitrain.diagnosis.clip_advisor import advise
-from tuitrain.engine.machine import Machine, on_lineage, progress_of
+from tuitrain.engine.choice import Choice
+from tuitrain.engine.machine import Machine
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import Point, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
-from tuitrain.errors import CheckpointError, Refused
+from tuitrain.errors import Refused
 from tuitrain.knobs import Knobs, Value
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.codec import plain
@@ -30,15 +29,13 @@ from tuitrain.protocol.events import (
     SnapshotTaken,
     Undone,
 )
-from tuitrain.run import checkpoints
 
 MOVED = 0.2
 """Share by which an automatic clip must be off before it is moved: each move is told."""
+ADVISED_EVERY = 250
+"""Steps between looks at whether an automatic clip should move."""
 ONE_TURN = 1.0
 """Seconds within which presses on one knob are one intervention."""
-GOOD_AGE, GOOD_LOSS = 100, 0.1
-"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best until
-then."""
 
 
 @dataclass(slots=True)
@@ -59,6 +56,7 @@ class Steering:
     def __init__(self, machine: Machine, points: RestorePoints, folder: Path, reporter: Reporter,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._points, self.folder = machine, points, folder
+        self.choice = Choice(machine, points, folder)
         self._reporter, self._clock = reporter, clock
         self._done: list[Intervention] = []
         self.branches = machine.progress.branch + 1
@@ -101,7 +99,7 @@ class Steering:
         """Restore a point, open a branch, then set the knobs: those in force now, or those asked for."""
         yield from self._reporter.flush()
         machine = self._machine
-        snapshot, name = self._chosen(command)
+        snapshot, name = self.choice.chosen(command)
         before, tip = machine.knobs, machine.progress
         knobs = replace(before)
         if command.clip is not None:
@@ -148,6 +146,12 @@ class Steering:
         self._machine.knobs = old.turned("steps", steps)
         yield KnobChanged(**self._here(), name="steps", old=float(old.steps), new=float(steps), id="", by=by)
 
+    def attend(self) -> Iterator[Event]:
+        """Look, now and then, whether an automatic clip should move. By step alone, so that a resumed run does too."""
+        if self._machine.knobs.clip_auto and self._machine.progress.step % ADVISED_EVERY == 0:
+            yield from self._reporter.flush()
+            yield from self.follow_advice()
+
     def follow_advice(self) -> Iterator[Event]:
         """An automatic clip, moved to what the run's own norms advise if that is more than a fifth away."""
         machine = self._machine
@@ -158,32 +162,15 @@ class Steering:
         machine.knobs = replace(knobs, clip=found.value)
         yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by="advisor")
 
-    def newest_before(self, step: int) -> Snapshot | None:
-        """The state of the newest point in memory before a step, None if there is none."""
-        point = self._in_memory(step - 1)
-        return None if point is None else point.snapshot
-
-    def _in_memory(self, step: int) -> Point | None:
-        progress = self._machine.progress
-        return max((p for p in self._points if p.snapshot.step <= step
-                    and on_lineage(progress, p.snapshot.branch, p.snapshot.step)),
-                   key=lambda p: p.snapshot.step, default=None)
-
     def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
         """Keep a restore point that is in memory already, whatever comes."""
-        point = self._in_memory(command.to)
+        point = self.choice.in_memory(command.to)
         if point is None:
             raise Refused(f"no restore point in memory at or before step {command.to:,}")
         self._points.pin(point)
         yield SnapshotTaken(branch=point.snapshot.branch, step=point.snapshot.step, id=command.id, by=command.by,
                             reason="kept from before a warning", pinned=True, bytes=point.snapshot.bytes,
                             point=point.name)
-
-    def restorable(self) -> list[tuple[int, int, str]]:
-        """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
-        memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
-        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self.folder)]
-        return memory + disk
 
     def _turn(self, command: c.SetKnob | c.ScaleKnob, name: str, new: Knobs) -> Iterator[Event]:
         if name == "prompt":
@@ -229,61 +216,8 @@ class Steering:
         machine.knobs = knobs
         self._reporter.moved()
 
-    def _chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
-        progress = self._machine.progress
-        points = self.restorable()
-        if command.point:
-            named = [p for p in points if p[2] == command.point]
-            if not named:
-                raise Refused(f"there is no restore point called {command.point}")
-            return self._fetch(named[0]), command.point
-        mine = [p for p in points if on_lineage(progress, p[0], p[1])]
-        if command.to is not None:
-            fitting = [p for p in mine if p[1] <= command.to]
-            if command.to < 0 or command.to > progress.step:
-                raise Refused(f"step {command.to:,} is not in the past; the run is at step {progress.step:,}")
-            if not fitting:
-                first = min((p[1] for p in mine), default=None)
-                raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
-        else:
-            fitting = [p for p in mine if p[1] <= progress.step - GOOD_AGE and self._is_good(p)]
-            if not fitting:
-                raise Refused(f"no good restore point is {GOOD_AGE} steps old yet; name a step to roll back to one")
-        # Newest step; of equals the one on the newest branch, and memory before disk.
-        best = max(fitting, key=lambda p: (p[1], p[0], p[2].startswith("s")))
-        return self._fetch(best), best[2]
-
-    def _is_good(self, point: tuple[int, int, str]) -> bool:
-        kept = self._points.get(point[2])
-        if kept is not None:
-            facts = kept.snapshot.facts
-        else:
-            facts = next((k.facts for k in checkpoints.list_all(self.folder) if k.name == point[2]), {})
-        if not facts:
-            return False
-        # Against the best until then, not until now: a run that improves fast has no bad past.
-        then = progress_of(facts)
-        return then.smooth_loss <= then.best_smooth + GOOD_LOSS
-
-    def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
-        kept = self._points.get(point[2])
-        if kept is not None:
-            return kept.snapshot
-        for mark in checkpoints.list_all(self.folder):
-            if mark.name == point[2]:
-                try:
-                    return snapshot_of(mark, checkpoints.load(self.folder, mark))
-                except CheckpointError as error:
-                    raise Refused(str(error)) from None
-        raise Refused(f"restore point {point[2]} is gone")
-
     def _here(self) -> dict[str, int]:
         return {"branch": self._machine.progress.branch, "step": self._machine.progress.step}
-
-
-def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:
-    """A checkpoint from disk as a snapshot."""
-    return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.facts)
 
 
 def _value(value: Any) -> Value:

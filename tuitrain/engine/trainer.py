@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tuitrain.engine import black_box
 from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.probes import Probes
@@ -35,8 +34,6 @@ from tuitrain.run.saver import Saver
 
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 MAX_NOTE = 2000
-ADVISED_EVERY = 250
-"""Steps between looks at whether an automatic clip should move."""
 CORRECTIONS = (0.05, 0.15, 0.35, 0.6, 0.8, 0.92)
 """Shares of a budget in minutes at which its steps are re-estimated; in between all is scheduled in steps."""
 
@@ -108,9 +105,7 @@ class Trainer:
         yield from self.probes.attend()
         yield from self.samples.attend()
         step, config = machine.progress.step, machine.config
-        if machine.knobs.clip_auto and step % ADVISED_EVERY == 0:
-            yield from self.reporter.flush()
-            yield from self.steering.follow_advice()
+        yield from self.steering.attend()
         keep = due(step, int(config.snapshot_every))
         if keep or due(step, int(config.checkpoint_every)):
             # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
@@ -123,8 +118,7 @@ class Trainer:
         yield from self._keep_to_the_budget()
 
     def _end_epoch(self) -> EpochEnded:
-        machine, progress = self.machine, self.machine.progress
-        now = self._clock()
+        machine, progress, now = self.machine, self.machine.progress, self._clock()
         loss = progress.epoch_loss / progress.epoch_steps if progress.epoch_steps else float("nan")
         seconds, self._epoch_began = now - self._epoch_began, now
         progress.epoch_loss, progress.epoch_steps = 0.0, 0
@@ -172,9 +166,8 @@ class Trainer:
             yield CommandRefused(id=command.id, by=command.by, reason=str(refusal))
 
     def _do(self, command: c.Command) -> Iterator[Event]:
-        answer: dict[str, Any] = {"branch": self.machine.progress.branch, "step": self.machine.progress.step,
-                                  "id": command.id, "by": command.by}
-        who = {"id": command.id, "by": command.by}
+        who, here = {"id": command.id, "by": command.by}, self.machine.progress
+        answer: dict[str, Any] = {"branch": here.branch, "step": here.step, **who}
         match command:
             case c.SetKnob():
                 yield from self.steering.set_knob(command)
@@ -196,13 +189,10 @@ class Trainer:
                 yield from self.steering.pin(command)
             case c.LookInside():
                 yield from self.reporter.flush()
-                yield from self._careful(lambda: self.probes.look("asked for", **who))
+                yield from self.probes.asked(**who)
             case c.KeepBlackBox():
                 yield from self.reporter.flush()
-                before = self.steering.newest_before(command.onset)
-                folder = self.steering.folder.parent / "blackbox"
-                yield from self._careful(
-                    lambda: black_box.keep(self.machine, folder, command.onset, before, **who))
+                yield from self.probes.black_box(command.onset, self.steering, **who)
             case c.DrawSample():
                 self.samples.start(**who)
             case c.Evaluate():
@@ -213,7 +203,7 @@ class Trainer:
                 old, self.guard_mode = self.guard_mode, command.mode
                 yield GuardModeChanged(old=old, new=command.mode, **answer)
             case c.AddNote():
-                if not command.text.strip() or len(command.text) > MAX_NOTE:
+                if not 1 <= len(command.text.strip()) <= MAX_NOTE:
                     raise Refused(f"a note has 1 to {MAX_NOTE} characters")
                 yield NoteAdded(text=command.text, **answer)
             case c.Pause():
@@ -224,13 +214,6 @@ class Trainer:
                 self._stop = command
             case _:
                 raise Refused(f"the engine knows no command {type(command).__name__}")
-
-    def _careful(self, look: Callable[[], Event]) -> Iterator[Event]:
-        """To look at a run must never end it."""
-        try:
-            yield look()
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise Refused(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
     def _pause(self, answer: dict[str, Any]) -> Iterator[Event]:
         if self.paused:
@@ -260,7 +243,7 @@ class Trainer:
                 self.samples.start()
             yield from self.samples.finish(everything=stop is None)
         yield from self.saves.finish(self.machine.freeze())
-        reason, code = ("finished", FINISHED) if stop is None else (stop.reason, stop.exit_code)
+        reason, code = (stop.reason, stop.exit_code) if stop else ("finished", FINISHED)
         if self.saves.failing:
             reason, code = f"{reason}, but its last state could not be saved", code or ERROR
         yield RunEnded(reason=reason, exit_code=code,

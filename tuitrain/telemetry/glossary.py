@@ -56,6 +56,18 @@ WORDS = {
     "rollback": "To go back to a restore point; a new branch begins there and nothing is overwritten.",
     "branch": "The line of steps since a rollback, counted from 0. The line that was left stays dim: its ghost.",
     "undo": "Takes the last intervention back: a knob, or a whole rollback.",
+    "median": "The usual size of this run's gradients. A clip of 5 medians still stops a harmful spike; one of 25 is "
+              "too high to matter.",
+    "spike": "A single gradient of more than 20 medians. The text still reads well; thousands of steps may be left.",
+    "tail": "The largest hundredth of the gradients over the median one: 1.3 is usual, a slow rise an early sign.",
+    "update ratio": "How far a step moves the weights, over their length. A jump is a learning rate that is too high.",
+    "saturation": "The share of a gate's activations pinned at their ends, where they pass no gradient on.",
+    "flow": "The gradient of the last character's loss at each earlier one. It should shrink going back, not grow.",
+    "gibberish": "Where a sample lies between held-out text (0) and letter soup (1), counted in letter triples.",
+    "alarm": "Training has broken, by a rule with a value and a threshold. A warning is an early sign only.",
+    "verdict": "The most likely cause of an alarm, with its evidence, the runner-up and the key that helps: w.",
+    "black box": "What was read and measured around an alarm: three stretches of text, 500 rows of numbers, in the "
+                 "run's folder.",
     "guard": "What acts by itself when training breaks: warn, pause, roll back or stop.",
     "skipped": "A step whose numbers were not finite: it changes nothing.",
     "host": "The process that trains. It goes on when a terminal closes.",

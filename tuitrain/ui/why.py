@@ -14,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Label, Static
 
 from tuitrain.diagnosis.clip_advisor import advise
-from tuitrain.diagnosis.detector import tail_ratio
+from tuitrain.diagnosis.tail import tail_ratio
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import bpc, number, percent, plain_ascii, safe
 from tuitrain.ui.dialogs import Dialog

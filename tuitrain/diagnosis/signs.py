@@ -1,0 +1,41 @@
+"""What is known around an onset: the numbers that a verdict weighs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Signs:
+    """What is known around an onset; None where it is not. Losses in nats per character."""
+
+    optimizer: str
+    rule: str = "level"
+    since: str = ""
+    loss_jump: float | None = None
+    val_jump: float | None = None
+    spike: float | None = None
+    """Largest norm since 20 steps before the onset, in medians of before."""
+    early_spikes: int = 0
+    """Norms above 20 medians in the 4,000 steps before that."""
+    update_jump: float | None = None
+    """Largest update ratio of an LSTM layer since the onset, over its median before."""
+    norm_jump: float | None = None
+    """Median norm since the onset over the median before."""
+    surprise: float | None = None
+    """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
+    growth: float | None = None
+    """Largest relative growth of an LSTM layer's weights from 20 steps before the onset until now."""
+    saturation_jump: float | None = None
+    """Largest rise of a layer's candidate or input-gate saturation since the last probe before."""
+    saturation: float | None = None
+    dead: float | None = None
+    worst_flow: float | None = None
+    flow: float | None = None
+    """Largest share of the last step's gradient that reaches the first one, of any layer."""
+    replay_jump: float | None = None
+    """How much harder the text at the onset is than that before it, for the weights of before, nats."""
+    recurrent_share: float | None = None
+    skipped: int = 0
+    overfits: bool = False
+    train: float | None = None
+    unchanged: bool = False
+    """The weights have not moved."""

@@ -1,0 +1,120 @@
+"""Early signs in the gradients: single spikes, a tail that grows fat, gradients that Adam's memory did not expect."""
+
+import math
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.diagnosis.detector import QUIET, Finding
+from tuitrain.telemetry.series import Ring
+from tuitrain.telemetry.units import number, percent
+
+SPIKE = 20.0
+YOUNG = 3.0
+"""A spike is also so many medians of the run's youth: where a text is known by heart all norms but a few are tiny."""
+SPIKES_APART = 500
+TAIL, FATTER, TWICE = 1.4, 1.1, 1.5
+"""p99 over median that is told: at least so much, so much more than in the run's youth, and again when half as much
+again was added. 1.3 is usual; natural collapses went through 1.4 one to four thousand steps before the first spike."""
+TAILS = (250, 1000, 4000)
+LOOK_EVERY = 50
+SURPRISE, SURPRISED = 3.0, 0.2
+"""RMS of g / sqrt(v) that is a surprise to Adam, and the share of readings from which on it is told."""
+
+
+class Tail:
+    """Gradient norms against their own median: single spikes, and a tail that grows fat long before the loss does."""
+
+    def __init__(self, warmup: int = 0) -> None:
+        self.norms = Ring(TAILS[-1])
+        self.quiet = max(QUIET, warmup) + TAILS[0]
+        self.median = math.nan
+        self.healthy = math.nan
+        """p99 over median while the run was young: what later tails are held against."""
+        self._spiked = -SPIKES_APART
+        self.spikes: deque[int] = deque(maxlen=200)
+        self._told = self._young = 0.0
+        self._new: list[float] = []
+
+    def take(self, step: int, norm: float) -> Finding | None:
+        """One step's norm before clipping."""
+        if not math.isfinite(norm):
+            return None
+        spike = None
+        large = norm > SPIKE * self.median and norm > YOUNG * self._young
+        if step > self.quiet and large and len(self.norms) >= TAILS[0]:
+            self.spikes.append(step)
+            if step - self._spiked >= SPIKES_APART:
+                spike = Finding(False, "spike", step, step, norm / self.median, SPIKE,
+                                f"one gradient norm of {number(norm)}, {number(norm / self.median, 2)} times the usual "
+                                f"{number(self.median)}: the text still reads well, but the recurrence can explode")
+            self._spiked = step
+        self._new.append(norm)
+        if len(self._new) < LOOK_EVERY:
+            return spike
+        self.norms.extend(np.array(self._new))
+        self._new.clear()
+        self.median = float(np.median(self.norms.last(TAILS[1])))
+        if step <= self.quiet + TAILS[1]:
+            self._young = self.median
+        return spike or self._fat(step)
+
+    def ratio(self, window: int) -> float:
+        """p99 over median of the last so many norms."""
+        return tail_ratio(self.norms.last(window))
+
+    def share(self, window: int, medians: float = 10.0) -> float:
+        """Share of the last so many norms above so many medians."""
+        norms = self.norms.last(window)
+        return float(np.mean(norms > medians * np.median(norms))) if len(norms) else 0.0
+
+    def _fat(self, step: int) -> Finding | None:
+        if step < self.quiet + TAILS[1] + TAILS[-1] or len(self.norms) < TAILS[-1]:
+            return None
+        ratio = self.ratio(TAILS[-1])
+        if math.isnan(self.healthy):
+            self.healthy = self.ratio(TAILS[-1] * 3 // 4)  # before that the model knew nothing yet
+        threshold = max(TAIL, FATTER * self.healthy, TWICE * self._told)
+        if ratio < threshold:
+            return None
+        self._told = ratio
+        return Finding(False, "tail", step, step - TAILS[-1] // 2, ratio, threshold,
+                       f"large gradients grow more frequent: one in a hundred is {number(ratio, 2)} times the median "
+                       f"now, it was {number(self.healthy, 2)}")
+
+
+class Surprise:
+    """RMS of g / sqrt(v) of the recurrent matrices: gradients that Adam's memory did not expect."""
+
+    def __init__(self) -> None:
+        self.readings: deque[float] = deque(maxlen=20)
+        self._told = False
+
+    def take(self, step: int, value: float) -> Finding | None:
+        """The largest of a reading."""
+        if not math.isfinite(value):
+            return None
+        self.readings.append(value)
+        share = self.share
+        if len(self.readings) < 10 or share < SURPRISED:
+            self._told = self._told and share > 0
+            return None
+        if self._told:
+            return None
+        self._told = True
+        return Finding(False, "rms", step, step, share, SURPRISED,
+                       f"gradients surprise Adam: {percent(share)} of the readings are above {number(SURPRISE)} times "
+                       "what it remembers")
+
+    @property
+    def share(self) -> float:
+        """Of the last readings that were a surprise."""
+        return sum(v > SURPRISE for v in self.readings) / len(self.readings) if self.readings else 0.0
+
+
+def tail_ratio(norms: NDArray[np.float64]) -> float:
+    """p99 over median; nan where there are none."""
+    if not len(norms):
+        return math.nan
+    return float(np.percentile(norms, 99) / max(float(np.median(norms)), 1e-30))

@@ -1,0 +1,95 @@
+"""Which restore point is meant: in memory and on disk, of this line, good enough. Knows no knobs."""
+
+from pathlib import Path
+
+import torch
+
+from tuitrain.engine.machine import Machine, on_lineage, progress_of
+from tuitrain.engine.restore_points import Point, RestorePoints
+from tuitrain.engine.snapshot import Snapshot
+from tuitrain.errors import CheckpointError, Refused
+from tuitrain.protocol import commands as c
+from tuitrain.run import checkpoints
+
+GOOD_AGE, GOOD_LOSS = 100, 0.1
+"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best until
+then."""
+
+
+class Choice:
+    """Finds points in memory and on disk, and loads them. Raises Refused where there is none."""
+
+    def __init__(self, machine: Machine, points: RestorePoints, folder: Path) -> None:
+        self._machine, self._points, self._folder = machine, points, folder
+
+    def newest_before(self, step: int) -> Snapshot | None:
+        """The state of the newest point in memory before a step, None if there is none."""
+        point = self.in_memory(step - 1)
+        return None if point is None else point.snapshot
+
+    def in_memory(self, step: int) -> Point | None:
+        """The newest point in memory at or before a step of this line."""
+        progress = self._machine.progress
+        return max((p for p in self._points if p.snapshot.step <= step
+                    and on_lineage(progress, p.snapshot.branch, p.snapshot.step)),
+                   key=lambda p: p.snapshot.step, default=None)
+
+    def restorable(self) -> list[tuple[int, int, str]]:
+        """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
+        memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
+        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self._folder)]
+        return memory + disk
+
+    def chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
+        """The state that a rollback asks for, and its name."""
+        progress = self._machine.progress
+        points = self.restorable()
+        if command.point:
+            named = [p for p in points if p[2] == command.point]
+            if not named:
+                raise Refused(f"there is no restore point called {command.point}")
+            return self._fetch(named[0]), command.point
+        mine = [p for p in points if on_lineage(progress, p[0], p[1])]
+        if command.to is not None:
+            fitting = [p for p in mine if p[1] <= command.to]
+            if command.to < 0 or command.to > progress.step:
+                raise Refused(f"step {command.to:,} is not in the past; the run is at step {progress.step:,}")
+            if not fitting:
+                first = min((p[1] for p in mine), default=None)
+                raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
+        else:
+            fitting = [p for p in mine if p[1] <= progress.step - GOOD_AGE and self._is_good(p)]
+            if not fitting:
+                raise Refused(f"no good restore point is {GOOD_AGE} steps old yet; name a step to roll back to one")
+        # Newest step; of equals the one on the newest branch, and memory before disk.
+        best = max(fitting, key=lambda p: (p[1], p[0], p[2].startswith("s")))
+        return self._fetch(best), best[2]
+
+    def _is_good(self, point: tuple[int, int, str]) -> bool:
+        kept = self._points.get(point[2])
+        if kept is not None:
+            facts = kept.snapshot.facts
+        else:
+            facts = next((k.facts for k in checkpoints.list_all(self._folder) if k.name == point[2]), {})
+        if not facts:
+            return False
+        # Against the best until then, not until now: a run that improves fast has no bad past.
+        then = progress_of(facts)
+        return then.smooth_loss <= then.best_smooth + GOOD_LOSS
+
+    def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
+        kept = self._points.get(point[2])
+        if kept is not None:
+            return kept.snapshot
+        for mark in checkpoints.list_all(self._folder):
+            if mark.name == point[2]:
+                try:
+                    return snapshot_of(mark, checkpoints.load(self._folder, mark))
+                except CheckpointError as error:
+                    raise Refused(str(error)) from None
+        raise Refused(f"restore point {point[2]} is gone")
+
+
+def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:
+    """A checkpoint from disk as a snapshot."""
+    return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.facts)
