@@ -14,6 +14,7 @@ from rich.console import Console
 from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
+from tests.ui.ills import ill
 from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -312,3 +313,21 @@ def test_a_hint_is_shown_to_who_needs_one_and_help_has_panes_keys_and_words() ->
     text = " ".join(" ".join(seen).split())
     assert "line 3" in text and "halve the learning rate" in text
     assert all(" ".join(words.split()) in text for words in (glossary.PANES["loss"][:40], glossary.WORDS["bpc"][:40]))
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("explosion", {"to": 1480, "lr_factor": 0.25, "clip": 1.5, "skip_batches": 0}),
+    ("bad data", {"to": 1501, "lr_factor": None, "clip": None, "skip_batches": 500})])
+def test_the_remedy_is_that_of_the_verdict_and_works_on_the_why_screen(name: str, words: dict[str, Any]) -> None:
+    script = Script(ill(name))
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("w")
+        assert isinstance(app.screen, Why)
+        await pilot.press("R")
+        await until(lambda: bool(script.asked))
+        assert app.screen is app.cockpit
+
+    drive(script, act)
+    [asked] = script.asked
+    assert isinstance(asked, c.Rollback) and {n: getattr(asked, n) for n in words} == words

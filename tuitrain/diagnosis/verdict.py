@@ -55,7 +55,8 @@ def judge(signs: Signs) -> Judgement:
                          f"{_name(second)}.", tuple(best.pro), second, "; ".join(next_.con), REMEDIES["unclear"])
     own = signs.since and first in ("lr_too_high", "dead", "exploding_gradient")
     since = f" It began {signs.since}." if own else ""
-    against = "; ".join(next_.con) or f"fewer signs: {len(next_.pro)} against {len(best.pro)}"
+    against = "; ".join(next_.con) or (f"fewer signs: {len(next_.pro)} against {len(best.pro)}" if next_.pro
+                                       else "no sign points to it")
     return Judgement(first, SENTENCES[first] + since, tuple(best.pro), second, against, REMEDIES[first])
 
 

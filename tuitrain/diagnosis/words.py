@@ -20,7 +20,7 @@ REMEDIES = {
     "lr_too_high": "R: roll back and lower the learning rate to a quarter",
     "exploding_gradient": "R: roll back to before the first spike, set the advised clip, lower the learning rate",
     "outlier_batch": "nothing to do; a sets the advised clip for the next one",
-    "bad_data": "R: roll back and go on; the black box shows the text that was being read",
+    "bad_data": "R: roll back and leave that stretch of text out; the black box shows it",
     "overfitting": "r: roll back to the best validation loss, or n: land",
     "non_finite": "R: roll back if it goes on; a sets the advised clip",
     "dead": "R: roll back and lower the learning rate",

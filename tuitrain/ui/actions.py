@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SPIKES_BACK
+from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SKIPPED, SPIKES_BACK
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.session import Session, Tape
@@ -133,6 +133,9 @@ class Actions(Viewing):
         onset = int((health.verdict or health.alarm).get("onset", self.state.step))
         spikes = [int(w["onset"]) for w in health.warnings if w["rule"] == "spike"]
         first = min([onset, *(step for step in spikes if onset - SPIKES_BACK <= step < onset)])
+        if health.verdict.get("cause") == "bad_data":  # the text is to blame, not the step size
+            self.ask(c.Rollback, "rollback", to=max(0, onset - BEFORE), skip_batches=BEFORE + SKIPPED)
+            return
         self.ask(c.Rollback, "rollback", to=max(0, first - BEFORE), lr_factor=LR_FACTORS[0],
                  clip=health.advice["value"] if health.advice else None)
 
