@@ -83,6 +83,15 @@ def test_the_first_steps_and_the_seams_between_epochs_are_not_judged() -> None:
         assert rule.take(step, loss) is None
 
 
+def test_small_batches_are_judged_by_a_whole_passage_of_the_text() -> None:
+    losses = noisy(6000, noise=0.25)
+    losses[4000:4060] += 0.35  # sixty steps of four rows of ten characters: a letter, or a list of names
+    assert level_of(losses, targets=40) == []
+    assert [x.rule for x in level_of(losses, targets=2000)] == ["level"]
+    losses[4000:] += 0.6
+    assert [x.rule for x in level_of(losses, targets=40)] == ["level"]
+
+
 def test_one_step_that_stands_out_is_an_outlier_and_no_alarm() -> None:
     losses = noisy(2000)
     losses[1500] = 7.9

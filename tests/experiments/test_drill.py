@@ -17,14 +17,14 @@ HARBOUR = Path(__file__).resolve().parents[2] / "corpora" / "harbour.txt"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drill, "SMALL", {**drill.SMALL, "hidden": 24, "batch_size": 8, "bptt": 16, "limit": 60_000})
+    monkeypatch.setattr(drill, "SMALL", {**drill.SMALL, "hidden": 24, "batch_size": 8, "bptt": 16, "limit": 60_000, "evaluate_every": 50})
     monkeypatch.setattr(drill, "HEALTHY_STEPS", 500)
 
 
 def test_steps_that_are_too_large_are_found_and_the_guard_saves_the_run() -> None:
-    left = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, after=150)
+    left = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, after=400)
     assert left.hit and left.said in left.right and left.delay is not None and left.delay <= 25
-    saved = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, guard="rollback", after=150)
+    saved = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, guard="rollback", after=400)
     assert saved.rollbacks == 1
     assert saved.val_after is not None and left.val_after is not None and saved.val_after < left.val_after
 

@@ -22,8 +22,8 @@ from tuitrain.telemetry.units import bpc, number, percent
 
 STREAK = 20
 """Steps in a row without a finite number after which training counts as broken."""
-PATIENCE = 40
-"""Steps after an alarm until a verdict is given without a probe."""
+PATIENCE = 3
+"""Drains after an alarm until a verdict is given without a probe: a quick run has hundreds of steps in a drain."""
 RECOVERY = 20
 READINGS = 60
 GROWTH = 0.04
@@ -39,15 +39,15 @@ class Analyst:
         self._clip = 0.0
         self._lr: dict[str, float] = {}
         self._epoch = 0.0
-        self._begin(0, math.inf)
+        self._begin(0, math.inf, 10**6)
 
-    def _begin(self, warmup: int, chance: float) -> None:
-        self.level, self.tail = Level(warmup, chance), Tail(warmup)
+    def _begin(self, warmup: int, chance: float, targets: int, carried: bool = True) -> None:
+        self.level, self.tail = Level(warmup, chance, targets, carried), Tail(warmup)
         self.surprise, self.validation = Surprise(), Validation()
         self.memory = Memory()
         self._alarm: Finding | None = None
         self._outlier: Finding | None = None
-        self._skipped = 0
+        self._skipped = self._waited = 0
         self._grown = -10**9
         self._overfit_told = False
 
@@ -88,7 +88,9 @@ class Analyst:
         self._betas = (float(betas[0]), float(betas[1]))
         self._clip = float(facts.get("knobs", {}).get("clip", 0.0))
         alone = facts.get("levels", {}).get("letters alone")
-        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf)
+        targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
+        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf, targets,
+                    carried=config.get("loss") != "last")
         if isinstance(event, e.RunResumed):
             self._branch, self._step = event.branch, event.step
 
@@ -121,14 +123,16 @@ class Analyst:
             self.memory.norms.append((step, norm))
         if self._outlier is not None and self._step >= self._outlier.step + RECOVERY:
             yield from self._after_outlier(self._outlier)
-        if self._alarm is not None and self._step >= self._alarm.step + PATIENCE:
-            yield from self._conclude()
+        if self._alarm is not None:
+            self._waited += 1
+            if self._waited > PATIENCE:
+                yield from self._conclude()
 
     def _found(self, found: Finding) -> Iterator[e.Event]:
         facts: dict[str, Any] = {"branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule,
                  "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
         if found.alarm:
-            self._alarm, self._outlier = found, None
+            self._alarm, self._outlier, self._waited = found, None, -1
             yield f.AlarmRaised(**facts, since=found.since)
             return
         if self._alarm is not None:

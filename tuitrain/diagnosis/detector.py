@@ -20,10 +20,15 @@ WINDOW, LAG, RECENT = 200, 20, 50
 Z_TRIP = 4.0
 MARGIN = (0.10, 0.08)
 """Nats, and share of the best, that the mean of the last 50 losses must exceed the best such mean by."""
+NOISY = 6.0
+"""The margin is also so many standard deviations of such means: the best of them is the luckiest, too."""
+PASSAGE, LONGEST = 20_000, 500
+"""Characters of carried streams that a mean covers at least, in at most so many steps: fewer are one passage of the
+text, and passages differ."""
 TURNED = (0.3, 0.2)
 """The same after a knob was turned, for `SETTLING` steps, after a rest of `REST`."""
 REST, SETTLING = 50, 400
-OUTLIER_Z, OUTLIER_NATS = 8.0, 1.0
+OUTLIER_Z, OUTLIER_NATS, FEW = 8.0, 1.0, 100
 STUCK_AFTER, STUCK_FOR, STUCK_GAIN = 1000, 500, 0.02
 VALIDATION = 0.10
 
@@ -45,14 +50,22 @@ class Finding:
 class Level:
     """Training loss against its own best: T1, the rule after a turned knob, outliers, and no progress at all."""
 
-    def __init__(self, warmup: int = 0, chance: float = math.inf) -> None:
+    def __init__(self, warmup: int = 0, chance: float = math.inf, targets: int = 10**6,
+                 carried: bool = True) -> None:
         self.quiet = max(QUIET, warmup)
         self._stuck_after = self.quiet + STUCK_AFTER
         self._chance = chance
         """Nats per character of counting letters alone; a model that stays there has learned nothing."""
         self.losses: deque[float] = deque(maxlen=WINDOW + 4 * RECENT)
-        self._sum: deque[float] = deque(maxlen=RECENT)
+        self._over = min(LONGEST, max(RECENT, PASSAGE // targets)) if carried else RECENT
+        """Losses in a mean."""
+        self._few = targets < FEW
+        """So few targets in a batch may be anything: no single one is odd."""
+        self._blocks: deque[float] = deque(maxlen=60)
+        """Means that do not overlap."""
+        self._sum: deque[float] = deque(maxlen=self._over)
         self._total = 0.0
+        self._noise = 0.0
         self.best = math.inf
         self._best_at = 0
         self._spread: deque[float] = deque(maxlen=50)
@@ -65,7 +78,7 @@ class Level:
 
     @property
     def mean(self) -> float:
-        """Of the last 50 finite losses."""
+        """Of the last finite losses, 50 or what a passage takes."""
         return self._total / len(self._sum) if self._sum else math.nan
 
     def turned(self, step: int, words: str) -> None:
@@ -86,7 +99,7 @@ class Level:
         """One step's loss."""
         if not math.isfinite(loss):
             return None
-        if len(self._sum) == RECENT:
+        if len(self._sum) == self._over:
             self._total -= self._sum[0]
         self._sum.append(loss)
         self._total += loss
@@ -95,9 +108,12 @@ class Level:
         if self._seen % LAG == 0:
             self._total = math.fsum(self._sum)  # rounding must not pile up over a long run
             self._spread.append(float(np.median(self._last(LAG))))
-        if len(self._sum) < RECENT or self._seen < RECENT:
+        if self._seen < self._over:
             return None
-        mean = self._total / RECENT
+        mean = self._total / self._over
+        if self._seen % self._over == 0:
+            self._blocks.append(mean)
+            self._noise = _spread(self._blocks)
         if mean < self.best - STUCK_GAIN:
             self._best_at = step
         self.best = min(self.best, mean) if step > self.quiet // 2 else self.best
@@ -112,7 +128,7 @@ class Level:
         turn = self._turn
         settling = turn is not None and step - turn[0] <= SETTLING
         least, share = TURNED if settling else MARGIN
-        margin = max(least, share * self.best)
+        margin = max(least, share * self.best, NOISY * self._noise)
         if self._tripped:
             self._recovering = self._recovering + 1 if mean < self.best + margin / 2 else 0
             self._tripped = self._recovering < RECENT
@@ -139,19 +155,16 @@ class Level:
         self._tripped = True
         onset = step - len(now) + 1 - LAG + _onset(self._last(2 * LAG), middle + sigma)
         return Finding(True, "level", step, onset, mean, self.best + margin,
-                       f"the loss left its level at step {onset:,}: {bpc(mean):.2f} bpc over 50 steps, the best was "
-                       f"{bpc(self.best):.2f}")
+                       f"the loss left its level at step {onset:,}: {bpc(mean):.2f} bpc over {self._over} steps, "
+                       f"the best was {bpc(self.best):.2f}")
 
     def _error(self) -> float:
         """Standard error of a median of 20, from the medians of neighbouring blocks: losses of carried streams are
         not independent, so the formula for independent ones is too small."""
-        if len(self._spread) < 10:
-            return 0.0
-        steps = np.abs(np.diff(np.array(self._spread)))
-        return 1.4826 * float(np.median(steps)) / math.sqrt(2)
+        return _spread(self._spread)
 
     def _outlier(self, step: int, loss: float) -> Finding | None:
-        if self._seen < WINDOW or loss < self.mean + OUTLIER_NATS:
+        if self._few or self._seen < WINDOW or loss < self.mean + OUTLIER_NATS:
             return None
         past = self._last(WINDOW)[:-1]
         middle = float(np.median(past))
@@ -204,6 +217,13 @@ class Validation:
         if len(recent) < 4 or not all(v > 1.02 * self.best and step > self.best_at for step, v in recent):
             return False
         return list(self.train_then)[-1] < list(self.train_then)[-4] + 0.005
+
+
+def _spread(blocks: deque[float]) -> float:
+    """Standard deviation of block values from neighbouring ones, so that a trend does not count; 0 for too few."""
+    if len(blocks) < 10:
+        return 0.0
+    return 1.4826 * float(np.median(np.abs(np.diff(np.array(blocks))))) / math.sqrt(2)
 
 
 def _onset(losses: NDArray[np.float64], level: float) -> int:

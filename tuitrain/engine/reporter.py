@@ -29,6 +29,8 @@ class Reporter:
         self._next_step = machine.progress.step + 1
         self._since = self._asked = clock()
         self._streak = 0
+        self.longest = LONGEST
+        """Steps between drains at most."""
 
     def moved(self) -> None:
         """The run was set to another step: what comes next is counted from there."""
@@ -39,7 +41,7 @@ class Reporter:
 
     def report(self) -> Iterator[Event]:
         """StepsDone if it is time."""
-        if self._machine.learner.undrained >= LONGEST or self._clock() - self._asked >= PERIOD:
+        if self._machine.learner.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
             yield from self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> Iterator[Event]:

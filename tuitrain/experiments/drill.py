@@ -23,6 +23,8 @@ SMALL: dict[str, Any] = {
     "layers": 1, "hidden": 64, "embedding": 32, "batch_size": 32, "bptt": 32, "lr": 6e-3, "threads": 1,
     "precision": "fp32", "device": "cpu", "sample_every": 10**6, "evaluate_every": 250, "checkpoint_every": 10**6,
     "snapshot_every": 100, "lr_schedule": "constant", "warmup": 0, "betas": (0.9, 0.999)}
+DRAIN = 10
+"""Steps that are told at once, so that what is found does not depend on how quick the machine is."""
 HEALTHY_STEPS, AFTER, LEARNED_AFTER = 1200, 600, 2200
 
 
@@ -54,6 +56,7 @@ def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: in
     at = at or (1 if fault.from_start else HEALTHY_STEPS + int(rng.integers(0, 200)))
     with tempfile.TemporaryDirectory() as folder:
         trainer = worker_of(fault, corpus, seed, RunDirectory(Path(folder) / "run"), guard).trainer
+        trainer.reporter.longest = DRAIN
         fault.inject(trainer, at, rng)
         last = LEARNED_AFTER if fault.from_start else at + after
         events = list(_watched(trainer, Analyst(), Guard(guard), last))

@@ -9,6 +9,8 @@ from tuitrain.protocol import findings as f
 from tuitrain.protocol.codec import plain
 
 WARNINGS, CURVE = 12, 240
+OVER = 2000
+"""Steps after which an alarm that nobody answered is history."""
 CURVES = ("weights", "update", "surprise", "saturation", "radius", "worst", "dead", "gibberish")
 
 
@@ -44,6 +46,8 @@ class Health:
                 self.advice = plain(asdict(event))
             case f.BlackBoxKept():
                 self.black_box = plain(asdict(event))
+            case e.StepsDone() if self.alarm and event.first_step > self.alarm["step"] + OVER:
+                self.alarm = {}  # nobody answered, and it went on: the verdict stays
             case f.Measured():
                 self._measured(event)
             case f.Probed():

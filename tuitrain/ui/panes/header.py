@@ -54,7 +54,7 @@ class Header(Picture):
             words = f"‖ ALARM: w says why; rolls back in {left:.0f} s, space goes on"
             return Text(words, style="bold " + colours.alarm)
         if state.health.broken and state.status == "running":
-            return Text("● ALARM: w says why", style="bold " + colours.alarm)
+            return Text("● running, ALARM: w says why", style="bold " + colours.alarm)
         if state.status == "paused" and state.paused_by not in ("", "you"):
             return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))
