@@ -17,7 +17,8 @@ HARBOUR = Path(__file__).resolve().parents[2] / "corpora" / "harbour.txt"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drill, "SMALL", {**drill.SMALL, "hidden": 24, "batch_size": 8, "bptt": 16, "limit": 60_000, "evaluate_every": 50})
+    monkeypatch.setattr(drill, "SMALL", {**drill.SMALL, "hidden": 24, "batch_size": 8, "bptt": 16, "limit": 60_000,
+                                         "evaluate_every": 50})
     monkeypatch.setattr(drill, "HEALTHY_STEPS", 500)
 
 
