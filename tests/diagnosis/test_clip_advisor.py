@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise, kick, largest_harmless, medians, touched
+from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise, kick, largest_harmless, longest, medians, touched
 
 ADAM = (0.9, 0.999)
 QUIET = np.random.default_rng(1).lognormal(math.log(0.2), 0.1, 2000)
@@ -53,3 +53,17 @@ def test_too_few_numbers_and_broken_ones() -> None:
     assert advise(broken, 1.0, "adam", ADAM) is not None
     assert touched(1.0, np.array([0.5, np.nan, np.inf, 2.0])) == 0.75 and touched(0.0, QUIET) == 0.0
     assert math.isnan(medians(1.0, np.zeros(5)))
+
+
+def test_how_much_longer_a_single_gradient_can_make_a_step() -> None:
+    rng = np.random.default_rng(0)
+    for b1, b2 in ((0.9, 0.999), (0.9, 0.99)):
+        g = rng.normal(size=(4000, 400))
+        g[3000] *= 1e6
+        m, v, step = np.zeros(400), np.zeros(400), []
+        for t, x in enumerate(g, 1):
+            m, v = b1 * m + (1 - b1) * x, b2 * v + (1 - b2) * x * x
+            step.append(float(np.linalg.norm(m / (1 - b1**t) / np.sqrt(v / (1 - b2**t)))))
+        times = max(step[3000:3100]) / np.median(step[2000:3000])
+        assert times < longest("adam", (b1, b2), 0.99) < 2 * times
+    assert longest("sgd", (0.9, 0.999), 0.99) == np.inf and longest("muon", (0.9, 0.999), 0.99) < 2

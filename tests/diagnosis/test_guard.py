@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tuitrain.diagnosis.guard import COUNTDOWN, LR_FACTORS, Guard
+from tuitrain.diagnosis.guard import COUNTDOWN, LR_FACTORS, REST, Guard
 from tuitrain.errors import DIVERGED
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -97,3 +97,39 @@ def test_a_pause_that_nobody_sees_rolls_back_at_once() -> None:
     assert list(guard.tick()) == []
     guard.watched = False
     assert [type(x) for x in guard.tick()] == [c.Rollback, c.Continue]
+
+
+def steps(first: int, count: int = 20) -> e.StepsDone:
+    return e.StepsDone(branch=1, first_step=first, epoch=0.5, loss=(1.0,) * count, grad_norm=(0.2,) * count, every=1,
+                       clipped=(), skipped=(), lr=(), clip=(), norms={}, seconds=0.1)
+
+
+def rolled_back(command: c.Command, to: int, lr: float) -> e.RolledBack:
+    return dataclasses.replace(BACK, id=command.id, to_step=to, knobs={"lr": lr})
+
+
+def test_the_rate_of_before_a_sudden_fault_comes_back_by_doubling() -> None:
+    guard = Guard("rollback")
+    back = asked(guard, alarm(), verdict())[-1]
+    assert asked(guard, rolled_back(back, 9900, 0.001), steps(9901, REST - 2)) == []
+    [half] = asked(guard, steps(9900 + REST))
+    assert isinstance(half, c.SetKnob) and (half.name, half.value) == ("lr", 0.002)
+    [whole] = asked(guard, steps(9900 + 2 * REST + 20))
+    assert isinstance(whole, c.SetKnob) and whole.value == 0.004
+    assert asked(guard, steps(9900 + 9 * REST)) == []
+
+
+@pytest.mark.parametrize("end", [
+    SPIKE, alarm(10_000), e.KnobChanged(branch=1, step=9950, name="lr", old=0.001, new=0.002, id="1", by="you"),
+    e.LandingStarted(branch=1, step=9950, steps=100, id="1", by="you"), dataclasses.replace(BACK, by="you")])
+def test_the_rate_stays_low_when_trouble_returns_or_somebody_else_steers(end: e.Event) -> None:
+    guard = Guard("rollback")
+    back = asked(guard, alarm(), verdict())[-1]
+    asked(guard, rolled_back(back, 9900, 0.001), end)
+    assert not any(isinstance(x, c.SetKnob) for x in asked(guard, steps(9900 + REST), steps(9900 + 5 * REST)))
+
+
+def test_after_an_explosion_the_rate_stays_low() -> None:
+    guard = Guard("rollback")
+    back = asked(guard, alarm(), verdict(cause="exploding_gradient"))[-1]
+    assert asked(guard, rolled_back(back, 9900, 0.001), steps(9900 + REST), steps(9900 + 5 * REST)) == []

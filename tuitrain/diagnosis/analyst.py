@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tuitrain.diagnosis.clip_advisor import advise
+from tuitrain.diagnosis.clip_advisor import advise, longest
 from tuitrain.diagnosis.detector import Finding, Level, Validation
+from tuitrain.diagnosis.growth import Growth
 from tuitrain.diagnosis.memory import Memory
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.tail import Surprise, Tail
@@ -18,23 +19,20 @@ from tuitrain.diagnosis.verdict import judge
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.units import bpc, number, percent
+from tuitrain.telemetry.units import bpc, number
 
 STREAK = 20
 """Steps in a row without a finite number after which training counts as broken."""
 PATIENCE = 3
 """Drains after an alarm until a verdict is given without a probe: a quick run has hundreds of steps in a drain."""
 RECOVERY = 20
-READINGS = 60
-GROWTH = 0.04
-"""Growth of a layer's weights in a thousand steps that is told once, when it does not flatten."""
 
 
 class Analyst:
     """`consider` takes every event of a run, in order."""
 
     def __init__(self) -> None:
-        self._optimizer, self._betas = "adam", (0.9, 0.999)
+        self._optimizer, self._betas, self._alpha = "adam", (0.9, 0.999), 0.99
         self._branch = self._step = 0
         self._clip = 0.0
         self._lr: dict[str, float] = {}
@@ -43,12 +41,11 @@ class Analyst:
 
     def _begin(self, warmup: int, chance: float, targets: int, carried: bool = True) -> None:
         self.level, self.tail = Level(warmup, chance, targets, carried), Tail(warmup)
-        self.surprise, self.validation = Surprise(), Validation()
+        self.surprise, self.validation, self.growth = Surprise(), Validation(), Growth()
         self.memory = Memory()
         self._alarm: Finding | None = None
         self._outlier: Finding | None = None
         self._skipped = self._waited = 0
-        self._grown = -10**9
         self._overfit_told = False
 
     def consider(self, event: e.Event) -> Iterator[e.Event]:
@@ -64,6 +61,9 @@ class Analyst:
                 yield from self._evaluated(event)
             case f.Probed():
                 self.memory.probes.append(event)
+                grown = self.growth.take(event.step, max(float(layer["radius"]) for layer in event.layers))
+                if grown is not None:
+                    yield from self._found(grown)
                 if self._alarm is not None and event.step >= self._alarm.step:
                     yield from self._conclude()
             case f.BlackBoxKept():
@@ -85,7 +85,7 @@ class Analyst:
         config, facts = event.config, event.facts
         self._optimizer = str(config.get("optimizer", "adam"))
         betas = config.get("betas", (0.9, 0.999))
-        self._betas = (float(betas[0]), float(betas[1]))
+        self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
         self._clip = float(facts.get("knobs", {}).get("clip", 0.0))
         alone = facts.get("levels", {}).get("letters alone")
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
@@ -97,6 +97,7 @@ class Analyst:
     def _moved(self) -> None:
         self.level.moved()
         self.memory.back_to(self._step)
+        self.growth.back_to(self._step)
         self._alarm = self._outlier = None
         self._skipped = 0
 
@@ -135,14 +136,14 @@ class Analyst:
             self._alarm, self._outlier, self._waited = found, None, -1
             yield f.AlarmRaised(**facts, since=found.since)
             return
-        if self._alarm is not None:
-            return
+        if self._alarm is not None or self.level.broken:
+            return  # it is broken: that it may break is no news
         if found.rule == "outlier":
             if self._outlier is not None:
                 return
             self._outlier = found
         yield f.WarningRaised(**facts)
-        if found.rule in ("spike", "tail"):
+        if found.rule in ("spike", "tail", "growth"):
             yield from self._advise()
 
     def _advise(self) -> Iterator[e.Event]:
@@ -157,30 +158,14 @@ class Analyst:
             found = self.surprise.take(step, reading["rms"])
             if found is not None and step > self.level.quiet:
                 yield from self._found(found)
-            if step % 100 == 0:
-                yield from self._growing(step)
-
-    def _growing(self, step: int) -> Iterator[e.Event]:
-        """Weights that grow at a steady rate without flattening: amber, in words."""
-        known = self.memory.growth()
-        if known is None or step - self._grown < 10_000 or step < 5000:
-            return
-        rate, then, now = known
-        if rate < GROWTH or now < 0.7 * then:
-            return
-        self._grown = step
-        length = self.memory.weights[-1][1]
-        yield from self._found(Finding(
-            False, "growth", step, max(1, step - 4000), rate, GROWTH,
-            f"the weights grow by {percent(rate)} in 1,000 steps and do not slow down: {number(length)} now, "
-            f"{number(length + now * 10_000)} in 10,000 steps; land, a quarter of the learning rate or weight decay "
-            "stops it"))
 
     def _evaluated(self, event: e.Evaluated) -> Iterator[e.Event]:
         if event.reason not in ("interval", "epoch"):
             return
+        if self.level.broken:
+            self.validation.forget()
         found = self.validation.take(event.step, event.loss, self.level.mean, self.level.best)
-        if found is not None and self._alarm is None:
+        if found is not None and self._alarm is None and not self.level.broken:
             yield from self._found(found)
         elif self.validation.overfits() and not self._overfit_told:
             self._overfit_told = True
@@ -221,7 +206,8 @@ class Analyst:
         if alarm is None:
             return
         self._alarm = None
-        signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped)
+        signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped,
+                                  longest(self._optimizer, self._betas, self._alpha))
         yield from self._verdict(signs, alarm.onset, alarming=True)
         yield from self._advise_from_before(alarm.onset)
 

@@ -50,6 +50,22 @@ def largest_harmless(betas: tuple[float, float]) -> float:
     return HALF / math.sqrt(left) if left > 0 else math.inf
 
 
+def longest(optimizer: str, betas: tuple[float, float], alpha: float) -> float:
+    """How many times as long as usual a single gradient, however large, can make a step at most; inf if any length.
+
+    Adam's usual step under gradients of random sign is sqrt((1 - b1) / (1 + b1)) of the rate; half of it for safety.
+    """
+    b1, b2 = betas
+    match optimizer:
+        case "adam" | "adamw":
+            return 1.5 * (1 - b1) / math.sqrt(1 - b2) / math.sqrt((1 - b1) / (1 + b1))
+        case "rmsprop":
+            return 1.5 / math.sqrt(1 - alpha)
+        case "muon":
+            return 1.5
+    return math.inf
+
+
 def medians(clip: float, norms: NDArray[np.float64]) -> float:
     """A clip as a multiple of the median of healthy norms; nan where there are none."""
     good = norms[np.isfinite(norms) & (norms > 0)]

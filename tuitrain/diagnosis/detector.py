@@ -81,6 +81,11 @@ class Level:
         """Of the last finite losses, 50 or what a passage takes."""
         return self._total / len(self._sum) if self._sum else math.nan
 
+    @property
+    def broken(self) -> bool:
+        """It tripped and has not recovered."""
+        return self._tripped
+
     def turned(self, step: int, words: str) -> None:
         """A knob was turned: rest, then judge by the wider margin; window and best stay."""
         self._turn = (step, words)
@@ -194,11 +199,18 @@ class Validation:
         self.losses: deque[tuple[int, float]] = deque(maxlen=12)
         self._tripped = False
         self.train_then: deque[float] = deque(maxlen=12)
+        self._best_train = math.inf
+
+    def forget(self) -> None:
+        """Training is broken: what is measured meanwhile says nothing of the text."""
+        self.losses.clear()
+        self.train_then.clear()
 
     def take(self, step: int, loss: float, train: float, best_train: float) -> Finding | None:
         """One evaluation, and the training loss of that time and its best."""
         self.losses.append((step, loss))
         self.train_then.append(train)
+        self._best_train = best_train
         if loss < self.best:
             self.best, self.best_at, self._tripped = loss, step, False
         if self._tripped or len(self.losses) < 2 or step <= QUIET:
@@ -212,11 +224,15 @@ class Validation:
         return None
 
     def overfits(self) -> bool:
-        """Four evaluations in a row above 1.02 of the best, while the training loss still fell."""
+        """Four evaluations in a row above 1.02 of the best, while the training loss still fell and is near its best.
+
+        A loss that recovers from a collapse falls, too.
+        """
         recent = list(self.losses)[-4:]
         if len(recent) < 4 or not all(v > 1.02 * self.best and step > self.best_at for step, v in recent):
             return False
-        return list(self.train_then)[-1] < list(self.train_then)[-4] + 0.005
+        then, now = list(self.train_then)[-4], list(self.train_then)[-1]
+        return now < min(then + 0.005, self._best_train + VALIDATION)
 
 
 def _spread(blocks: deque[float]) -> float:

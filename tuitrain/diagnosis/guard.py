@@ -2,6 +2,7 @@
 
 An alarm: it has the black box kept and the model looked into, and pauses if that is its mode. The verdict: it rolls
 back to before the trouble with a quarter of the learning rate and the advised clip, three times at most, then stops.
+Where the steps had grown too large all at once, the rate of before was right, so it comes back when all stays well.
 A warning: it pins a restore point from before and, where it may act, sets the advised clip.
 """
 
@@ -26,6 +27,8 @@ GRACE = 2000
 """Steps without an alarm after which rollbacks are counted anew."""
 COUNTDOWN = 120.0
 """Seconds that a pause waits for a person."""
+REST = 60
+"""Quiet steps after which a rate that was lowered for a sudden fault is doubled, until it is what it was."""
 SPIKES_BACK = 4000
 """A spike so many steps before the onset belongs to it."""
 ACTS = ("rollback", "stop")
@@ -51,6 +54,10 @@ class Guard:
         self._spikes: list[tuple[int, int]] = []
         self._automatic = False
         self._concluded: f.VerdictReached | None = None
+        self._owed: tuple[float, float, int] | None = None
+        """(rate in force, the rate that comes back, the step of the next doubling)."""
+        self._returning: tuple[str, float] = ("", 1.0)
+        """The rollback whose rate is to come back, and its factor."""
 
     def react(self, event: e.Event) -> Iterator[c.Command]:
         """The commands that an event calls for, often none."""
@@ -61,11 +68,17 @@ class Guard:
                 self.mode = event.new
             case e.KnobChanged(name="clip_auto"):
                 self._automatic = bool(event.new)
+            case e.KnobChanged(name="lr") | e.Undone() | e.LandingStarted() if event.by != "guard":
+                self._owed = None  # somebody else steers now
+            case e.StepsDone() if self._owed is not None:
+                yield from self._give_back(event.first_step + len(event.loss))
             case e.ClientJoined() | e.ClientLeft():
                 self._clients = event.clients
             case e.RolledBack() | e.RunEnded() | e.Continued():
                 answered = self._since is not None and isinstance(event, e.RolledBack)
                 self._alarm, self._since, self._concluded = None, None, None
+                if isinstance(event, e.RolledBack):
+                    self._owe(event)
                 if answered:  # it paused for a person, who has rolled back
                     yield c.Continue(**self._who())
             case f.WarningRaised():
@@ -95,18 +108,20 @@ class Guard:
     def _warned(self, event: f.WarningRaised) -> Iterator[c.Command]:
         if event.rule == "spike":
             self._spikes.append((event.branch, event.onset))
-        if event.rule in ("spike", "tail", "rms"):
+        if event.rule == "spike":
+            self._owed = None
+        if event.rule in ("spike", "tail", "rms", "growth"):
             yield c.PinSnapshot(to=max(0, event.onset - 1), **self._who())
 
     def _advised(self, event: f.AdviceGiven) -> Iterator[c.Command]:
-        """A first spike or a fat tail: the clip is free, so it is set where the guard may act."""
+        """A first spike, a fat tail, weights that grow: the clip is free, so it is set where the guard may act."""
         if self._alarm is None and self._concluded is None and self.mode in ACTS and not self._automatic:
             yield c.SetKnob(name="clip", value=event.value, **self._who())
 
     def _alarmed(self, event: f.AlarmRaised) -> Iterator[c.Command]:
         if event.step - self._last_alarm > GRACE:
             self._rollbacks = 0
-        self._last_alarm, self._alarm = event.step, event
+        self._last_alarm, self._alarm, self._owed = event.step, event, None
         yield c.KeepBlackBox(onset=event.onset, **self._who())
         yield c.LookInside(**self._who())
         if self.mode == "pause":
@@ -134,7 +149,25 @@ class Guard:
             yield c.Rollback(to=max(0, onset - back), skip_batches=back + SKIPPED, **self._who())
             return
         clip = self._advice.value if self._advice is not None else None
-        yield c.Rollback(to=max(0, onset - back), lr_factor=factor, clip=clip, **self._who())
+        who = self._who()
+        if event.cause == "lr_too_high" and self._rollbacks == 1:
+            self._returning = (who["id"], factor)
+        yield c.Rollback(to=max(0, onset - back), lr_factor=factor, clip=clip, **who)
+
+    def _owe(self, event: e.RolledBack) -> None:
+        """Its own rollback for steps too large: what the rate was is to come back. Anybody else's: nothing is."""
+        rollback, factor = self._returning
+        rate = float(event.knobs.get("lr", 0.0))
+        self._owed = (rate, rate / factor, event.to_step + REST) if event.id == rollback else None
+
+    def _give_back(self, step: int) -> Iterator[c.Command]:
+        assert self._owed is not None
+        rate, full, due = self._owed
+        if step < due:
+            return
+        rate = min(2 * rate, full)
+        self._owed = (rate, full, step + REST) if rate < full else None
+        yield c.SetKnob(name="lr", value=rate, **self._who())
 
     def _who(self) -> dict[str, Any]:
         return {"id": f"guard-{next(self._ids)}", "by": "guard"}

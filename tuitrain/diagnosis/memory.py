@@ -21,13 +21,12 @@ class Memory:
         self.norms: deque[tuple[int, float]] = deque(maxlen=1200)
         self.losses: deque[tuple[int, float]] = deque(maxlen=400)
         self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=READINGS)
-        self.weights: deque[tuple[int, float]] = deque(maxlen=400)
         self.probes: deque[f.Probed] = deque(maxlen=8)
         self.replayed: f.BlackBoxKept | None = None
 
     def back_to(self, step: int) -> None:
         """A rollback: what came after is another branch."""
-        for numbers in (self.norms, self.losses, self.readings, self.probes, self.weights):
+        for numbers in (self.norms, self.losses, self.readings, self.probes):
             while numbers and _step_of(numbers[-1]) > step:
                 numbers.pop()
 
@@ -41,21 +40,11 @@ class Memory:
                        "update": [event.update_ratio[n][i] for n in layers],
                        "rms": max(recurrent, default=math.nan)}
             self.readings.append((step, reading))
-            if step % 100 == 0:
-                self.weights.append((step, max(reading["each"])))
             yield step, reading
 
-    def growth(self) -> tuple[float, float, float] | None:
-        """(relative growth of the largest layer's weights in 1,000 steps, its slope in the older and in the newer half
-        of what is remembered, per step); None before 4,000 steps were seen."""
-        known = list(self.weights)
-        if len(known) < 40 or not known[-1][1]:
-            return None
-        half = len(known) // 2
-        return _slope(known[-40:]) * 1000 / known[-1][1], _slope(known[:half]), _slope(known[half:])
-
-    def signs(self, alarm: Finding, optimizer: str, spikes: deque[int], median: float, skipped: int) -> Signs:
-        """What is known around an alarm's onset."""
+    def signs(self, alarm: Finding, optimizer: str, spikes: deque[int], median: float, skipped: int,
+              most: float = math.inf) -> Signs:
+        """What is known around an alarm's onset. `most`: how much longer than usual a spike can make a step at most."""
         onset = alarm.onset
         signs = Signs(optimizer, alarm.rule, alarm.since, skipped=skipped)
         before = _good(value for step, value in self.losses if step < onset)
@@ -72,20 +61,28 @@ class Memory:
         box = self.replayed
         if box is not None and box.onset == onset and len(box.replayed) == 2:
             signs.replay_jump = box.replayed["onset"] - box.replayed["usual"]
-        self._from_readings(signs, onset, median)
+        self._from_readings(signs, onset, median, most)
         self._from_probes(signs, onset)
         return signs
 
-    def _from_readings(self, signs: Signs, onset: int, median: float) -> None:
+    def _from_readings(self, signs: Signs, onset: int, median: float, most: float) -> None:
         old = [r for step, r in self.readings if step < onset - 5]
+        since = [r for step, r in self.readings if step >= onset]
         new = [r for step, r in self.readings if onset <= step < self._first_large(onset, median)]
         if self.readings and signs.rule == "no_progress":
             signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in self.readings], axis=0)) < 1e-5)
-        if not old or not new:
+        if not old or not since:
             return
-        usual = np.median([r["update"] for r in old], axis=0)
-        signs.update_jump = float(np.nanmax(np.max([r["update"] for r in new], axis=0) / np.maximum(usual, 1e-12)))
-        since = [r for step, r in self.readings if step >= onset]
+        usual = np.maximum(np.median([r["update"] for r in old], axis=0), 1e-12)
+
+        def jump(readings: list[dict[str, Any]]) -> float:
+            return float(np.nanmax(np.max([r["update"] for r in readings], axis=0) / usual))
+
+        if jump(since) > most:
+            new = since  # steps this long are no spike's doing, so those after a spike count, too
+        if not new:
+            return
+        signs.update_jump = jump(new)
         signs.surprise = max((r["rms"] for r in since if math.isfinite(r["rms"])), default=None)
         then = np.array(old[-1]["each"])
         signs.growth = float(np.nanmax(np.max([r["each"] for r in new], axis=0) / np.maximum(then, 1e-12) - 1))
@@ -123,9 +120,3 @@ def _pinned(layer: Any) -> float:
 def _good(values: Iterator[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     found = np.fromiter(values, float)
     return found[np.isfinite(found)]
-
-
-def _slope(points: list[tuple[int, float]]) -> float:
-    """Growth per step, least squares."""
-    steps, values = np.array(points).T
-    return float(np.polyfit(steps - steps.mean(), values, 1)[0]) if len(points) > 1 else 0.0
