@@ -26,6 +26,8 @@ STREAK = 20
 PATIENCE = 3
 """Drains after an alarm until a verdict is given without a probe: a quick run has hundreds of steps in a drain."""
 RECOVERY = 20
+SICK = 500
+"""Steps after a spike in which a single high loss is the weights' doing and not the batch's."""
 
 
 class Analyst:
@@ -188,6 +190,8 @@ class Analyst:
 
     def _after_outlier(self, found: Finding) -> Iterator[e.Event]:
         self._outlier = None
+        if any(found.step - SICK <= step <= found.step + RECOVERY for step in self.tail.spikes):
+            return  # the batch was ordinary: it is the weights that have fits
         after = [loss for step, loss in self.memory.losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
         before = [loss for step, loss in self.memory.losses if step < found.step and math.isfinite(loss)]
         high = [loss for step, loss in self.memory.losses if found.step <= step < found.step + RECOVERY // 2

@@ -14,6 +14,8 @@ from tuitrain.telemetry.units import number, percent
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")
 """Optimizers with a memory of g^2; Muon's matrices have none."""
+CLEAR = 0.1
+"""Nats that the loss must still be up by for text and weights to be told apart by how much of it each explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +130,25 @@ def _exploding(s: Signs) -> _Case:
 
 
 def _held_out(case: _Case, s: Signs) -> None:
-    if s.replay_jump is not None and s.loss_jump:
+    if s.loss_jump is None or s.loss_jump < CLEAR:
+        return
+    if s.replay_jump is not None:
         case.say(s.replay_jump < 0.25 * s.loss_jump, 0.7, "the weights from before read this very text as well as any",
                  "the weights from before find this text hard, too")
-    if s.val_jump is not None and s.loss_jump:
+    if s.val_jump is not None:
         case.say(s.val_jump > 0.4 * s.loss_jump, 1, f"other text became harder too (+{number(s.val_jump, 2)} nats)",
                  "other text is read as well as before")
 
 
 def _data(s: Signs) -> _Case:
     case = _Case()
-    if s.rule != "level":
+    if s.rule != "level" or s.loss_jump is None or s.loss_jump < CLEAR:
         return case
-    if s.val_jump is not None and s.loss_jump:
+    if s.val_jump is not None:
         case.say(s.val_jump < 0.4 * s.loss_jump, 2,
                  f"held-out text is read nearly as well as before (+{number(max(0.0, s.val_jump), 2)} nats, this text "
                  f"+{number(s.loss_jump, 2)})", f"held-out text became harder too (+{number(s.val_jump, 2)} nats)")
-    if s.replay_jump is not None and s.loss_jump:
+    if s.replay_jump is not None:
         case.say(s.replay_jump > 0.4 * s.loss_jump, 3.5,
                  f"the weights from before find this text {number(s.replay_jump, 2)} nats harder than that before it",
                  f"the weights from before read this very text as well as any ({number(s.replay_jump, 2)} nats)")
