@@ -43,6 +43,10 @@ def test_a_warning_pins_a_point_from_before_and_sets_the_clip_only_where_it_may_
     assert isinstance(pin, c.PinSnapshot) and pin.to == 8999
     assert isinstance(clip, c.SetKnob) and (clip.name, clip.value) == ("clip", 0.9)
     assert [type(x) for x in asked(Guard("pause"), SPIKE, ADVICE)] == [c.PinSnapshot]
+    guard = Guard("rollback")
+    asked(guard, e.KnobChanged(branch=0, step=1, name="clip", old=0.0, new=1.0, id="", by="guard"))
+    assert asked(guard, ADVICE) == [], "a clip that is near the advised one is left alone"
+    assert len(asked(guard, dataclasses.replace(ADVICE, value=0.5))) == 1
     started = e.RunStarted(config={}, vocabulary="", versions={}, device="", threads=1, precision="",
                            facts={"knobs": {"clip_auto": True}})
     assert [type(x) for x in asked(Guard("rollback"), started, SPIKE, ADVICE)] == [c.PinSnapshot]

@@ -32,6 +32,8 @@ REST = 60
 SPIKES_BACK = 4000
 """A spike so many steps before the onset belongs to it."""
 ACTS = ("rollback", "stop")
+CLOSE = 1.2
+"""Times the advised clip up to which a clip is left as it is: each move is told."""
 
 
 class Guard:
@@ -52,7 +54,7 @@ class Guard:
         """A cockpit in this very process looks on."""
         self._advice: f.AdviceGiven | None = None
         self._spikes: list[tuple[int, int]] = []
-        self._automatic = False
+        self._automatic, self._clip = False, 0.0
         self._concluded: f.VerdictReached | None = None
         self._owed: tuple[float, float, int] | None = None
         """(rate in force, the rate that comes back, the step of the next doubling)."""
@@ -63,11 +65,14 @@ class Guard:
         """The commands that an event calls for, often none."""
         match event:
             case e.RunStarted() | e.RunResumed():
-                self._automatic = bool(event.facts.get("knobs", {}).get("clip_auto", False))
+                knobs = event.facts.get("knobs", {})
+                self._automatic, self._clip = bool(knobs.get("clip_auto", False)), float(knobs.get("clip", 0.0))
             case e.GuardModeChanged():
                 self.mode = event.new
             case e.KnobChanged(name="clip_auto"):
                 self._automatic = bool(event.new)
+            case e.KnobChanged(name="clip"):
+                self._clip = float(event.new)  # type: ignore[arg-type]
             case e.KnobChanged(name="lr") | e.Undone() | e.LandingStarted() if event.by != "guard":
                 self._owed = None  # somebody else steers now
             case e.StepsDone() if self._owed is not None:
@@ -78,6 +83,7 @@ class Guard:
                 answered = self._since is not None and isinstance(event, e.RolledBack)
                 self._alarm, self._since, self._concluded = None, None, None
                 if isinstance(event, e.RolledBack):
+                    self._clip = float(event.knobs.get("clip", self._clip))
                     self._owe(event)
                 if answered:  # it paused for a person, who has rolled back
                     yield c.Continue(**self._who())
@@ -115,7 +121,9 @@ class Guard:
 
     def _advised(self, event: f.AdviceGiven) -> Iterator[c.Command]:
         """A first spike, a fat tail, weights that grow: the clip is free, so it is set where the guard may act."""
-        if self._alarm is None and self._concluded is None and self.mode in ACTS and not self._automatic:
+        calm = self._alarm is None and self._concluded is None
+        loose = self._clip == 0 or self._clip > CLOSE * event.value
+        if calm and loose and self.mode in ACTS and not self._automatic:
             yield c.SetKnob(name="clip", value=event.value, **self._who())
 
     def _alarmed(self, event: f.AlarmRaised) -> Iterator[c.Command]:
