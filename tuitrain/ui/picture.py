@@ -100,7 +100,8 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
     text.truncate(width, overflow="crop")
     segments = [Segment(words if braille else plain_ascii(words), s.style or Style.null(), None)
                 for s in text.render(_console(), end="") for words in [s.text.replace("\n", " ")]]
-    return Strip(segments).adjust_cell_length(width, Style.null())
+    # Each segment costs an escape sequence of some 30 bytes, so neighbours of one style become one.
+    return Strip(segments).adjust_cell_length(width, Style.null()).simplify()
 
 
 def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:

@@ -65,6 +65,7 @@ class Header(Picture):
 class Progress(Picture):
     """Epoch or steps, a bar, speed, time gone and left."""
 
+    period = 1.0
     can_focus = False
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:

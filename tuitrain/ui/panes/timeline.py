@@ -13,7 +13,7 @@ from tuitrain.ui.view import View
 class Timeline(Picture):
     """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ✗ broken, ▸ now."""
 
-    period = 1.0
+    period = 2.0
     heading = "timeline"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
