@@ -87,6 +87,8 @@ def test_skipped_steps_are_told_and_the_guard_rolls_back_then_gives_up(start: St
     skipped = run.of(e.StepSkipped)
     assert sum(s.count for s in skipped) == STREAK + 5 and skipped[-1].streak == STREAK + 5
     assert skipped[0].onset == 131 and skipped[0].rule == "non_finite" and "131" in skipped[0].sentence
+    norms = {step: norm for told in run.of(e.StepsDone) for step, norm in enumerate(told.grad_norm, told.first_step)}
+    assert f"{norms[130]:.3g} before it" in skipped[0].sentence
     analyst, guard = Analyst(), Guard("rollback")
     found = [finding for event in run.events for finding in analyst.consider(event)]
     alarm = next(x for x in found if isinstance(x, f.AlarmRaised))

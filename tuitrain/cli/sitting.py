@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tuitrain.cli.here import Here
+from tuitrain.cli.screen import has_screen
 from tuitrain.cli.serve import Host
 from tuitrain.engine import runtime
 from tuitrain.errors import UsageError
@@ -19,7 +20,7 @@ from tuitrain.telemetry.units import bpc
 
 def sit(name: str, corpus: Path, names: list[str]) -> int:
     """Open the cockpit on an unknown fault (or the named one); afterwards say what it was and how it went."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not has_screen():
         raise UsageError("a drill for a person needs a terminal; add --no-ui to measure the analyst")
     rng = np.random.default_rng()
     seed = int(rng.integers(1000, 10**6))

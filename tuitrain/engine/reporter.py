@@ -29,6 +29,8 @@ class Reporter:
         self._next_step = machine.progress.step + 1
         self._since = self._asked = clock()
         self._streak = 0
+        self._good = np.full(2, np.nan, dtype=np.float32)
+        """The row of the last step that was finite."""
         self.longest = LONGEST
         """Steps between drains at most."""
 
@@ -88,21 +90,27 @@ class Reporter:
 
     def _skipped(self, rows: NDArray[np.float32], first: int) -> Iterator[StepSkipped]:
         skipped = rows[:, 3] > 0
-        if not skipped.any():
+        where = np.flatnonzero(skipped)
+        before = rows[where[0] - 1] if len(where) and where[0] else self._good
+        if not skipped.all():
+            self._good = rows[~skipped][-1]
+        if not len(where):
             self._streak = 0
             return
-        where = np.flatnonzero(skipped)
         if skipped.all():
             self._streak += len(rows)
         else:
             self._streak = int(np.argmin(skipped[::-1]))  # skipped steps since the last good one
         row = rows[where[0]]
-        name, value = ("loss", row[0]) if not np.isfinite(row[0]) else ("gradient norm", row[1])
+        column = 0 if not np.isfinite(row[0]) else 1
+        name, value = ("loss", "gradient norm")[column], float(row[column])
         many = f"{len(where)} steps" if len(where) > 1 else "1 step"
+        onset = first + int(where[0])
         yield StepSkipped(
-            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=first + int(where[0]),
-            rule=NON_FINITE, value=float(value), threshold=float("inf"), count=len(where), streak=self._streak,
-            sentence=f"the {name} was {float(value)} at step {first + int(where[0]):,}; {many} kept from the weights")
+            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset,
+            rule=NON_FINITE, value=value, threshold=float("inf"), count=len(where), streak=self._streak,
+            sentence=f"the {name} was {value} at step {onset:,}, {float(before[column]):.3g} before it; {many} kept "
+                     "from the weights")
 
 
 def floats(values: NDArray[np.float32]) -> Floats:
