@@ -25,12 +25,12 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     rng = np.random.default_rng()
     seed = int(rng.integers(1000, 10**6))
     fault = FAULTS[name or str(rng.choice([n for n in names if not FAULTS[n].from_start]))]
-    at = 1 if fault.from_start else drill.HEALTHY_STEPS + int(rng.integers(0, 1500))
+    at = 1 if fault.from_start else drill.HEALTHY_STEPS + int(rng.integers(0, 3000))
     folder = new_run(Path("runs"), "drill")
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
     print("the guard's turn, on the same run …", file=sys.stderr)
-    guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at))
+    guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, **drill.SITTING))
     said = "said nothing" if not guards.said else f"named {_name(guards.said)} after {guards.delay} steps"
     ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
     print(f"the guard {said}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
@@ -65,7 +65,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
 
 def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) -> Host:
     def ready() -> Host:
-        worker = drill.worker_of(fault, corpus, seed, folder, "warn")
+        worker = drill.worker_of(fault, corpus, seed, folder, "warn", **drill.SITTING)
         worker.without_analyst()  # the eye is trained, not the reading of verdicts
         fault.inject(worker.trainer, at, np.random.default_rng((seed, 77)))
         return Host(worker, folder, folder.lock())

@@ -23,6 +23,8 @@ SMALL: dict[str, Any] = {
     "layers": 1, "hidden": 64, "embedding": 32, "batch_size": 32, "bptt": 32, "lr": 6e-3, "threads": 1,
     "precision": "fp32", "device": "cpu", "sample_every": 10**6, "evaluate_every": 250, "checkpoint_every": 10**6,
     "snapshot_every": 100, "lr_schedule": "constant", "warmup": 0, "betas": (0.9, 0.999)}
+SITTING: dict[str, Any] = {"hidden": 128, "batch_size": 64, "sample_every": 600, "evaluate_every": 500}
+"""On top of it where a person watches: slow enough for the eye, with samples to read and a log that is not flooded."""
 DRAIN = 10
 """Steps that are told at once, so that what is found does not depend on how quick the machine is."""
 HEALTHY_STEPS, AFTER, LEARNED_AFTER = 1200, 600, 2200
@@ -50,12 +52,13 @@ class Outcome:
     evidence: tuple[str, ...]
 
 
-def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: int = AFTER, at: int = 0) -> Outcome:
+def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: int = AFTER, at: int = 0,
+        **options: Any) -> Outcome:
     """One drill, to its end; unless told, the fault comes at a step that depends on the seed."""
     rng = np.random.default_rng((seed, 77))
     at = at or (1 if fault.from_start else HEALTHY_STEPS + int(rng.integers(0, 200)))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = worker_of(fault, corpus, seed, RunDirectory(Path(folder) / "run"), guard).trainer
+        trainer = worker_of(fault, corpus, seed, RunDirectory(Path(folder) / "run"), guard, **options).trainer
         trainer.reporter.longest = DRAIN
         fault.inject(trainer, at, rng)
         last = LEARNED_AFTER if fault.from_start else at + after
@@ -63,11 +66,11 @@ def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: in
     return _judged(fault, seed, at, events)
 
 
-def worker_of(fault: Fault, corpus: Path, seed: int, folder: RunDirectory, guard: str) -> Worker:
+def worker_of(fault: Fault, corpus: Path, seed: int, folder: RunDirectory, guard: str, **options: Any) -> Worker:
     """The run of a drill in a folder of its own, not started yet."""
     folder.create()
-    plan = prepare.plan({**SMALL, **fault.options, "corpus": str(corpus), "seed": seed, "on_divergence": guard})
-    return prepare.start(plan, folder)
+    return prepare.start(prepare.plan({**SMALL, **options, **fault.options, "corpus": str(corpus), "seed": seed,
+                                       "on_divergence": guard}), folder)
 
 
 def _watched(trainer: Trainer, analyst: Analyst, guard: Guard, last: int) -> Iterator[e.Event]:
