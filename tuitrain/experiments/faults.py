@@ -61,7 +61,7 @@ def larger_steps(factor: float, over: int = 0) -> Inject:
 
 
 def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]) -> Inject:
-    """What the next `count` batches will read is changed in the text itself: who rolls back meets it again."""
+    """What the next batches read, `count` or half an epoch, is changed in the text: who rolls back meets it again."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
         machine = trainer.machine
 
@@ -70,7 +70,7 @@ def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.rando
                 return
             ids, cursor = machine.learner._ids, copy.deepcopy(machine.cursor)
             touched = np.zeros(len(ids), dtype=bool)
-            for _ in range(count):
+            for _ in range(min(count, cursor.batches_per_epoch // 2)):
                 for offset in cursor.next().offsets:
                     touched[offset : offset + machine.config.bptt + 1] = True
             text = ids.cpu().numpy().copy()

@@ -15,7 +15,7 @@ ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
                  f.WarningRaised, f.AlarmRaised)
 
-ALARMING = (e.StepSkipped, e.SavingFailed, f.WarningRaised, f.AlarmRaised)
+ALARMING = (e.StepSkipped, e.SavingFailed, f.AlarmRaised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place on the step axis where somebody intervened or something broke."""
+    """A place on the step axis where somebody intervened or something broke, or gave a `warning` that it may."""
 
     step: int
     branch: int
     words: str
     alarming: bool
+    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ class Story:
         self.told += 1
         if isinstance(event, INTERVENTIONS):
             at = event.to_step if isinstance(event, e.RolledBack) else step
-            self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming))
+            self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming,
+                                   isinstance(event, f.WarningRaised)))
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -97,6 +97,7 @@ class Picture(Widget, can_focus=True):
 def _strip(text: Text, width: int, braille: bool) -> Strip:
     text = text.copy()
     text.no_wrap = True
+    text.stylize_before(text.style)  # a Text without spans is rendered without its own style
     text.truncate(width, overflow="crop")
     segments = [Segment(words if braille else plain_ascii(words), s.style or Style.null(), None)
                 for s in text.render(_console(), end="") for words in [s.text.replace("\n", " ")]]

@@ -24,6 +24,8 @@ from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
 from tuitrain.ui.view import View
 
 PLOT = 40
+RECENT = 4000
+"""Steps for which a warning is news."""
 HERE = ("remedy", "auto_clip", "rollback", "land", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
 """Actions whose keys a verdict or an advice may name."""
 NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
@@ -39,6 +41,8 @@ MEANING = {
              "A slow rise says that the recurrence is getting ready to explode: set the clip."),
     "weights": ("the length of the largest layer's weights.",
                 "Under a constant learning rate they grow for ever; landing or a lower rate stops that."),
+    "radius": ("how many times as large a gradient could grow with each step back through time.",
+               "Runs that end well stay below 20; above 30 and growing, single gradients will explode."),
     "update": ("how far a step moves the weights, over their length: a few thousandths are usual.",
                "A jump without larger gradients is a learning rate that is too high."),
     "saturation": ("the share of candidate units at their ends, where they pass no gradient on.",
@@ -120,7 +124,10 @@ class Why(Dialog[None]):
                  f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
         watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
             f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
-        return [Text("nothing is wrong", style="bold " + colours.limit), Text("; ".join(facts) + "."),
+        warned = [w for w in state.health.warnings if w["step"] > state.step - RECENT and w["rule"] != "outlier"]
+        heading = ("nothing is broken yet, but it may break", colours.validation) if warned else \
+            ("nothing is wrong", colours.limit)
+        return [Text(heading[0], style="bold " + heading[1]), Text("; ".join(facts) + "."),
                 Text.assemble(("first thing to watch  ", "bold"), watch)]
 
     def _clip(self, state: RunState) -> Text:
@@ -172,8 +179,8 @@ def _curves(state: RunState) -> list[tuple[str, Any, str]]:
     norms = state.grad_norm.last()
     tails = np.array([tail_ratio(norms[max(0, i - 500) : i]) for i in range(100, len(norms) + 1, 50)])
     found.append(("tail", tails[-PLOT:], number(float(tails[-1]), 2) if len(tails) else ""))
-    for name, key in (("weights", "weights"), ("update", "update"), ("saturation", "saturation"),
-                      ("worst flow", "worst"), ("gibberish", "gibberish")):
+    for name, key in (("weights", "weights"), ("radius", "radius"), ("update", "update"),
+                      ("saturation", "saturation"), ("worst flow", "worst"), ("gibberish", "gibberish")):
         values = np.array([v for _, v in state.health.curves[key]])
         share = key in ("saturation",)
         found.append((name, _fit(values), "" if not len(values) else percent(float(values[-1])) if share else

@@ -11,7 +11,7 @@ from tuitrain.ui.view import View
 
 
 class Timeline(Picture):
-    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ✗ broken, ▸ now."""
+    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ✗ broken, ! it may break, ▸ now."""
 
     period = 2.0
     heading = "timeline"
@@ -22,17 +22,17 @@ class Timeline(Picture):
         points = state.story.points.values()
         disk, memory = sum(p.on_disk for p in points), sum(not p.on_disk for p in points)
         held = size(sum(p.bytes for p in points if not p.on_disk))
-        legend = Text(f"◆ {disk} on disk  ◇ {memory} in memory, {held}  ★ best  ↩ rollback  ✗ broken",
+        legend = Text(f"◆ {disk} on disk  ◇ {memory} in memory, {held}  ★ best  ↩ rollback  ✗ broken  ! warning",
                       style=self.palette().dim)
         if not view.braille:
-            legend = Text(f"# {disk} on disk  o {memory} in memory, {held}  * best  < rollback  x broken",
+            legend = Text(f"# {disk} on disk  o {memory} in memory, {held}  * best  < rollback  x broken  ! warning",
                           style=self.palette().dim)
         return [line, labels, legend][: max(1, height)]
 
     def _line(self, state: RunState, view: View, width: int) -> tuple[Text, Text]:
         colours = self.palette()
-        signs = "◇◆★↩✗▲▸" if view.braille else "o#*<x^>"
-        faces = dict(zip(("snap", "disk", "best", "back", "bad", "note", "now"), signs, strict=True))
+        signs = "◇◆★↩✗!▲▸" if view.braille else "o#*<x!^>"
+        faces = dict(zip(("snap", "disk", "best", "back", "bad", "warn", "note", "now"), signs, strict=True))
         last = x_limits(state, View())[1]  # jumps, so that the line stays where it is
         cells: list[tuple[str, str]] = [("─" if view.braille else "-", colours.ghost)] * width
 
@@ -44,8 +44,9 @@ class Timeline(Picture):
             put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
                 colours.validation if best else colours.limit if point.on_disk else colours.train)
         for mark in state.story.marks:
-            kind = "bad" if mark.alarming else "back" if mark.words.startswith("rolled") else "note"
-            put(mark.step, faces[kind], colours.alarm if mark.alarming else colours.dim)
+            kind = ("bad" if mark.alarming else "warn" if mark.warning
+                    else "back" if mark.words.startswith("rolled") else "note")
+            put(mark.step, faces[kind], colours.alarm if kind in ("bad", "warn") else colours.dim)
         put(state.step, faces["now"], "bold")
         left, right = "0", f"{short(last)} steps"
         return Text.assemble(*cells), Text(left + right.rjust(width - 1), style=colours.dim)
