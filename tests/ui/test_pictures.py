@@ -83,10 +83,13 @@ STATES = {
     "maximised": State(keys=("1", "z")),
     "why, well": State(well(), keys=("w",)),
     **{f"why, {name}": State(ill(name), keys=("w",)) for name in ILLS},
+    "inside": State(well(), keys=("8", "z")),
     "guard waits": State([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")]),
 }
 MAIN = ("why, well", "why, explosion", "healthy", "picker", "after a rollback", "alarm", "help")
+
 PICTURES = [(name, (120, 40)) for name in STATES] + [(name, size) for name in MAIN for size in ((80, 24), (200, 60))]
+PICTURES.append(("guard waits", (200, 60)))
 
 
 @pytest.fixture(autouse=True)

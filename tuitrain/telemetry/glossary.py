@@ -17,8 +17,10 @@ PANES = {
                 "survives until the run ends.",
     "log": "What happened, when, and who did it: the engine, you, another terminal, a script, the guard. `/` shows "
            "only lines with a word.",
+    "inside": "What the last look into the model saw: gates at their ends, the recurrence, how far the gradient goes "
+              "back. It shows in a large terminal, or alone with 8 and z.",
     "machine": "What the training uses of this computer, and what was trained on what. It shows in a large terminal, "
-               "or alone with 8 and z.",
+               "or alone with 9 and z.",
 }
 
 WORDS = {
@@ -32,6 +34,8 @@ WORDS = {
     "letter pairs": "The bpc of one who also knows the character before.",
     "letter triples": "The bpc of one who knows two characters before. Below it, a model has begun to learn words.",
     "best possible": "The exact entropy rate of a text made by a known grammar: no model can do better than this.",
+    "radius": "How many times as large a gradient could grow with each step back through time: the largest eigenvalue "
+              "of the recurrent weights. Above 30 and growing, single gradients will explode.",
     "step": "One update of the weights, counted from 1.",
     "epoch": "One pass over the training part of the text.",
     "batch size": "How many pieces of text are learned from at once (--batch-size).",

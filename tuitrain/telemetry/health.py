@@ -24,6 +24,9 @@ class Health:
     advice: dict[str, Any] = field(default_factory=dict)
     black_box: dict[str, Any] = field(default_factory=dict)
     sample: dict[str, Any] = field(default_factory=dict)
+    probe: dict[str, Any] = field(default_factory=dict)
+    updates: dict[str, float] = field(default_factory=dict)
+    """Newest update ratio of each parameter group."""
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
     waiting_since: float = 0.0
     """Unix time from which the guard waits for a person; 0 while it does not."""
@@ -51,6 +54,8 @@ class Health:
             case f.Measured():
                 self._measured(event)
             case f.Probed():
+                self.probe = {"step": event.step, "loss": event.loss, "entropy": event.entropy,
+                              "layers": [dict(layer) for layer in event.layers]}
                 for name, number in (("saturation", max(x["saturation"]["g"] for x in event.layers)),
                                      *((n, max(x[n] for x in event.layers)) for n in ("radius", "worst", "dead"))):
                     self._add(name, event.step, number)
@@ -73,6 +78,7 @@ class Health:
         layers = [name for name in event.weights if name.startswith("layer")]
         last = len(event.weights[layers[0]]) - 1
         step = event.first_step + last * event.every
+        self.updates = {name: float(values[last]) for name, values in event.update_ratio.items()}
         recurrent = [values[last] for name, values in event.rms.items() if name.startswith("W_hh")]
         self._add("weights", step, max(event.weights[n][last] for n in layers))
         self._add("update", step, max(event.update_ratio[n][last] for n in layers))
@@ -98,6 +104,7 @@ class Health:
         """Plain JSON."""
         return {"warnings": list(self.warnings), "alarm": self.alarm, "verdict": self.verdict, "advice": self.advice,
                 "black_box": self.black_box, "sample": self.sample, "waiting_since": self.waiting_since,
+                "probe": plain(self.probe), "updates": plain(self.updates),
                 "curves": {name: plain([list(p) for p in points]) for name, points in self.curves.items()}}
 
     @classmethod

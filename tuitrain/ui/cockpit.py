@@ -14,6 +14,7 @@ from tuitrain.ui.panes.footer import Footer
 from tuitrain.ui.panes.gradients import Gradients
 from tuitrain.ui.panes.groups import Groups
 from tuitrain.ui.panes.header import Facts, Header, Progress
+from tuitrain.ui.panes.inside import Inside
 from tuitrain.ui.panes.knobs import Knobs
 from tuitrain.ui.panes.log import Log
 from tuitrain.ui.panes.loss import Loss
@@ -39,6 +40,7 @@ class Cockpit(Screen[None]):
                 yield Sample("sample")
                 yield Groups("groups")
             with Vertical(id="third", classes="column"):
+                yield Inside("inside")
                 yield Machine("machine")
         with Horizontal(id="bottom"):
             yield Knobs("knobs")

@@ -51,5 +51,5 @@ TABLE = (
     Key("ctrl+z", "^z", "suspend_process", "", "suspend the cockpit only; `fg` comes back"),
     Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay", looking="quit"),
 )
-PANES = ("loss", "sample", "gradients", "groups", "knobs", "timeline", "log", "machine")
+PANES = ("loss", "sample", "gradients", "groups", "knobs", "timeline", "log", "inside", "machine")
 """Keys 1 to 8 focus these."""

@@ -1,0 +1,60 @@
+"""What the last probe saw inside the model: gates at their ends, the recurrence, the gradient's way back in time."""
+
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import LN2, bpc, number, percent
+from tuitrain.ui.panes.groups import ASCII, BLOCKS
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.view import View
+
+GATES = ("i", "f", "g", "o")
+DEEPEST = -8.0
+"""Powers of ten below the last step's gradient at which the bars of the flow end."""
+
+
+class Inside(Picture):
+    """A block of rows per layer; the wide layout shows it."""
+
+    period = 2.0
+    heading = "inside"
+
+    def title(self, state: RunState, view: View) -> str:
+        """The step that was looked at."""
+        return f"inside · step {state.health.probe['step']:,}" if state.health.probe else "inside"
+
+    def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """The probe's numbers, then each layer's."""
+        probe, dim = state.health.probe, self.palette().dim
+        if not probe:
+            return [Text("the first look inside comes soon", style=dim)]
+        rows = [Text.assemble(("held-out ", dim), f"{bpc(float(probe['loss'])):.3f} bpc",
+                              ("  unsure by ", dim), f"{float(probe['entropy']) / LN2:.2f} bits")]
+        for i, layer in enumerate(probe["layers"], 1):
+            rows += [Text(""), Text(f"layer {i}", style="bold"), *self._layer(layer, state, i, view, width)]
+        return rows[:height]
+
+    def _layer(self, layer: Any, state: RunState, number_: int, view: View, width: int) -> list[Text]:
+        dim, faces = self.palette().dim, BLOCKS if view.braille else ASCII
+        pinned = Text("share of each gate at its ends", style=dim)
+        each = Text.assemble(*(part for gate in GATES for part in (
+            (f"{gate} ", dim), f"{percent(float(layer['saturation'][gate]))}  ")))
+        update = state.health.updates.get(f"layer {number_}")
+        facts = Text.assemble(("radius ", dim), number(float(layer["radius"]), 3), ("  dead ", dim),
+                              percent(float(layer["dead"])), ("  update ", dim),
+                              number(update, 2) if update is not None else "")
+        flow = bars(layer["flow"], max(4, width - 2), faces)
+        way = Text.assemble(("gradient back through time, log; worst ", dim), number(float(layer["worst"]), 2))
+        return [pinned, each, facts, way, Text(flow, style=self.palette().train)]
+
+
+def bars(flow: Any, room: int, faces: str) -> str:
+    """log10 of the gradient by time step, oldest first, as heights from `DEEPEST` to 0; above 0 a full bar."""
+    values = np.array([float(v) for v in flow])
+    if len(values) > room:
+        values = np.array([part.max() for part in np.array_split(values, room)])
+    share = np.clip((values - DEEPEST) / -DEEPEST, 0.0, 1.0)
+    return "".join(faces[round(float(s) * (len(faces) - 1))] for s in share)
