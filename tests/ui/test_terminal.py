@@ -29,7 +29,7 @@ LIMIT = 90.0
 class Terminal:
     """A program on a pseudo-terminal, and what a person would see."""
 
-    def __init__(self, cwd: Path, *words: str, size: tuple[int, int] = (120, 40)) -> None:
+    def __init__(self, cwd: Path, *words: str, size: tuple[int, int] = (120, 40), controls: bool = False) -> None:
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
@@ -38,7 +38,8 @@ class Terminal:
         self.before = termios.tcgetattr(theirs)
         self.process = subprocess.Popen([sys.executable, "-m", "tuitrain", *words], cwd=cwd, stdin=theirs,
                                         stdout=theirs, stderr=theirs, start_new_session=True,
-                                        env={**os.environ, "TERM": "xterm-256color"}, preexec_fn=_hear_signals)
+                                        env={**os.environ, "TERM": "xterm-256color"},
+                                        preexec_fn=_hear_its_terminal if controls else _hear_signals)
         self._theirs = theirs
 
     def until(self, condition: Callable[[str], bool]) -> str:
@@ -69,11 +70,15 @@ class Terminal:
             os.close(self._ours)
             os.close(self._theirs)
 
-    def hang_up(self) -> None:
-        """As a closed window or a broken line: both ends of the terminal are gone."""
+    def vanish(self) -> None:
+        """Both ends of the terminal are gone."""
         os.close(self._ours)
         os.close(self._theirs)
         self._ours = self._theirs = -1
+
+    def hang_up(self) -> None:
+        """As a closed window or a broken line."""
+        self.vanish()
         os.killpg(self.process.pid, signal.SIGHUP)
 
     def settings(self) -> list[object]:
@@ -93,6 +98,11 @@ class Terminal:
 def _hear_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+def _hear_its_terminal() -> None:
+    _hear_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture
@@ -249,5 +259,20 @@ def test_a_mistake_is_told_after_the_screen_closed(book: Path) -> None:
     try:
         assert terminal.ends() == 1
         assert b"is a run already" in terminal.raw and b"Traceback" not in terminal.raw
+    finally:
+        terminal.close()
+
+
+def test_a_terminal_that_the_kernel_takes_away_leaves_no_cockpit_behind(book: Path) -> None:
+    """As sshd and tmux do it: the controlling terminal goes, with SIGHUP and SIGCONT, in the middle of writing."""
+    terminal = Terminal(book, "book.txt", "--run=run", *SMALL, controls=True)
+    try:
+        terminal.shows("● running")
+        terminal.vanish()
+        deadline = time.monotonic() + LIMIT
+        while terminal.process.poll() is None and time.monotonic() < deadline:
+            terminal.process.send_signal(signal.SIGCONT)  # as often as the kernel's one may come at a bad moment
+            time.sleep(0.01)
+        assert terminal.process.poll() == 128 + signal.SIGHUP and is_alive(RunDirectory(book / "run"))
     finally:
         terminal.close()

@@ -1,11 +1,13 @@
 """Opens the cockpit on a run; the one place that knows both the cockpit and how a run is reached."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, TextIO
 
 from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
@@ -61,6 +63,30 @@ def first_time() -> bool:
     return True
 
 
+class Vanishing:
+    """A terminal's stream that may go away: from then on what is written to it is lost, and nobody fails over it.
+
+    Textual writes in a thread; an error would end that thread, and the cockpit would wait for it for ever.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if there is still somebody to read."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if there is still somebody to read."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Screen:
     """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
@@ -89,9 +115,12 @@ class Screen:
         numbers = [n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
                    if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._received) for number in numbers}
+        stream = sys.__stderr__
+        sys.__stderr__ = Vanishing(stream)  # type: ignore[misc,assignment,arg-type]
         try:
             self._app.run(mouse=self._mouse)
         finally:
+            sys.__stderr__ = stream  # type: ignore[misc]
             for number, handler in before.items():
                 signal.signal(number, handler)
             if self._app.session is not None:
@@ -123,6 +152,9 @@ class Screen:
         # The terminal is restored before the process ends, or is left alone if it has hung up.
         self.signal = number
         self._app.leaving = True
+        if number == signal.SIGHUP:
+            # The kernel wakes whom it hangs up on, and Textual would take that for a return to the foreground.
+            signal.signal(signal.SIGCONT, lambda *_: None)
 
 
 def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True) -> int:

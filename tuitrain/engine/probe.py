@@ -27,9 +27,11 @@ ROUNDS = 60
 
 
 def interval(config: Config, validation: int) -> int:
-    """Steps between probes, so that they take about `SHARE` of the time: forward and back without weight gradients."""
+    """Steps between probes, so that they take about `SHARE` of the time: forward and back without weight gradients, in
+    fp32, while a step may be in bf16 and take half the time."""
     rows, length = shape(config, validation)
     cost = 0.8 * rows * length / (config.batch_size * config.bptt) + 0.5
+    cost *= 2 if config.precision == "bf16" else 1
     return max(50, int(float(f"{cost / SHARE:.2g}")))
 
 
