@@ -67,3 +67,10 @@ def test_how_much_longer_a_single_gradient_can_make_a_step() -> None:
         times = max(step[3000:3100]) / np.median(step[2000:3000])
         assert times < longest("adam", (b1, b2), 0.99) < 2 * times
     assert longest("sgd", (0.9, 0.999), 0.99) == np.inf and longest("muon", (0.9, 0.999), 0.99) < 2
+
+
+def test_a_clip_that_is_as_advised_is_told_once() -> None:
+    value = advise(QUIET, 0.0, "adam", ADAM)
+    assert value is not None
+    same = advise(QUIET, value.value, "adam", ADAM)
+    assert same is not None and "which is the advice" in same.sentence and same.sentence.count("medians") == 1
