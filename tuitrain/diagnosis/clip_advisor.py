@@ -103,8 +103,8 @@ def _sentence(norms: NDArray[np.float64], clip: float, value: float, median: flo
         return f"no clip: the first spike goes through as it is. {suggestion}"
     share, times = touched(clip, norms), clip / median
     if 0.9 <= clip / value <= 1.1:
-        return (f"clip {number(clip)} is {number(times, 2)} medians, which is the advice, and cut {percent(share)} of the "
-                f"last {len(norms):,} steps")
+        return (f"clip {number(clip)} is {number(times, 2)} medians, which is the advice, and cut {percent(share)} of "
+                f"the last {len(norms):,} steps")
     if share > ALWAYS and optimizer in ADAPTIVE:
         return (f"clip {number(clip)} acts on every step, so {optimizer} divides it out again: a hidden, temporary cut "
                 f"of the learning rate. {suggestion}")
