@@ -71,17 +71,21 @@ class Vanishing:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.behind = False
+        """A frame is still on its way: who draws now would only make the next one older."""
 
     def write(self, text: str) -> int:
         """Write if there is still somebody to read."""
+        self.behind = True
         with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush if there is still somebody to read."""
+        """Flush if there is still somebody to read; Textual does so when it has nothing left to write."""
         with contextlib.suppress(OSError):
             self._stream.flush()
+        self.behind = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -116,7 +120,9 @@ class Screen:
                    if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._received) for number in numbers}
         stream = sys.__stderr__
-        sys.__stderr__ = Vanishing(stream)  # type: ignore[misc,assignment,arg-type]
+        terminal = Vanishing(stream)  # type: ignore[arg-type]
+        sys.__stderr__ = terminal  # type: ignore[misc,assignment]
+        self._app.behind = lambda: terminal.behind
         try:
             self._app.run(mouse=self._mouse)
         finally:

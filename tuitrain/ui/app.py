@@ -52,6 +52,9 @@ class CockpitApp(Actions):
         self.leaving = False
         """Set by a signal, from outside the loop: the next tick leaves."""
         self.here, self._hint = here, hint
+        self.behind: Callable[[], bool] = lambda: False
+        """Whether the terminal still takes an earlier frame: a slow line gets fewer frames, never older ones."""
+        self._owing = False
         self._run, self._connect, self._clock = run, connect, clock
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
@@ -106,7 +109,11 @@ class CockpitApp(Actions):
                 answered = True
         # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
         settled = time.monotonic() - self._heard > SETTLED
+        answered |= self._owing
         if answered or (not settled and time.monotonic() >= self._next):
+            self._owing = self.behind() and answered
+            if self.behind():
+                return
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
 
