@@ -111,8 +111,9 @@ class CockpitApp(Actions):
         settled = time.monotonic() - self._heard > SETTLED
         answered |= self._owing
         if answered or (not settled and time.monotonic() >= self._next):
-            self._owing = self.behind() and answered
-            if self.behind():
+            behind = self.behind()  # asked once: an answer that is not drawn now must be owed
+            self._owing = behind and answered
+            if behind:
                 return
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
