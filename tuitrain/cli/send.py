@@ -40,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         session.send(command)
         while True:
             for event in session.drain(1.0):
+                if isinstance(event, e.RunEnded) and isinstance(command, c.Stop):
+                    print(_at(event) + sentence(event))  # also where it ended of itself a moment before it was asked
+                    return ERROR if event.exit_code == ERROR else 0
                 if isinstance(event, e.SavingFailed) and isinstance(command, c.SaveCheckpoint):
                     print(f"saving fails: {safe(event.reason)}")
                     return ERROR
@@ -51,6 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
                     return 0
                 if isinstance(event, e.RunEnded):
                     raise RunError(f"the run ended ({event.reason}) before it answered")
+            if session.state.status == "ended":  # told by a fresh picture, because this end was too slow for events
+                if isinstance(command, c.Stop):
+                    print(f"step {session.state.step:,}: {safe(session.state.ended)}")
+                    return 0
+                raise RunError(f"the run ended ({safe(session.state.ended)}) before it answered")
             if session.closed:
                 raise RunError("the run's process went away before it answered")
     finally:
