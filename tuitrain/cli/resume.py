@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options, screen
+from tuitrain.cli.signals import before_training
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Host":
+    before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -78,8 +80,8 @@ def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDir
     from tuitrain.host.launch import launch
 
     folder.lock().release()  # says who holds it
-    words = ["resume", str(folder.path), "--no-ui", *options.to_arguments(
+    words = ["resume", "--no-ui", *options.to_arguments(
         {k: v for k, v in given.items() if k != "corpus"})]
     words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []
     words += [f"--corpus={arguments.corpus}"] if arguments.corpus else []
-    launch(words, folder)
+    launch([*words, "--", str(folder.path)], folder)

@@ -3,16 +3,14 @@
 import contextlib
 import copy
 import os
-import signal
 import sys
 import threading
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from tuitrain.errors import ERROR, INTERRUPTED, TERMINATED, TuitrainError
+from tuitrain.cli.signals import Signals
+from tuitrain.errors import ERROR, TuitrainError
 from tuitrain.headless import Lines
 from tuitrain.host.server import Server
-from tuitrain.protocol.commands import Stop
 from tuitrain.protocol.events import RunEnded
 from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
@@ -52,35 +50,6 @@ class Host:
         self._lock.release()
 
 
-class Signals:
-    """First SIGINT or SIGTERM: stop at the step boundary and save. Second: leave at once."""
-
-    def __init__(self, worker: "Worker") -> None:
-        self._worker = worker
-        self._asked = False
-
-    def install(self, *numbers: signal.Signals) -> None:
-        """Take over the signals; one that the parent had ignored (nohup) stays ignored."""
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._received)
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            with contextlib.suppress(OSError):
-                os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is whole\n")
-            os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
-        self._asked = True
-        stop(self._worker, number)
-
-
-def stop(worker: "Worker", number: int) -> None:
-    """Save and end because of a signal."""
-    code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-    reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
-    worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
-
-
 def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | None:
     """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
     try:
@@ -103,7 +72,7 @@ def remembered(run: RunDirectory) -> RunState:
 
 def serve(host: Host, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
-    Signals(host.worker).install(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    Signals(host.worker).install()
     lines = Lines(sys.stdout, str(host.run.path), json=json)
     host.start()
     return print_to_the_end(host, lines)

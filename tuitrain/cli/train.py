@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuitrain.cli import options, screen, settings
+from tuitrain.cli.signals import before_training
 from tuitrain.config import Config
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
@@ -73,6 +74,7 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
+    before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -88,6 +90,9 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "
                        "--run") from None
+    except BaseException:  # no memory, a signal, a mistake: a folder that could not be resumed helps nobody
+        folder.discard()
+        raise
     return Host(worker, folder, lock)
 
 
@@ -112,8 +117,8 @@ def _launch(given: dict[str, object], folder: RunDirectory) -> int:
 
     if folder.config.exists():
         folder.create()  # says what is wrong
-    return launch(["train", str(given["corpus"]), "--no-ui", f"--run={folder.path}", *options.to_arguments(given)],
-                  folder)
+    return launch(["train", "--no-ui", f"--run={folder.path}", *options.to_arguments(given), "--",
+                   str(given["corpus"])], folder)
 
 
 def shipped_corpus() -> Path:
