@@ -99,6 +99,14 @@ def _whole(text: str) -> int:
 _whole.__name__ = "whole number"
 
 
+def minutes(text: str) -> float:
+    """Minutes of a command line, where none at all cannot be meant. Raises ArgumentTypeError."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: give a time above 0; without it there is no limit")
+    return value
+
+
 def _number_or_word(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 

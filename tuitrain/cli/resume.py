@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
+    parser.add_argument("--minutes", type=options.minutes, metavar="M",
+                        help="train for so long now, then save and end with exit code 75: resume again")
     options.add(parser, ("steps", *options.KNOBS))
 
 
@@ -66,7 +68,10 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}))
-    return Host(worker, folder, lock)
+    host = Host(worker, folder, lock)
+    if arguments.minutes:
+        host.end_after(60 * arguments.minutes)
+    return host
 
 
 def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Session":

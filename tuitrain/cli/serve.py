@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from tuitrain.cli.signals import Signals
+from tuitrain.cli.signals import Signals, out_of_time
 from tuitrain.errors import ERROR, TuitrainError
 from tuitrain.headless import Lines
 from tuitrain.host.server import Server
@@ -32,12 +32,20 @@ class Host:
         self.past.status, self.past.ended, self.past.clients = "starting", "", 0
         self.feed = worker.feed()
         self._server = _server(worker, run, copy.deepcopy(self.past))
+        self._limit: threading.Timer | None = None
         self._ending = threading.Thread(target=self._end, name="ending")
 
     def start(self) -> None:
         """Begin to train."""
         self.worker.start()
         self._ending.start()
+        if self._limit is not None:
+            self._limit.start()
+
+    def end_after(self, seconds: float) -> None:
+        """Save and end so long after the start, for whoever has only so much time: a job on a cluster."""
+        self._limit = threading.Timer(seconds, out_of_time, [self.worker])
+        self._limit.daemon = True
 
     def wait(self) -> None:
         """Until the run has ended and its folder is free."""
@@ -45,6 +53,8 @@ class Host:
 
     def _end(self) -> None:
         self.worker.join()
+        if self._limit is not None:
+            self._limit.cancel()
         if self._server is not None:
             self._server.close()
         self._lock.release()

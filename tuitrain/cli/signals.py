@@ -79,5 +79,10 @@ class Signals:
             os._exit(ENDINGS[signal.Signals(number)][1])
 
 
+def out_of_time(sink: Sink) -> None:
+    """Save and end because the time that was given is over; counted by a clock that nobody can set."""
+    sink.send(Stop(id="limit", by="limit", reason=OUT_OF_TIME_WORDS, exit_code=OUT_OF_TIME))
+
+
 def _too_early(number: int, frame: FrameType | None) -> None:
     raise EndedEarly(number)

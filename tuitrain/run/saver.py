@@ -85,9 +85,10 @@ class Saver:
             return self._waiting is None and not self._busy
 
     def wait(self, timeout: float) -> bool:
-        """Wait until idle; False if it took longer."""
+        """Wait until idle, or until a try has failed; False if it took longer."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._waiting is None and not self._busy, timeout)
+            return self._condition.wait_for(
+                lambda: not self._busy and (self._waiting is None or self._failures > 0), timeout)
 
     def close(self) -> None:
         """Write what waits (one more try if the disk refuses), then end the thread."""
