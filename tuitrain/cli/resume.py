@@ -4,7 +4,6 @@ example: tuitrain resume runs/copperfield-1 --steps 20000
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options, screen
@@ -26,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
-    parser.add_argument("--minutes", type=options.minutes, metavar="M",
+    parser.add_argument("--minutes", type=options.above_zero, metavar="M",
                         help="train for so long now, then save and end with exit code 75: resume again")
     options.add(parser, ("steps", *options.KNOBS))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Resume the run in the foreground or detached."""
-    folder = RunDirectory(Path(arguments.run))
+    folder = options.run_folder(arguments.run)
     folder.read_config()
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")

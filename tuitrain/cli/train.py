@@ -4,6 +4,7 @@ example: tuitrain copperfield.txt --no-ui --minutes 10
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
     Config.of(given)  # mistakes are told before torch is loaded
     corpus.check(path, int(str(given.get("limit", 0))))
-    folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
+    if arguments.run:
+        return _begin(given, RunDirectory(Path(arguments.run)), arguments)
+    folder = new_run(Path("runs"), path.stem)
+    try:
+        return _begin(given, folder, arguments)
+    finally:
+        with contextlib.suppress(OSError):  # only where nothing came of it are they empty
+            folder.path.rmdir()
+            folder.path.parent.rmdir()
+
+
+def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
     if arguments.detach:
         return _detach(given, folder)
 
