@@ -31,7 +31,7 @@ class Config:
     """Everything that defines a run. Units are in each field's help text."""
 
     corpus: str = _option("", "the text file")
-    preset: str = _option("auto", "recipe to start from", choices=("auto", "tflearn", "char-rnn"))
+    preset: str = _option("auto", "recipe", choices=("auto", "tflearn", "char-rnn"))
 
     layers: int = _option(2, "LSTM layers", low=1, high=32)
     hidden: int = _option(128, "units per layer", low=1, high=16384)
@@ -46,8 +46,7 @@ class Config:
     stride: int = _option(1, "distance between windows, with --loss last", low=1, high=1_000_000)
 
     optimizer: str = _option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd", "muon"))
-    lr: float = _option(0.0, "base learning rate (0: by preset and size, 0.01 with an end, else 0.003)", low=0.0,
-                        high=10.0)
+    lr: float = _option(0.0, "base learning rate (0: by preset and size)", low=0.0, high=10.0)
     lr_schedule: str = _option("auto", "shape of the learning rate over the run",
                                choices=("auto", "constant", "linear", "cosine", "plateau", "step"))
     lr_decay: float = _option(0.5, "factor of step and plateau", low=0.01, high=1.0)
@@ -69,7 +68,7 @@ class Config:
     epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
     minutes: float = _option(0.0, "training time of the whole run, turned into steps", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
-    seed: int = _option(1, "seed of weights, batches, dropout and samples", low=0, high=2**63 - 1)
+    seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
     precision: str = _option("auto", "number format of the matrix products", choices=("auto", "fp32", "bf16"))
@@ -77,7 +76,7 @@ class Config:
     errors: str = _option("strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore"))
     limit: int = _option(0, "use only the first so many characters, 0 is all", low=0, high=10**12, metavar="CHARS")
 
-    temperature: tuple[float, ...] = _option((0.5, 0.75, 1.0), "sampling temperatures, in turn", metavar="T,T,...")
+    temperature: tuple[float, ...] = _option((0.5, 0.75, 1.0), "sampling temperatures, in turn", metavar="T,...")
     prompt: str = _option("random", "what samples start from (random: an excerpt)")
     sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
     sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
@@ -88,7 +87,7 @@ class Config:
                         low=0, high=100_000)
     snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory", low=0, high=10**7,
                                    metavar="MB")
-    on_divergence: str = _option("rollback", "when training breaks; in the cockpit it begins with pause",
+    on_divergence: str = _option("rollback", "when training breaks; a cockpit pauses",
                                  choices=("warn", "pause", "rollback", "stop"))
 
     @classmethod

@@ -68,6 +68,6 @@ def test_the_hint_is_for_the_first_time(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_readme_names_every_command() -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     assert [name for name in SUBCOMMANDS if name != "train" and f"tuitrain {name}" not in readme] == []
-    assert len(readme.splitlines()) < 150
+    assert len(readme.splitlines()) <= 155
     picture = Path(__file__).resolve().parents[1] / "ui" / "readme.svg"
     assert "tests/ui/readme.svg" in readme and 10_000 < picture.stat().st_size < 300_000

@@ -176,6 +176,9 @@ def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
         [pid] = {int((book / "run" / "lock").read_text().split()[1])}
         os.kill(pid, signal.SIGKILL)
         terminal.shows("engine gone")
+        told = terminal.shows("is gone, without a word")
+        assert "last heard of at step" in told and "last checkpoint: step" in told
+        assert "engine.log ends with" in told and "checkpoint" in told.split("engine.log ends with")[1]
         terminal.press("q")
         assert terminal.ends() == 0
         assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
@@ -189,11 +192,47 @@ def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
         again.close()
 
 
+def test_a_killed_host_is_resumed_with_one_key_in_every_terminal(book: Path) -> None:
+    first = Terminal(book, "book.txt", "--run=run", *SMALL)
+    second = None
+    try:
+        first.shows("● running")
+        second = Terminal(book, "attach", "run")
+        second.shows("● running")
+        first.press("k")
+        first.shows("checkpoint saved")
+        dead = holder(book)
+        os.kill(dead, signal.SIGKILL)
+        for terminal in (first, second):
+            terminal.shows("is gone, without a word")
+            terminal.press("\r")
+        for terminal in (first, second):
+            terminal.shows("● running")
+            assert "is gone, without a word" not in "\n".join(terminal.screen.display)
+        assert holder(book) != dead and is_alive(RunDirectory(book / "run"))
+        first.press("]")  # it is the new process that answers
+        second.shows("clip 1.25")
+        for terminal in (first, second):
+            terminal.press("d")
+            assert terminal.ends() == 0
+    finally:
+        first.close()
+        if second is not None:
+            second.close()
+    resumed = [x for x, _ in journal.read(book / "run" / "journal.jsonl", kinds=(e.RunResumed,))]
+    assert len(resumed) == 1, "the second terminal joins what the first one started"
+
+
 def here(folder: Path) -> Terminal:
     terminal = Terminal(folder, "book.txt", "--run=run", "--host=here", *SMALL)
     terminal.shows("● running")
     terminal.shows("train ")
     return terminal
+
+
+def saved(folder: Path, by: str) -> bool:
+    return any(isinstance(x, e.CheckpointSaved) and x.by == by
+               for x, _ in journal.read(folder / "run" / "journal.jsonl", kinds=(e.CheckpointSaved,)))
 
 
 def holder(folder: Path) -> int:
@@ -226,6 +265,7 @@ def test_one_process_for_both_goes_on_when_the_terminal_hangs_up(book: Path) -> 
         terminal.hang_up()
         terminal.until(lambda _: "the terminal hung up" in run.log.read_text())
         assert holder(book) == terminal.process.pid and is_alive(run)
+        terminal.until(lambda _: saved(book, "SIGHUP"))  # first of all what there is so far is put on disk
         before = run.journal.stat().st_size
         terminal.until(lambda _: run.journal.stat().st_size > before)
         assert terminal.process.poll() is None

@@ -70,9 +70,10 @@ def _facts(spec: Any, *, defaults: bool) -> dict[str, Any]:
 
 
 def _default(spec: Any) -> str:
-    """The default in words; a 0 that stands for something else is told by the help itself."""
+    """The default in words; a 0 or a word that stands for something else is in the help itself."""
     value = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
-    return "" if value == 0 and spec.name != "dropout" else str(value)
+    told = (value == 0 and spec.name != "dropout") or (isinstance(value, str) and value in spec.metadata["help"])
+    return "" if told else str(value)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
 
             return Here(folder, lambda: _host(arguments, given, folder), corpus=arguments.corpus,
                         mouse=arguments.mouse).show()
-        return screen.show(folder, lambda: _join(arguments, given, folder), mouse=arguments.mouse)
+        return screen.show(folder, lambda: _join(arguments, given, folder), mouse=arguments.mouse,
+                           corpus=arguments.corpus)
     from tuitrain.cli.serve import serve
 
     return serve(_host(arguments, given, folder), json=arguments.json)

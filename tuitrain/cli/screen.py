@@ -5,12 +5,13 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TextIO
 
 from tuitrain.cli.signals import ENDINGS
-from tuitrain.errors import ERROR
+from tuitrain.errors import ERROR, RunError, TuitrainError
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.glossary import HINT
@@ -96,13 +97,13 @@ class Screen:
     """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
     def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False,
-                 mouse: bool = True, greets: bool = True) -> None:
+                 mouse: bool = True, greets: bool = True, resume: Callable[[], Session] | None = None) -> None:
         from tuitrain.ui.app import CockpitApp
 
         self._run, self._connect, self._mouse = run, connect, mouse
         self.connecting = False
         self.signal: int | None = None
-        self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here,
+        self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here, resume=resume,
                                hint="\n".join(HINT) if greets and first_time() else "")
 
     @property
@@ -163,11 +164,35 @@ class Screen:
             signal.signal(signal.SIGCONT, lambda *_: None)
 
 
-def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True) -> int:
-    """The cockpit on a run of another process until the person leaves; returns the exit code."""
-    screen = Screen(run, connect, mouse=mouse)
+def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True, corpus: str | None = None) -> int:
+    """The cockpit on a run of another process until the person leaves; returns the exit code.
+
+    Where that process dies it offers to go on; `corpus` is where the text is, if the run has no copy of it.
+    """
+    screen = Screen(run, connect, mouse=mouse, resume=lambda: _rejoin(run, corpus))
     screen.run()
     words = screen.farewell()
     if words and screen.signal != signal.SIGHUP:
         print(words, file=sys.stderr)
     return screen.exit_code
+
+
+def _rejoin(run: RunDirectory, corpus: str | None) -> Session:
+    """A session with whoever trains the run now: a new process, unless another terminal has started one already."""
+    from tuitrain.host.client import SocketSession
+    from tuitrain.host.launch import PATIENCE, launch
+
+    if not is_alive(run):
+        try:
+            launch(["resume", "--no-ui", *([f"--corpus={corpus}"] if corpus else []), "--", str(run.path)], run)
+        except TuitrainError:
+            if not is_alive(run):
+                raise
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return SocketSession(run, watch=True, by="you")
+        except RunError:  # the process that another terminal started is still on its way to its socket
+            if not is_alive(run) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -18,6 +18,7 @@ from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import safe
 from tuitrain.ui.actions import Actions
 from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.gone import EngineGone
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.view import View
 
@@ -42,7 +43,7 @@ class CockpitApp(Actions):
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
                  clock: Callable[[], float] = time.time, history: RunState | None = None,
-                 here: bool = False, hint: str = "") -> None:
+                 here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None) -> None:
         super().__init__()
         self.session: Session | None = None
         self.state = history or RunState()
@@ -55,7 +56,7 @@ class CockpitApp(Actions):
         self.behind: Callable[[], bool] = lambda: False
         """Whether the terminal still takes an earlier frame: a slow line gets fewer frames, never older ones."""
         self._owing = False
-        self._run, self._connect, self._clock = run, connect, clock
+        self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
     def on_mount(self) -> None:
@@ -82,7 +83,7 @@ class CockpitApp(Actions):
         self.session = session
         self.state = getattr(session, "state", self.state)
         self._synchronised = getattr(session, "resynchronised", 0)
-        self.view.connection = getattr(session, "connection", "live")
+        self.view.connection, self.view.remark = getattr(session, "connection", "live"), ""
         self.redraw(at_once=True)
         if self._hint:
             self.notify(self._hint, timeout=HINT, markup=False)
@@ -132,3 +133,16 @@ class CockpitApp(Actions):
             self.view.remark = f"q leaves; `tuitrain resume {self._run}` goes on"
         else:
             self.view.remark = f"its process is gone: see engine.log; `tuitrain resume {self._run}` goes on"
+        if self._resume is not None and (self.state.status != "ended" or self.state.ended == "crashed"):
+            self.push_screen(EngineGone(self._run, self.state, time.monotonic() - self._heard), self._go_on)
+
+    def _go_on(self, answer: str | None) -> None:
+        if answer == "leave":
+            self.exit(0)
+        elif answer == "resume" and self._resume is not None:
+            if self.session is not None:
+                self.session.close()
+            self.session, self._connect = None, self._resume
+            self.view.connection, self.view.remark = "starting", "going on from the last checkpoint"
+            self.redraw(at_once=True)
+            self.begin()

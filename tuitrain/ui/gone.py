@@ -1,0 +1,83 @@
+"""What is known of a run whose process is gone, and one key to go on. Starts nothing itself."""
+
+import os
+import stat
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.widgets import Label, Static
+
+from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import duration, safe
+from tuitrain.ui.dialogs import Dialog
+
+LINES, BYTES = 6, 8192
+"""Of the end of engine.log that are shown, and read."""
+
+
+class EngineGone(Dialog[str]):
+    """Answers `resume` or `leave`; escape stays, to look at what there is."""
+
+    BINDINGS: ClassVar = [Binding("enter", "answer('resume')", "resume"), Binding("q", "answer('leave')", "leave")]
+
+    def __init__(self, run: Path, state: RunState, ago: float) -> None:
+        super().__init__()
+        self._known = known(RunDirectory(run), state, ago)
+        self._log = log_tail(RunDirectory(run).log)
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        title, *rest = self._known
+        with Vertical(classes="dialog wide"):
+            yield Label(title, classes="title", markup=False)
+            for line in rest:
+                yield Label(line, markup=False)
+            if self._log:
+                yield Label("\nengine.log ends with", markup=False)
+                yield Static(Text("\n".join(self._log), no_wrap=True, overflow="ellipsis"), classes="hint")
+            yield Label("\nenter goes on with the run · escape looks at what there is · q leaves", markup=False)
+
+    def action_answer(self, answer: str) -> None:
+        """Resume, or leave."""
+        self.dismiss(answer)
+
+
+def known(run: RunDirectory, state: RunState, ago: float) -> list[str]:
+    """What happened, where it was `ago` seconds ago, and what is on disk: a line each."""
+    name = safe(str(run.path))
+    if is_alive(run):
+        return [f"the connection to {name} broke; its process still trains it"]
+    if state.status == "ended":
+        said = f"{name} {safe(state.ended)}"
+    else:
+        said = f"the process that trained {name} is gone, without a word: killed, or out of memory"
+    saved = [point for point in state.story.points.values() if point.on_disk]
+    last = max(saved, key=lambda point: (point.time, point.step), default=None)
+    lines = [said, f"last heard of at step {state.step:,}, {duration(ago)} ago"]
+    if last is None:
+        lines.append("no checkpoint was heard of; if there is none on disk it has to start anew")
+    else:
+        lines.append(f"last checkpoint: step {last.step:,} on branch {last.branch}" + (
+            f", {state.step - last.step:,} steps before that" if state.step - last.step > 0
+            and last.branch == state.branch else ""))
+    return lines
+
+
+def log_tail(path: Path) -> list[str]:
+    """The last lines of a log, with nothing in them that a terminal obeys; none if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return []
+        file.seek(max(0, found.st_size - BYTES))
+        text = file.read(BYTES).decode(errors="replace")
+    return [safe(line) for line in text.splitlines() if line.strip()][-LINES:]
