@@ -1,6 +1,5 @@
 """A whole run as events: beginnings, ends, crashes, the guard, a dead consumer."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 

@@ -68,7 +68,7 @@ def test_a_journal_that_cannot_be_synced_holds_the_checkpoint_back(tmp_path: Pat
         checkpoints.save(tmp_path, TENSORS, branch=0, step=20, reason="interval", pinned=False, facts={}, run=ID,
                          before_commit=no_disk)
     assert [mark.step for mark in checkpoints.list_all(tmp_path)] == [10]
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}, "no parts are left to fill the disk"
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}, "parts fill the disk"
 
 
 # --- committed is committed
@@ -113,9 +113,10 @@ def test_every_changed_byte_of_a_config_is_refused(start: Start) -> None:
     for at in range(0, len(whole) - 1, 11):
         run.folder.config.write_bytes(whole[:at] + bytes([whole[at] ^ 2]) + whole[at + 1:])
         try:
-            assert run.folder.read_config() == kept, f"byte {at}"  # white space only
-        except RunError as error:
-            assert "damaged" in str(error) or "does not know" in str(error)
+            read = run.folder.read_config()
+        except RunError:
+            continue
+        assert read == kept, f"byte {at}"  # white space only
 
 
 def test_a_key_of_a_newer_version_is_named(start: Start, resume: Start) -> None:
@@ -205,9 +206,13 @@ def test_links_are_not_followed(start: Start, resume: Start, tmp_path: Path, nam
     before = {p.name: p.stat().st_mtime_ns for p in [elsewhere, *elsewhere.glob("*")]}
     path.symlink_to(elsewhere)
     with pytest.raises(RunError, match="link"):
-        run.folder.lock()
-        resume(run.folder)
+        _locked_and_resumed(run.folder, resume)
     assert {p.name: p.stat().st_mtime_ns for p in [elsewhere, *elsewhere.glob("*")]} == before
+
+
+def _locked_and_resumed(folder: RunDirectory, resume: Start) -> None:
+    folder.lock().release()
+    resume(folder)
 
 
 def test_a_folder_begun_anew_gets_nothing_of_the_old_process(tmp_path: Path) -> None:
@@ -277,7 +282,7 @@ def test_a_line_of_any_length_takes_no_memory(tmp_path: Path) -> None:
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "journal.jsonl")
-    with pytest.raises(RunError, match="pipe|regular"):
+    with pytest.raises(RunError, match=r"pipe|regular"):
         list(journal.read(tmp_path / "journal.jsonl"))
-    with pytest.raises(RunError, match="pipe|regular"):
+    with pytest.raises(RunError, match=r"pipe|regular"):
         folder.open_regular(tmp_path / "journal.jsonl", os.O_WRONLY)
