@@ -14,6 +14,7 @@ Files are for their owner alone (0600 in folders of 0700) and never links.
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import secrets
@@ -220,11 +221,23 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def new_run(parent: Path, stem: str) -> RunDirectory:
-    """The next free `<stem>-<n>` under a folder; not yet created."""
+    """The next free `<stem>-<n>` under a folder, made at once: who asks at the same moment gets another number.
+
+    Raises RunError if it cannot be made.
+    """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
-    taken = {p.name for p in parent.iterdir()} if parent.is_dir() else set()
-    number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
-    return RunDirectory(parent / f"{stem}-{number}")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        taken = {p.name for p in parent.iterdir()}
+        for number in itertools.count(1):
+            path = parent / f"{stem}-{number}"
+            if path.name not in taken:
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir(mode=0o700)
+                    break
+    except OSError as error:
+        raise RunError(f"{parent}: {error.strerror or error}; name another folder with --run") from None
+    return RunDirectory(path)
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:

@@ -71,7 +71,9 @@ class Saver:
             if waiting is not None and waiting.id:
                 if job.id:
                     raise Refused("a checkpoint is already waiting to be written; try again in a moment")
-                return  # the one that waits is as good, and was asked for
+                if job.reason != "end":
+                    return  # the one that waits is as good, and was asked for
+                job = replace(job, id=waiting.id, by=waiting.by)  # the last state of all is better, and answers it
             if waiting is not None and waiting.pinned and not job.pinned:
                 job = replace(job, pinned=True)
             self._waiting = job
