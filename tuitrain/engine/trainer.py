@@ -20,6 +20,7 @@ from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
     CommandRefused,
     Continued,
+    Dismissed,
     EngineSaid,
     EpochEnded,
     Event,
@@ -206,6 +207,8 @@ class Trainer:
                 if not 1 <= len(command.text.strip()) <= MAX_NOTE:
                     raise Refused(f"a note has 1 to {MAX_NOTE} characters")
                 yield NoteAdded(text=command.text, **answer)
+            case c.Dismiss():
+                yield Dismissed(**answer)
             case c.Pause():
                 yield from self._pause(answer)
             case c.Continue():

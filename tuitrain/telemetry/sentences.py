@@ -30,6 +30,8 @@ def sentence(event: e.Event) -> str:
             return f"landing over the next {event.steps:,} steps"
         case e.NoteAdded():
             return f"note: {safe(event.text)}"
+        case e.Dismissed():
+            return "warning dismissed"
         case e.CheckpointSaved():
             return f"checkpoint {event.path}, {size(event.bytes)}"
         case e.Evaluated():

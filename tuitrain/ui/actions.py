@@ -148,6 +148,18 @@ class Actions(Viewing):
         """What is wrong and why."""
         self.push_screen(Why(self.state, self.view))
 
+    def action_dismiss(self) -> None:
+        """The warning that stands has been seen."""
+        health = self.state.health
+        if health.standing is None and not health.alarm:
+            self.view.refused = "no warning stands"
+            self.redraw(at_once=True)
+        elif health.alarm and health.waiting_since:
+            self.view.refused = "the guard waits for an answer: space goes on, R or r rolls back"
+            self.redraw(at_once=True)
+        else:
+            self.ask(c.Dismiss, "dismissal")
+
     def action_undo(self) -> None:
         """Say what it will undo, then do it."""
         last = next((m for m in reversed(self.state.story.marks)

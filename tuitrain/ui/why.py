@@ -26,7 +26,7 @@ from tuitrain.ui.view import View
 PLOT = 40
 RECENT = 4000
 """Steps for which a warning is news."""
-HERE = ("remedy", "auto_clip", "rollback", "land", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
+HERE = ("remedy", "auto_clip", "rollback", "land", "dismiss", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
 """Actions whose keys a verdict or an advice may name."""
 NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
          "outlier_batch": "one odd batch", "bad_data": "the text changed", "overfitting": "it learns by heart",

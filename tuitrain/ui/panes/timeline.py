@@ -46,7 +46,7 @@ class Timeline(Picture):
         for mark in state.story.marks:
             kind = ("bad" if mark.alarming else "warn" if mark.warning
                     else "back" if mark.words.startswith("rolled") else "note")
-            put(mark.step, faces[kind], colours.alarm if kind in ("bad", "warn") else colours.dim)
+            put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
         put(state.step, faces["now"], "bold")
         left, right = "0", f"{short(last)} steps"
         return Text.assemble(*cells), Text(left + right.rjust(width - 1), style=colours.dim)
