@@ -46,7 +46,8 @@ WORDS = {
     "gradient norm": "The length of the gradient over all parameters, before the clip. Its size alone means little; "
                      "compare it with its own past.",
     "clip": "A gradient longer than this is scaled down to it; 0 is off. With Adam a clip that acts on every step "
-            "changes almost nothing: it helps against rare spikes.",
+            "changes almost nothing: it helps against rare spikes. To start with: five times the usual gradient norm, "
+            "or 1 where nothing is known yet; `a` sets it from the run's own norms.",
     "clipped": "The share of the last 500 steps on which the clip acted.",
     "lr": "Learning rate: how far a step goes. The knob times the schedule is what is in force.",
     "warm-up": "The first steps, in which the learning rate rises from almost nothing.",

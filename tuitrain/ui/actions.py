@@ -6,6 +6,7 @@ from typing import Any
 from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SKIPPED, SPIKES_BACK
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
+from tuitrain.protocol.findings import CAUSES
 from tuitrain.protocol.session import Session, Tape
 from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
@@ -220,7 +221,10 @@ class Actions(Viewing):
             if text:
                 self.ask(c.AddNote, "note", text=text)
 
-        self.push_screen(AskValue("note", "", lambda text: (bool(text.strip()), "kept in the journal")), answered)
+        title, hint = "note", "kept in the journal"
+        if self.state.facts.get("drill"):
+            title, hint = "name the fault", ", ".join(cause.replace("_", " ") for cause in CAUSES[:-2])
+        self.push_screen(AskValue(title, "", lambda text: (bool(text.strip()), hint)), answered)
 
     def action_detach(self) -> None:
         """Leave; training goes on."""

@@ -12,6 +12,7 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 GAP = 2
+DRILL = "DRILL: m names the fault, q ends it"
 LEAST_NAME = 12
 """Cells of the run's name that stay beside a warning in full words."""
 
@@ -41,6 +42,8 @@ class Header(Picture):
         if name.cell_len > room > 1:  # a name gives way to what it is the name of, from the left
             name = Text("…" + name.plain[1 - room:], style="bold")
         parts = [name, status, warning]
+        if state.facts.get("drill") and view.connection == "live" and state.status != "ended":
+            parts.append(Text(DRILL, style="bold " + self.palette().validation))
         if view.remark:
             parts.append(Text(safe(view.remark), style=self.palette().alarm))
         if state.trouble:
