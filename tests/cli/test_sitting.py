@@ -2,7 +2,12 @@
 
 import io
 
-from tuitrain.cli.sitting import EVERY, Turn
+import pytest
+
+from tuitrain.cli.sitting import EVERY, Skipped, Turn
+from tuitrain.cli.train import shipped_corpus
+from tuitrain.experiments import drill
+from tuitrain.experiments.faults import FAULTS
 
 
 class Terminal(io.StringIO):
@@ -31,3 +36,24 @@ def test_elsewhere_it_is_a_line_now_and_then() -> None:
     turn.close()
     rows = out.getvalue().splitlines()
     assert len(rows) == 50 / EVERY and all("\x1b" not in row for row in rows)
+
+
+def test_it_can_be_skipped() -> None:
+    turn = Turn(io.StringIO())
+    turn.told(1, 200)
+    turn.skip()
+    with pytest.raises(Skipped):
+        turn.told(2, 200)
+
+
+def test_a_drill_tells_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+
+    def enough(step: int, last: int) -> None:
+        told.append((step, last))
+        if step >= 30:
+            raise Skipped
+
+    with pytest.raises(Skipped):
+        drill.run(FAULTS["lr-x10"], shipped_corpus(), 1, at=200, told=enough, hidden=16)
+    assert told[0][0] == 0 and told[-1][1] == 200 + drill.AFTER and [s for s, _ in told] == sorted(s for s, _ in told)

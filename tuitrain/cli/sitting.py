@@ -1,5 +1,6 @@
 """A drill for a person: the cockpit on a run in which something will go wrong, and a score against the guard."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,13 +37,23 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
     turn = Turn(sys.stderr)
-    guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, told=turn.told,
-                                             **drill.SITTING))
-    turn.close()
+    before = signal.signal(signal.SIGINT, lambda *_: turn.skip())
+    try:
+        guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, told=turn.told,
+                                                 **drill.SITTING))
+    except Skipped:
+        return code
+    finally:
+        signal.signal(signal.SIGINT, before)
+        turn.close()
     said = "said nothing" if not guards.said else f"named {_name(guards.said)} after {guards.delay} steps"
     ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
     print(f"the guard {said}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
     return code
+
+
+class Skipped(Exception):
+    """The person does not wait for the guard's turn."""
 
 
 class Turn:
@@ -52,9 +63,12 @@ class Turn:
         self._out, self._clock, self._began = out, clock, clock()
         self._live = out.isatty()
         self._next = self._began
+        self._skipped = False
 
     def told(self, step: int, last: int) -> None:
-        """The guard's run is at `step` of `last`."""
+        """The guard's run is at `step` of `last`. Raises Skipped once it is to end."""
+        if self._skipped:
+            raise Skipped
         now = self._clock()
         if now < self._next:
             return
@@ -63,6 +77,10 @@ class Turn:
         words = f"the guard's turn, on the same run: step {step:,} of {last:,}{left}; ctrl+c skips it"
         self._out.write(f"\r\x1b[2K{words}" if self._live else f"{words}\n")
         self._out.flush()
+
+    def skip(self) -> None:
+        """End the guard's turn at its next event."""
+        self._skipped = True
 
     def close(self) -> None:
         """Leave the terminal on a clean line."""
