@@ -66,6 +66,9 @@ def test_the_guards_countdown_counts_while_nothing_happens() -> None:
             for left in range(int(COUNTDOWN), int(COUNTDOWN) - 5, -1):
                 await until(lambda left=left: f"rolls back in {left} s" in first_line(app))  # type: ignore[misc]
                 now[0] += 1
+            await pilot.press("w")
+            assert isinstance(app.screen, Why)
+            await until(lambda: "rolls&#160;back&#160;in&#160;115&#160;s" in app.export_screenshot())
 
     asyncio.run(sitting())
 

@@ -74,7 +74,7 @@ class Turn:
             return
         self._next = now + (1.0 if self._live else EVERY)
         left = f", {duration((now - self._began) / step * (last - step))} left" if step > 0 and last > step else ""
-        words = f"the guard's turn, on the same run: step {step:,} of {last:,}{left}; ctrl+c skips it"
+        words = f"the guard's turn: step {step:,} of {last:,}{left}; ctrl+c skips it"
         self._out.write(f"\r\x1b[2K{words}" if self._live else f"{words}\n")
         self._out.flush()
 

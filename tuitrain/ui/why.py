@@ -21,6 +21,7 @@ from tuitrain.ui.dialogs import Dialog
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
 from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
+from tuitrain.ui.panes.header import countdown
 from tuitrain.ui.view import View
 
 PLOT = 40
@@ -109,6 +110,9 @@ class Why(Dialog[None]):
             parts.append(Text("looking into it …"))
         else:
             parts += self._healthy(state, colours)
+        left = countdown(state, self._view)
+        if left is not None:
+            parts.append(Text(f"the guard rolls back in {left} s; space goes on", style="bold " + colours.alarm))
         parts.append(self._clip(state))
         parts += [Text(f"  ! {safe(w['sentence'])} (step {w['step']:,})", style=colours.validation)
                   for w in list(state.health.warnings)[-3:]]

@@ -12,6 +12,7 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 GAP = 2
+LOADING = "torch, text and model are being loaded"
 DRILL = "DRILL: m names the fault, q ends it"
 LEAST_NAME = 12
 """Cells of the run's name that stay beside a warning in full words."""
@@ -44,7 +45,7 @@ class Header(Picture):
         parts = [name, status, warning]
         if state.facts.get("drill") and view.connection == "live" and state.status != "ended":
             parts.append(Text(DRILL, style="bold " + self.palette().validation))
-        if view.remark:
+        if view.remark and view.connection != "starting":
             parts.append(Text(safe(view.remark), style=self.palette().alarm))
         if state.trouble:
             parts.append(Text(f"SAVING FAILS: {safe(state.trouble)}", style=self.palette().alarm))
@@ -61,7 +62,7 @@ class Header(Picture):
         if view.connection == "gone" and state.status != "ended":
             return Text("✗ engine gone", style=colours.alarm)
         if view.connection == "starting":
-            return Text("… starting", style=colours.limit)
+            return Text(f"… starting: {safe(view.remark) or LOADING}", style=colours.limit)
         if view.connection == "replay":
             return Text(f"{'▶' if view.braille else '>'} replay {view.tape}", style=colours.limit)
         faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}

@@ -56,7 +56,9 @@ class Loss(Picture):
         least = measured.get(LEAST)
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
-        marks = [(float(m.step), colours.alarm if m.alarming else colours.dim) for m in state.story.marks]
+        # The gravest last, so that nothing hides an alarm.
+        marks = [(float(m.step), colours.alarm if m.alarming else colours.validation if m.warning else colours.dim)
+                 for m in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning))]
         marks += [(s, colours.alarm) for s in bad_steps(state.losses)]
         if view.log_axis:
             for i, c in enumerate(curves):

@@ -45,7 +45,7 @@ class Timeline(Picture):
             best = point.reason == "best" and point.step == state.best_step
             put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
                 colours.validation if best else colours.limit if point.on_disk else colours.train)
-        for mark in state.story.marks:
+        for mark in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
             kind = ("bad" if mark.alarming else "warn" if mark.warning
                     else "back" if mark.words.startswith("back from") else "note")
             put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
