@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
 
@@ -128,6 +128,32 @@ class Config:
         config.check()
         return config
 
+    @classmethod
+    def of_run(cls, kept: Mapping[str, Any]) -> "Config":
+        """The sealed configuration of a run as its folder has it; keys that it lacks are older than they.
+
+        Raises UsageError naming the key if one is unknown, of a wrong type or of a value that cannot be meant.
+        """
+        hints = get_type_hints(cls)
+        unknown = sorted(kept.keys() - hints.keys())
+        if unknown:
+            raise UsageError(f"config.json has the option {str(unknown[0])[:40]!r}, which this version does not know: "
+                             "a newer version of tuitrain wrote it; use that one")
+        for name, value in kept.items():
+            if not _fits(hints[name], value):
+                raise UsageError(f"config.json is damaged: {name} is {str(value)[:40]!r}")
+        config = cls(**kept)
+        try:
+            config.check()
+            for name in (*INTERVALS, "threads"):
+                if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
+                    raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
+            if config.device not in ("cpu", "cuda") or config.precision == "auto" or config.lr_schedule == "auto":
+                raise UsageError("--device, --precision or --lr-schedule was never decided")
+        except UsageError as error:
+            raise UsageError(f"config.json is damaged: {error}") from None
+        return config
+
     def check(self) -> None:
         """Raise UsageError if a value cannot be meant."""
         for spec in dataclasses.fields(self):
@@ -165,6 +191,17 @@ class Config:
         # A tuple stays a tuple after a trip through JSON.
         for name in ("betas", "temperature"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value out of JSON can be of this type."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(get_args(hint)[0], member) for member in value)
+    if get_origin(hint) is not None:
+        return any(_fits(member, value) for member in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
 
 
 INTERVALS: Final = ("sample_every", "evaluate_every", "checkpoint_every", "snapshot_every")

@@ -81,7 +81,7 @@ def test_every_answer_has_words() -> None:
         e.CheckpointSaved(reason="", path="p", bytes=1, seconds=0.1, params_sha256="", **here, **who),
         e.Evaluated(loss=1.0, bpc=1.44, best=True, characters=5, reason="", seconds=1.0, **here, **who),
         e.SampleDrawn(temperature=1.0, prompt="", text="t", health={}, **here, **who)]
-    assert all(sentence(a) for a in answers) and "nearest to 6" in sentence(answers[4])
+    assert all(sentence(a) for a in answers) and "the last point before 6" in sentence(answers[4])
 
 
 def test_even_our_own_mistakes_are_one_line(

@@ -32,7 +32,7 @@ def test_a_signal_ends_with_a_checkpoint_and_its_exit_code(
 
 
 def test_the_loop_of_a_job_script_reaches_the_last_step(tmp_path: Path, corpus: Path) -> None:
-    """Requeued as long as the exit code says so, exactly as docs/clusters.md has it."""
+    """Requeued as long as the exit code says so, exactly as docs/interruptions.md has it."""
     live = Live(tmp_path, corpus, "--no-ui", "--run", "run", "--steps=300", *SMALL, "--bptt=40", "--batch-size=32")
     live.at(20)
     assert live.end(signal.SIGUSR1)[0] == 75

@@ -2,7 +2,7 @@
 
 commands: lr V|xF · clip V|xF|off|auto · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
 evaluate · checkpoint · snapshot · rollback [STEP|best] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
-guard warn|pause|rollback|stop · probe · pin STEP · blackbox STEP · note TEXT · stop
+guard warn|pause|rollback|stop · dismiss · probe · pin STEP · blackbox STEP · note TEXT · stop
 
 example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 """
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tuitrain.telemetry.run_state import RunState
 
 NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "probe", "pin",
-         "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "note", "stop")
+         "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "dismiss", "note",
+         "stop")
 BEST = "best"
 """As a place to roll back to, and the reason of the checkpoints there."""
 
@@ -103,7 +104,7 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
     who = {"id": id, "by": by}
     bare = {"pause": c.Pause, "continue": c.Continue, "sample": c.DrawSample, "evaluate": c.Evaluate,
             "checkpoint": c.SaveCheckpoint, "snapshot": c.TakeSnapshot, "stop": c.Stop,
-            "probe": c.LookInside}
+            "probe": c.LookInside, "dismiss": c.Dismiss}
     if name in bare:
         if rest:
             raise UsageError(f"{name} takes no value")
