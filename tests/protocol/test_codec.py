@@ -15,7 +15,7 @@ from tuitrain.engine.reporter import floats
 from tuitrain.protocol import codec, commands, events
 
 ALL = [*codec.registry(events.Event).values(), *codec.registry(commands.Command).values()]
-JSON = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=5), st.booleans()), max_size=3)
+JSON = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(-2**63, 2**64 - 1), st.text(max_size=5), st.booleans()), max_size=3)
 
 
 def values_of(hint: object) -> st.SearchStrategy:

@@ -1,0 +1,82 @@
+"""The one reader of JSON that comes from outside: from a socket, a journal, a config or a checkpoint's mark.
+
+Python's own reader takes more than JSON and less than everything: `NaN`, keys that are there twice, 1e999 as
+infinity; deep nesting and integers of 5,000 digits end in other exceptions than the caller expects.
+"""
+
+import json
+import math
+import re
+from typing import Any, Final
+
+MAX_BYTES: Final = 4 << 20
+MAX_DEPTH: Final = 32
+MAX_DIGITS: Final = 20
+"""Digits of the largest integer of 64 bits."""
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A string, also one without an end, or a bracket."""
+_LARGE = re.compile(r"(?<!\d)\d{21}|[eE]\+?\d{3}")
+"""What a number must hold somewhere to be too large; few texts hold it, and all others are read at full speed."""
+
+
+class BadJson(ValueError):
+    """Not JSON as we take it from outside; the message says why in words for a person."""
+
+
+def loads(raw: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """The value of a JSON text. Raises BadJson, and nothing else, whatever the bytes are."""
+    if len(raw) > max_bytes:
+        raise BadJson(f"{len(raw):,} bytes are more than the {max_bytes:,} allowed")
+    if isinstance(raw, str):
+        text = raw
+    else:
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            raise BadJson(f"byte {error.start:,} is not UTF-8") from None
+    _check_depth(text, max_depth)
+    checks: dict[str, Any] = {"parse_int": _integer, "parse_float": _float} if _LARGE.search(text) else {}
+    try:
+        return json.loads(text, parse_constant=_constant, object_pairs_hook=_object, **checks)
+    except json.JSONDecodeError as error:
+        raise BadJson(f"not JSON: {error.msg} at character {error.pos:,}") from None
+
+
+def _check_depth(text: str, most: int) -> None:
+    if text.count("[") + text.count("{") <= most:
+        return
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token in "[{":
+            depth += 1
+            if depth > most:
+                raise BadJson(f"nested deeper than {most} levels")
+        elif token in "]}":
+            depth -= 1
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise BadJson(f"an integer of {len(digits):,} characters")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise BadJson(f"the number {digits[:20]} is too large")
+    return value
+
+
+def _constant(name: str) -> Any:
+    raise BadJson(f"{name} is not a number of JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise BadJson(f"the key {twice[:40]!r} is there twice")
+    return found
