@@ -9,11 +9,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
 
 Every = int | str
+ENDS: Final = ("steps", "epochs", "minutes")
+"""Say in three ways when a run ends; one that is given replaces another of a preset."""
 AUTO: Final = "auto"
 """A number of steps, or before sealing also `30s`, `5m`, `epoch`, `auto`."""
 
@@ -44,16 +46,17 @@ class Config:
     stride: int = _option(1, "distance between windows, with --loss last", low=1, high=1_000_000)
 
     optimizer: str = _option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd", "muon"))
-    lr: float = _option(0.0, "base learning rate (0: the preset's)", low=0.0, high=10.0)
+    lr: float = _option(0.0, "base learning rate (0: by preset and size, 0.01 with an end, else 0.003)", low=0.0,
+                        high=10.0)
     lr_schedule: str = _option("auto", "shape of the learning rate over the run",
                                choices=("auto", "constant", "linear", "cosine", "plateau", "step"))
     lr_decay: float = _option(0.5, "factor of step and plateau", low=0.01, high=1.0)
     lr_decay_every: float = _option(5.0, "epochs between step decays", low=0.001, high=1e6)
     lr_decay_after: float = _option(0.0, "epochs before the first step decay", low=0.0, high=1e6)
     lr_patience: int = _option(3, "evaluations without a new best before plateau decays", low=1, high=1000)
-    warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%%")
-    clip: float | str = _option(AUTO, "gradient clip, 0 is off; auto reads it off the run's own norms",
-                                metavar="X|auto")
+    warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%")
+    clip: float | str = _option(AUTO, "gradient clip; auto reads it off the run's own norms",
+                                metavar="X|off|auto")
     clip_kind: str = _option("norm", "norm: scale the whole gradient; element: clamp each element",
                              choices=("norm", "element"))
     weight_decay: float = _option(0.0, "weight decay (decoupled in adamw and muon)", low=0.0, high=10.0)
@@ -64,7 +67,7 @@ class Config:
 
     steps: int = _option(0, "absolute last step, 0 is open-ended", low=0, high=10**12)
     epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
-    minutes: float = _option(0.0, "training time, turned into steps", low=0.0, high=1e7)
+    minutes: float = _option(0.0, "training time of the whole run, turned into steps", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches, dropout and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
@@ -85,7 +88,7 @@ class Config:
                         low=0, high=100_000)
     snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory", low=0, high=10**7,
                                    metavar="MB")
-    on_divergence: str = _option("rollback", "when training breaks",
+    on_divergence: str = _option("rollback", "when training breaks; in the cockpit it begins with pause",
                                  choices=("warn", "pause", "rollback", "stop"))
 
     @classmethod
@@ -98,9 +101,11 @@ class Config:
         if preset not in PRESETS:
             raise UsageError(f"--preset {preset}: choose one of {', '.join(PRESETS)}")
         recipe = dict(PRESETS[preset])
+        if any(name in given for name in ENDS):
+            recipe = {name: value for name, value in recipe.items() if name not in ENDS}
         if preset == "auto" and device == "cuda":
             recipe |= _AUTO_CUDA
-        ends = any(given.get(name) for name in ("steps", "epochs", "minutes"))
+        ends = any(given.get(name) for name in ENDS)
         if preset == "auto" and not ends and not given.keys() & {"optimizer", "weight_decay"}:
             recipe |= _AUTO_OPEN_ENDED
         config = cls(**{**recipe, **given})
@@ -122,6 +127,32 @@ class Config:
         clip = 1.0 if config.clip == AUTO and config.clip_kind == "element" and "clip" not in given else config.clip
         config = dataclasses.replace(config, clip=clip, lr=lr, lr_schedule=schedule, warmup=warmup, embedding=embedding)
         config.check()
+        return config
+
+    @classmethod
+    def of_run(cls, kept: Mapping[str, Any]) -> "Config":
+        """The sealed configuration of a run as its folder has it; keys that it lacks are older than they.
+
+        Raises UsageError naming the key if one is unknown, of a wrong type or of a value that cannot be meant.
+        """
+        hints = get_type_hints(cls)
+        unknown = sorted(kept.keys() - hints.keys())
+        if unknown:
+            raise UsageError(f"config.json has the option {str(unknown[0])[:40]!r}, which this version does not know: "
+                             "a newer version of tuitrain wrote it; use that one")
+        for name, value in kept.items():
+            if not _fits(hints[name], value):
+                raise UsageError(f"config.json is damaged: {name} is {str(value)[:40]!r}")
+        config = cls(**kept)
+        try:
+            config.check()
+            for name in (*INTERVALS, "threads"):
+                if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
+                    raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
+            if config.device not in ("cpu", "cuda") or config.precision == "auto" or config.lr_schedule == "auto":
+                raise UsageError("--device, --precision or --lr-schedule was never decided")
+        except UsageError as error:
+            raise UsageError(f"config.json is damaged: {error}") from None
         return config
 
     def check(self) -> None:
@@ -161,6 +192,17 @@ class Config:
         # A tuple stays a tuple after a trip through JSON.
         for name in ("betas", "temperature"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value out of JSON can be of this type."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(get_args(hint)[0], member) for member in value)
+    if get_origin(hint) is not None:
+        return any(_fits(member, value) for member in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
 
 
 INTERVALS: Final = ("sample_every", "evaluate_every", "checkpoint_every", "snapshot_every")

@@ -17,7 +17,10 @@ FINISHED = 0
 ERROR = 1
 USAGE = 2
 DIVERGED = 3
+OUT_OF_TIME = 75
+"""sysexits' EX_TEMPFAIL, "try again": the run has saved and a job script should resume it."""
 INTERRUPTED = 130
+QUIT = 131
 TERMINATED = 143
 
 

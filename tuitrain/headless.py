@@ -35,12 +35,17 @@ class Lines:
         self._next = clock()
         self._lines = 0
         self._epoch_shown = 0.0
-        self._bar = False
+        self._bar = self._again = False
+        self._when: float | None = None
+        """Unix time of the event that is being shown; None: now."""
         self.ended: e.RunEnded | None = None
 
     def show(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in and print what it calls for."""
+        self._when = when
+        told = self.state.story.told
         self.state.fold(event, when)
+        self._again = isinstance(event, e.CheckpointSaved) and self.state.story.told == told
         if isinstance(event, e.RunEnded):
             self.ended = event
         if self._json:
@@ -122,7 +127,7 @@ class Lines:
             case e.SampleDrawn():
                 self._sample(event)
             case e.CheckpointSaved():
-                if event.reason != "interval":
+                if event.reason != "interval" and not self._again:
                     self._say(event.step, f"checkpoint {event.path}, {size(event.bytes)}, {event.reason}")
             case e.SavingFailed():
                 need, free = size(event.bytes_needed), size(max(0, event.bytes_free))
@@ -166,7 +171,8 @@ class Lines:
             self._print(f"  go on with: tuitrain resume {safe(self._run)}")
 
     def _say(self, step: int, words: str) -> None:
-        self._print(f"{time.strftime('%H:%M:%S')}  step {step:,}  {words}")
+        at = time.strftime("%H:%M:%S", time.localtime(self._when))
+        self._print(f"{at}  step {step:,}  {words}")
 
     def _print(self, text: str) -> None:
         self._clear_bar()

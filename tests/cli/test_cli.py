@@ -178,7 +178,7 @@ def test_a_live_run_is_steered_watched_and_resumed_exactly(tmp_path: Path, corpu
         "rollback 20", "undo", "land 500", "guard pause", "note hello", "pause", "continue", "lr 99", "undo")}
     assert [w for w, (code, _) in answers.items() if code] == ["lr 99"]
     assert "outside" in answers["lr 99"][1] and "0.01 → 0.005" in answers["lr x0.5"][1]
-    assert "rolled back" in answers["rollback 20"][1] and "branch 1" in answers["rollback 20"][1]
+    assert "back from step" in answers["rollback 20"][1] and "branch 1" in answers["rollback 20"][1]
     assert tuitrain("send", "run", "lr", "quick", cwd=tmp_path).returncode == 2
     assert live.send("stop")[0] == 0
     out, err = live.process.communicate(timeout=60)

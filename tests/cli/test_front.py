@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.telemetry.test_telemetry import done
-from tuitrain.cli import runs, serve
+from tuitrain.cli import runs, signals
 from tuitrain.cli.main import main
 from tuitrain.cli.screen import draws_braille
 from tuitrain.headless import COLUMNS, WIDTHS, Lines
@@ -81,7 +81,7 @@ def test_every_answer_has_words() -> None:
         e.CheckpointSaved(reason="", path="p", bytes=1, seconds=0.1, params_sha256="", **here, **who),
         e.Evaluated(loss=1.0, bpc=1.44, best=True, characters=5, reason="", seconds=1.0, **here, **who),
         e.SampleDrawn(temperature=1.0, prompt="", text="t", health={}, **here, **who)]
-    assert all(sentence(a) for a in answers) and "nearest to 6" in sentence(answers[4])
+    assert all(sentence(a) for a in answers) and "the last point before 6" in sentence(answers[4])
 
 
 def test_even_our_own_mistakes_are_one_line(
@@ -106,16 +106,19 @@ class FakeWorker:
         self.asked.append(command)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_leaves_at_once(number: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "again", "code"), [
+    (signal.SIGINT, signal.SIGINT, 130), (signal.SIGTERM, signal.SIGINT, 130), (signal.SIGQUIT, signal.SIGQUIT, 131)])
+def test_a_person_who_presses_again_leaves_at_once(
+        number: signal.Signals, again: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     worker = FakeWorker()
-    signals = serve.Signals(worker)  # type: ignore[arg-type]
-    signals._received(number, None)
+    handler = signals.Signals(worker)
+    handler.received(number)
+    handler.received(signal.SIGTERM)  # a batch system's second one
     [stop] = worker.asked
-    assert isinstance(stop, c.Stop) and stop.exit_code == code and not left
-    signals._received(number, None)
+    assert isinstance(stop, c.Stop) and stop.exit_code == signals.ENDINGS[number][1] and not left
+    handler.received(again)
     assert left == [code]
 
 

@@ -1,6 +1,5 @@
 """A whole run as events: beginnings, ends, crashes, the guard, a dead consumer."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,7 +141,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(start: Start, resume:
     data[-100] ^= 1
     newest.write_bytes(data)
     again = resume(run.folder, steps=80)
-    assert again.machine.progress.step == marks[-2].step and again.machine.progress.branch == 1
+    before = max(mark.step for mark in marks if mark.step < 50)
+    assert again.machine.progress.step == before and again.machine.progress.branch == 1
     assert any("damaged" in x.text for x in again.of(e.EngineSaid))
 
 
@@ -164,9 +164,9 @@ def test_resume_refuses_another_text_and_an_empty_run(start: Start, resume: Star
 def test_another_machine_is_said_to_be_not_bit_identical(start: Start, resume: Start) -> None:
     run = start(steps=10)
     run.finish()
-    kept = json.loads(run.folder.config.read_text())
+    kept = run.folder.read_config()
     kept["versions"]["cpu"] = "Another Processor"
-    run.folder.config.write_text(json.dumps(kept))
+    run.folder.write_config(kept)
     opening = resume(run.folder, steps=20).of(e.RunResumed)[0]
     assert not opening.exact and "Another Processor" in opening.why_not
 

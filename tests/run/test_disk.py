@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tuitrain.errors import CheckpointError, RunError
 from tuitrain.protocol import events as e
-from tuitrain.run import checkpoints, journal
+from tuitrain.run import checkpoints, failpoints, journal
 from tuitrain.run.checkpoints import Checkpoint, Retention
 from tuitrain.run.directory import RunDirectory, find_runs, is_alive, new_run
 from tuitrain.run.failpoints import EXIT_CODE
@@ -86,12 +86,13 @@ def test_a_full_disk_keeps_lines_back_and_writes_them_later(tmp_path: Path, monk
 
 # --- checkpoints
 
+ID = "0123456789abcdef"
 TENSORS = {"model.a": np.arange(6, dtype=np.float32).reshape(2, 3), "rng.cpu": np.arange(9, dtype=np.uint8)}
 
 
 def save(folder: Path, step: int, branch: int = 0, **more: object) -> Checkpoint:
     values = {"reason": "interval", "pinned": False, "facts": {"serial": step}, **more}
-    return checkpoints.save(folder, TENSORS, branch=branch, step=step, **values)
+    return checkpoints.save(folder, TENSORS, branch=branch, step=step, run=ID, **values)
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -119,26 +120,23 @@ sys.path.insert(0, sys.argv[2])
 from tests.run.test_disk import save
 save(Path(sys.argv[1]), 20)
 """
-STEPS = ["tensors-open", "tensors-written", "tensors-synced", "tensors-renamed", "json-open", "json-written",
-         "json-renamed", "committed"]
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", failpoints.SAVE)
 def test_a_death_at_any_step_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path, step: str) -> None:
     save(tmp_path, 10)
     root = str(Path(__file__).resolve().parents[2])
     died = subprocess.run([sys.executable, "-c", SAVE, str(tmp_path), root],
                           env={**os.environ, "TUITRAIN_FAILPOINT": step}, check=False)
     assert died.returncode == EXIT_CODE
+    (tmp_path / "mine.safetensors").write_bytes(b"not ours")
+    (tmp_path / ".tmpmine").write_bytes(b"not ours")
+    remarks = checkpoints.clean(tmp_path, ID)
     mark, _, wrong = checkpoints.load_newest(tmp_path)
-    assert mark.step == (20 if step in ("json-renamed", "committed") else 10) and not wrong
-    stranger = tmp_path / "mine.safetensors"
-    stranger.write_bytes(b"not ours")
-    checkpoints.clean(tmp_path)
+    # Tensors and mark are both written before either is renamed: from there on a clean finishes what the save began.
+    whole = step in ("tensors-renamed", "names-synced", "mark-renamed", "committed")
+    assert mark.step == (20 if whole else 10) and not wrong and not remarks
     names = {p.name for p in tmp_path.iterdir()}
     expected = {f"{m.name}{end}" for m in checkpoints.list_all(tmp_path) for end in (".json", ".safetensors")}
-    assert names - {"b0-000000020.json.part"} == expected | {"mine.safetensors"}
-    assert not any(n.endswith(".part") for n in names)
+    assert names == expected | {"mine.safetensors", ".tmpmine"}
 
 
 @given(st.lists(st.tuples(st.sampled_from(["interval", "best", "asked for"]), st.booleans()), min_size=1, max_size=60),
@@ -210,14 +208,16 @@ def test_newer_requests_replace_waiting_ones_but_not_a_persons(tmp_path: Path) -
     assert [x.id for x in saver.results() if isinstance(x, e.CheckpointSaved)] == ["", "x"]
 
 
-def test_one_step_saved_twice_stays_best_and_pinned(tmp_path: Path) -> None:
+def test_one_step_saved_thrice_keeps_three_marks_and_one_file(tmp_path: Path) -> None:
     saver = Saver(tmp_path, Retention(last=3))
     for reason, pinned in (("best", False), ("asked for", True), ("end", False)):
         saver.submit(job(5, reason=reason, pinned=pinned))
         assert saver.wait(10)
     saver.close()
-    [mark] = checkpoints.list_all(tmp_path)
-    assert (mark.reason, mark.pinned) == ("best", True)
+    marks = checkpoints.list_all(tmp_path)
+    assert {(mark.reason, mark.pinned) for mark in marks} == {("best", False), ("asked for", True), ("end", False)}
+    assert len({(tmp_path / f"{mark.name}.safetensors").stat().st_ino for mark in marks}) == 1
+    assert all(checkpoints.load(tmp_path, mark).keys() == TENSORS.keys() for mark in marks)
 
 
 # --- directory

@@ -73,7 +73,7 @@ def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, 
     assert {name: getattr(asked, name) for name in words} == words
 
 
-VIEW_KEYS = {"w", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
+VIEW_KEYS = {"w", "x", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
 
 
 def test_every_key_of_the_table_is_tried_here() -> None:

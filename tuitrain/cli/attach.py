@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuitrain.cli import screen
+from tuitrain.cli.options import run_folder
 from tuitrain.errors import RunError
 from tuitrain.run.directory import RunDirectory, find_runs, is_alive
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show the run until it ends or the person leaves."""
     from tuitrain.host.client import SocketSession
 
-    folder = RunDirectory(Path(arguments.run)) if arguments.run else newest_alive(Path("runs"))
+    folder = run_folder(arguments.run) if arguments.run else newest_alive(Path("runs"))
     if arguments.no_ui or arguments.json or not screen.has_screen():
         return _lines(folder, arguments.json)
     # What hinders it is said before the screen opens.

@@ -26,6 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _print({word: explain(word)})
     except KeyError as error:
+        about = {name: text for name, text in {**WORDS, **{f"{n} pane": t for n, t in PANES.items()}}.items()
+                 if word.lower() in name}
+        if len(word) > 2 and about:
+            _print(about)
+            return 0
         near = error.args[0]
         raise UsageError(f"help {word}: there is no such word; "
                          + (f"did you mean {near}?" if near else "`tuitrain help` shows all")) from None

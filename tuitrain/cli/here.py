@@ -14,11 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from tuitrain.cli.screen import Screen
-from tuitrain.cli.serve import Host, Signals, exit_code, print_to_the_end, remembered, stop
+from tuitrain.cli.serve import Host, exit_code, print_to_the_end, remembered
+from tuitrain.cli.signals import Signals
 from tuitrain.errors import RunError
 from tuitrain.headless import Lines
 from tuitrain.host.launch import launch
-from tuitrain.protocol.commands import Command, Stop
+from tuitrain.protocol.commands import Command, SaveCheckpoint, Stop
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.run_state import RunState
@@ -177,13 +178,15 @@ class Here:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         host.worker.watched(False)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        Signals(host.worker).install(signal.SIGINT, signal.SIGTERM)
+        host.worker.send(SaveCheckpoint(id="hangup", by="SIGHUP"))  # what comes now, nobody may be there to see
+        Signals(host.worker).install()
         print("tuitrain: the terminal hung up; training goes on without it")
         return print_to_the_end(host, self._lines(host))
 
     def _end(self, host: Host, number: int) -> int:
-        Signals(host.worker).install(signal.SIGINT, signal.SIGTERM)  # a second one leaves at once
-        stop(host.worker, number)
+        ending = Signals(host.worker)
+        ending.install()
+        ending.received(number)
         return print_to_the_end(host, self._lines(host))
 
     def _hand_over(self, host: Host) -> None:
@@ -192,7 +195,7 @@ class Here:
         host.worker.send(Stop(id="detach", by="you", reason=HANDED_OVER))
         host.wait()
         corpus = [f"--corpus={self._corpus}"] if self._corpus else []
-        pid = launch(["resume", str(self._run.path), "--no-ui", *corpus], self._run)
+        pid = launch(["resume", "--no-ui", *corpus, "--", str(self._run.path)], self._run)
         print(f"tuitrain: training goes on, pid {pid}; come back with `tuitrain attach {self._run.path}`",
               file=sys.stderr)
 

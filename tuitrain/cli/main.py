@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import re
@@ -9,10 +10,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tuitrain import __version__
-from tuitrain.errors import ERROR, INTERRUPTED, TuitrainError, UsageError, nearest
+from tuitrain.cli import streams
+from tuitrain.cli.signals import EndedEarly
+from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageError, nearest
 
 SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
@@ -33,6 +36,10 @@ SUBCOMMANDS = {
 class Parser(argparse.ArgumentParser):
     """One line per mistake, with the nearest valid name."""
 
+    def print_help(self, file: Any = None) -> None:
+        """Print it as everything else is: argparse would pass over a standard output that takes nothing."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""
         unknown = re.match(r"unrecognized arguments: (\S+)", message)
@@ -50,29 +57,51 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        streams.prepare()
+    code = _guarded(list(sys.argv[1:] if argv is None else argv))
+    streams.silence()
+    return code
+
+
+def _guarded(words: list[str]) -> int:
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except TuitrainError as error:
         _complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EndedEarly) as early:
         _complain("interrupted before training began; nothing was lost")
+        code = early.exit_code if isinstance(early, EndedEarly) else INTERRUPTED
         if threading.active_count() > 1:
-            os._exit(INTERRUPTED)  # a thread inside torch cannot be waited for, and must not see the interpreter end
-        return INTERRUPTED
+            os._exit(code)  # a thread inside torch cannot be waited for, and must not see the interpreter end
+        return code
     except BrokenPipeError:
-        # The reader of a table or a sample has seen enough. Python must not complain at exit either.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        return FINISHED  # the reader of a table or a sample has seen enough
+    except streams.OutputError as error:
+        _complain(f"standard output: {error.strerror or error}")
+        return ERROR
     except Exception as error:
         # A mistake of ours, or the machine's: still one line, and a way to see more.
         if os.environ.get("TUITRAIN_TRACEBACK"):
             raise
+        if is_out_of_memory(error):
+            _complain(f"not enough memory ({str(error) or type(error).__name__}); end other programs, raise the limit "
+                      "(`ulimit -v`, a container's), or take a smaller --hidden, --layers or --batch-size")
+            return ERROR
         _complain(f"unexpected {type(error).__name__}: {str(error) or 'no message'}; "
                   "TUITRAIN_TRACEBACK=1 shows where")
         return ERROR
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python says so by class, torch and the loader of libraries in words alone."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM) or any(
+        said in words for said in ("can't allocate memory", "cannot allocate memory", "out of memory",
+                                   "failed to map segment", "cannot create thread", "can't start new thread"))
 
 
 def _dispatch(words: list[str]) -> int:
@@ -88,7 +117,11 @@ def _dispatch(words: list[str]) -> int:
         _check_word(words)
         words = ["train", *words]
     module, parser = _parser(words[0])
-    return int(module.run(parser.parse_args(words[1:])))
+    try:
+        arguments = parser.parse_args(words[1:])
+    except SystemExit:  # a help was asked for and printed
+        return FINISHED
+    return int(module.run(arguments))
 
 
 def _parser(command: str) -> tuple[ModuleType, Parser]:
@@ -126,7 +159,8 @@ def _help() -> str:
               "  tuitrain send runs/copperfield-1 lr x0.5",
               "  tuitrain resume runs/copperfield-1", "",
               "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
-              "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 130 interrupted, 143 terminated"]
+              "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 75 out of time (resume it),",
+              "130 interrupted, 131 quit, 143 terminated; each of the last four after a checkpoint"]
     return "\n".join(lines)
 
 

@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from tuitrain.config import AUTO, INTERVALS, Config, parse_every
-from tuitrain.errors import UsageError
+from tuitrain.errors import RunError, UsageError
+from tuitrain.run.directory import RunDirectory
 
 NOT_OPTIONS = ("corpus",)
 GROUPS = {
@@ -46,7 +48,7 @@ def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -
     for title, members in GROUPS.items():
         group = parser.add_argument_group(title)
         for name in members if names is None else (m for m in members if m in names):
-            facts, shown = _facts(fields[name]), names is not None or name in COMMON
+            facts, shown = _facts(fields[name], defaults=names is None), names is not None or name in COMMON
             action = (common if shown else group).add_argument("--" + name.replace("_", "-"), dest=name, **facts)
             if not shown:
                 rare[action], action.help = facts["help"], argparse.SUPPRESS
@@ -55,12 +57,22 @@ def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -
                             rare=rare)
 
 
-def _facts(spec: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": spec.metadata["help"]}
+def _facts(spec: Any, *, defaults: bool) -> dict[str, Any]:
     choices = spec.metadata["choices"]
+    remarks = [", ".join(choices)] if choices else []
+    remarks += [f"default {_default(spec)}"] if defaults and _default(spec) else []
+    words = spec.metadata["help"] + (f" ({'; '.join(remarks)})" if remarks else "")
+    facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": words}
     if choices:
-        return facts | {"choices": choices, "metavar": "NAME", "help": f"{facts['help']} ({', '.join(choices)})"}
-    return facts | {"type": reader(spec), "metavar": spec.metadata["metavar"] or _letter(spec)}
+        return facts | {"choices": choices, "metavar": "NAME"}
+    read = above_zero if spec.name in ("epochs", "minutes") else reader(spec)
+    return facts | {"type": read, "metavar": spec.metadata["metavar"] or _letter(spec)}
+
+
+def _default(spec: Any) -> str:
+    """The default in words; a 0 that stands for something else is told by the help itself."""
+    value = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
+    return "" if value == 0 and spec.name != "dropout" else str(value)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -72,7 +84,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 def to_arguments(values: dict[str, Any]) -> list[str]:
     """The options that would give these values again."""
     return [f"--{name.replace('_', '-')}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-            for name, v in values.items() if name not in NOT_OPTIONS]
+            for name, v in values.items() if name not in NOT_OPTIONS and (v or name not in ("epochs", "minutes"))]
 
 
 def _letter(spec: Any) -> str:
@@ -99,15 +111,34 @@ def _whole(text: str) -> int:
 _whole.__name__ = "whole number"
 
 
+def above_zero(text: str) -> float:
+    """A length that somebody typed, where none at all cannot be meant. Raises ArgumentTypeError."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, or leave it out: then there is no end")
+    return value
+
+
+above_zero.__name__ = "number"
+
+
+def run_folder(text: str) -> RunDirectory:
+    """The run that a person named. Raises RunError if it is a file."""
+    path = Path(text)
+    if path.is_file():
+        raise RunError(f"{path} is a file, not a run folder; to train on it: `tuitrain {path}`")
+    return RunDirectory(path)
+
+
 def _number_or_word(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
 def _clip(text: str) -> float | str:
-    return text if text == AUTO else float(text)
+    return text if text == AUTO else 0.0 if text == "off" else float(text)
 
 
-_clip.__name__ = "number or auto"
+_clip.__name__ = "number, off or auto"
 
 
 def _interval(text: str) -> int | str:

@@ -5,9 +5,9 @@ example: tuitrain replay runs/copperfield-1 --speed 60
 
 import argparse
 import sys
-from pathlib import Path
 
 from tuitrain.cli import screen
+from tuitrain.cli.options import run_folder
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Play until the person leaves."""
     from tuitrain.host.recording import Replay
 
-    folder = RunDirectory(Path(arguments.run))
+    folder = run_folder(arguments.run)
     folder.read_config()
     if arguments.speed is not None and not 0 < arguments.speed < float("inf"):
         raise UsageError(f"--speed {arguments.speed:g}: a number above 0")

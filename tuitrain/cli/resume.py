@@ -4,10 +4,10 @@ example: tuitrain resume runs/copperfield-1 --steps 20000
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options, screen
+from tuitrain.cli.signals import before_training
 from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
@@ -25,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
+    parser.add_argument("--minutes", type=options.above_zero, metavar="M",
+                        help="train for so long now, then save and end with exit code 75: resume again")
     options.add(parser, ("steps", *options.KNOBS))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Resume the run in the foreground or detached."""
-    folder = RunDirectory(Path(arguments.run))
+    folder = options.run_folder(arguments.run)
     folder.read_config()
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
@@ -54,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Host":
+    before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -64,7 +67,10 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}))
-    return Host(worker, folder, lock)
+    host = Host(worker, folder, lock)
+    if arguments.minutes:
+        host.end_after(60 * arguments.minutes)
+    return host
 
 
 def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Session":
@@ -78,8 +84,8 @@ def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDir
     from tuitrain.host.launch import launch
 
     folder.lock().release()  # says who holds it
-    words = ["resume", str(folder.path), "--no-ui", *options.to_arguments(
+    words = ["resume", "--no-ui", *options.to_arguments(
         {k: v for k, v in given.items() if k != "corpus"})]
     words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []
     words += [f"--corpus={arguments.corpus}"] if arguments.corpus else []
-    launch(words, folder)
+    launch([*words, "--", str(folder.path)], folder)

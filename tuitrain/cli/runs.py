@@ -4,67 +4,159 @@ example: tuitrain runs
 """
 
 import argparse
+import math
+import os
+import re
+import stat
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from tuitrain.errors import RunError
+from tuitrain.protocol import codec
+from tuitrain.protocol import events as e
+from tuitrain.protocol.codec import DamagedLine, decode_event
 from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+from tuitrain.telemetry.units import duration, safe, size
 
+DEFAULT = "runs"
+BUDGET = 2.0
+"""Seconds for the journal of a run: one that is garbage must not hold up the table."""
+LARGEST_CONFIG = 64 << 20
+KIND = re.compile(rb'\{"v":\d+,"kind":"(\w+)"')
+KINDS = (b"Evaluated", b"RolledBack", b"RunResumed", b"RunEnded")
 HEAD = ("run", "state", "step", "last", "best", "branches", "size", "age")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder to look in."""
-    parser.add_argument("dir", metavar="DIR", nargs="?", default="runs", help="the folder that holds the runs")
+    parser.add_argument("dir", metavar="DIR", nargs="?", default=DEFAULT,
+                        help="the folder that holds the runs (default runs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table; an unreadable run is a row that says so."""
-    from tuitrain.errors import RunError
-    from tuitrain.telemetry.units import safe
-
-    found = find_runs(Path(arguments.dir))
+    """Print the table; an unreadable run is a row that says so. Raises RunError if there is no such folder."""
+    parent = Path(arguments.dir)
+    if arguments.dir != DEFAULT and not parent.is_dir():
+        raise RunError(f"{parent}: {'is no folder' if parent.exists() else 'there is no such folder'}; "
+                       "name one that holds runs")
+    found = [RunDirectory(parent)] if (parent / "config.json").is_file() else find_runs(parent)
     if not found:
-        print(f"tuitrain: there are no runs under {arguments.dir}/", file=sys.stderr)
+        print(f"tuitrain: there are no runs under {parent}/", file=sys.stderr)
         return 0
-    rows: list[tuple[str, ...]] = [HEAD]
-    for folder in found:
-        try:
-            folder.read_config()
-            rows.append((safe(str(folder.path)), *_facts(folder)))
-        except (RunError, OSError) as error:
-            rows.append((safe(str(folder.path)), "unreadable", safe(str(error)), "", "", "", "", ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    rows = [HEAD, *(_row(folder) for folder in found)]
+    widths = [max(len(row[i]) for row in rows if len(row) == len(HEAD)) for i in range(len(HEAD))]
     for row in rows:
         cells = [cell.ljust(w) if i < 2 else cell.rjust(w)
-                 for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+                 for i, (cell, w) in enumerate(zip(row, widths, strict=False))]
+        print("  ".join(cells).rstrip() if len(row) == len(HEAD) else f"{row[0].ljust(widths[0])}  {row[1]}")
     return 0
 
 
-def _facts(folder: RunDirectory) -> tuple[str, ...]:
-    from tuitrain.protocol import events as e
-    from tuitrain.run import journal
-    from tuitrain.telemetry.units import duration, size
+def _row(folder: RunDirectory) -> tuple[str, ...]:
+    """The facts of a run, or its name and why it cannot be read. One bad run must never hide the others."""
+    name = safe(str(folder.path))
+    try:
+        if folder.config.stat().st_size > LARGEST_CONFIG:
+            raise RunError(f"{folder.config.name} is too large to be one")
+        folder.read_config()
+        return name, *_facts(folder)
+    except RecursionError:
+        return name, "unreadable: config.json is nested too deeply"
+    except Exception as error:
+        return name, "unreadable: " + safe(" ".join((str(error) or type(error).__name__).split()))
 
-    trouble = journal.Trouble()
-    step, last, best, branches, state = 0, float("nan"), float("inf"), 1, "crashed"
-    kinds = (e.StepsDone, e.Evaluated, e.RolledBack, e.RunResumed, e.RunEnded, e.RunStarted)
-    for event, _ in journal.read(folder.journal, trouble, kinds):
-        match event:
-            case e.StepsDone():
-                step = event.first_step + len(event.loss) - 1
-            case e.Evaluated():
-                last, best = event.bpc, min(best, event.bpc)
-            case e.RolledBack() | e.RunResumed():
-                branches = max(branches, event.branch + 1)
-                step, state = getattr(event, "to_step", getattr(event, "step", 0)), "crashed"
-            case e.RunEnded():
-                state = event.reason
-    state = "alive" if is_alive(folder) else state
-    if trouble.damaged:
-        state += f" ({trouble.damaged} damaged lines)"
-    total = sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file())
+
+@dataclass(slots=True)
+class Summary:
+    """What the table says of a journal."""
+
+    step: int = 0
+    last: float = math.nan
+    best: float = math.inf
+    branches: int = 1
+    state: str = "interrupted"
+    damaged: int = 0
+    whole: bool = True
+
+
+def summary(path: Path, seconds: float = BUDGET, clock: Callable[[], float] = time.monotonic) -> Summary:
+    """Read a journal for so long at most; `whole` says if that sufficed. Raises OSError, RunError."""
+    found, deadline, steps = Summary(), clock() + seconds, b""
+    for line in _lines(path):
+        match = KIND.match(line)
+        if match is None:
+            found.damaged += 1
+        elif match[1] == b"StepsDone":
+            steps = line  # only the last of a stretch counts: the others need not be decoded
+        elif match[1] in KINDS:
+            _take(found, steps)
+            steps = b""
+            _take(found, line)
+        if clock() > deadline:
+            found.whole = False
+            break
+    _take(found, steps)
+    return found
+
+
+def _take(found: Summary, line: bytes) -> None:
+    if not line:
+        return
+    try:
+        event, _ = decode_event(line)
+    except (DamagedLine, RecursionError, OverflowError):
+        found.damaged += 1
+        return
+    match event:
+        case e.StepsDone():
+            found.step = event.first_step + len(event.loss) - 1
+        case e.Evaluated():
+            found.last, found.best = event.bpc, min(found.best, event.bpc)
+        case e.RolledBack():
+            found.step, found.branches = event.to_step, max(found.branches, event.branch + 1)
+        case e.RunResumed():
+            found.step, found.branches = event.step, max(found.branches, event.branch + 1)
+            found.state = "interrupted"  # until it says goodbye again
+        case e.RunEnded():
+            found.step, found.state = event.step, event.reason
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a regular file; one longer than a message may be comes as nothing."""
+    try:
+        # Neither waits for the writer of a FIFO nor follows a link out of the folder.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{path.name}: {error.strerror or error}") from None
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise RunError(f"{path.name} is not a regular file")
+        skipping = False
+        while line := file.readline(codec.MAX_LINE):
+            if line.endswith(b"\n"):
+                yield b"" if skipping else line
+                skipping = False
+            else:
+                skipping = True
+
+
+def _facts(folder: RunDirectory) -> tuple[str, ...]:
+    found = summary(folder.journal, BUDGET)
+    state = "alive" if is_alive(folder) else safe(found.state)
+    if found.damaged:
+        state += f" ({found.damaged:,} damaged lines)"
+    if not found.whole:
+        state += " (its journal takes too long to read whole)"
     age = duration(time.time() - folder.config.stat().st_mtime)
-    return (state, f"{step:,}", f"{last:.3f}" if last == last else "-", f"{best:.3f}" if best < 1e9 else "-",
-            str(branches), size(total), age)
+    return (state, f"{found.step:,}", f"{found.last:.3f}" if math.isfinite(found.last) else "-",
+            f"{found.best:.3f}" if math.isfinite(found.best) else "-", str(found.branches),
+            size(_size(folder.path)), age)
+
+
+def _size(path: Path) -> int:
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

@@ -5,10 +5,9 @@ example: tuitrain sample runs/copperfield-1 --prompt "It was a" --temperature 0.
 
 import argparse
 import sys
-from pathlib import Path
 
+from tuitrain.cli.options import run_folder
 from tuitrain.errors import UsageError
-from tuitrain.run.directory import RunDirectory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--temperature {arguments.temperature:g}: give a number from 0.01 to 10")
     if arguments.length < 1:
         raise UsageError(f"--length {arguments.length}: give a number of 1 or more")
-    folder = RunDirectory(Path(arguments.run))
+    folder = run_folder(arguments.run)
     kept = folder.read_config()
 
     from tuitrain.engine import runtime

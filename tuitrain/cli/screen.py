@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TextIO
 
+from tuitrain.cli.signals import ENDINGS
 from tuitrain.errors import ERROR
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
@@ -116,8 +117,7 @@ class Screen:
 
     def run(self) -> None:
         """Until the person leaves or a signal ends it. Raises what hindered it from connecting."""
-        numbers = [n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-                   if signal.getsignal(n) is not signal.SIG_IGN]
+        numbers = [n for n in ENDINGS if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._received) for number in numbers}
         stream = sys.__stderr__
         terminal = Vanishing(stream)  # type: ignore[arg-type]

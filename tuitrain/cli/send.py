@@ -1,23 +1,30 @@
 """Send one command to a run that is alive, wait for its confirmation or refusal, print it.
 
 commands: lr V|xF · clip V|xF|off|auto · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
-evaluate · checkpoint · snapshot · rollback [STEP] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
-guard warn|pause|rollback|stop · probe · pin STEP · blackbox STEP · note TEXT · stop
+evaluate · checkpoint · snapshot · rollback [STEP|best] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
+guard warn|pause|rollback|stop · dismiss · probe · pin STEP · blackbox STEP · note TEXT · stop
 
 example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 """
 
 import argparse
+import dataclasses
 import os
 import uuid
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tuitrain.cli.options import run_folder
 from tuitrain.errors import ERROR, RunError, UsageError, nearest
 from tuitrain.protocol import commands as c
-from tuitrain.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tuitrain.telemetry.run_state import RunState
 
 NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "probe", "pin",
-         "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "note", "stop")
+         "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "dismiss", "note",
+         "stop")
+BEST = "best"
+"""As a place to roll back to, and the reason of the checkpoints there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send, wait, print; 0 if confirmed, 1 if refused."""
-    command = parse(arguments.words, uuid.uuid4().hex[:12], arguments.by)
+    words, by = _asker(arguments.words, arguments.by)
+    command = parse(words, uuid.uuid4().hex[:12], by)
     from tuitrain.host.client import SocketSession
     from tuitrain.protocol import events as e
     from tuitrain.telemetry.sentences import sentence
     from tuitrain.telemetry.units import safe
 
-    session = SocketSession(RunDirectory(Path(arguments.run)), watch=False, by=arguments.by)
+    session = SocketSession(run_folder(arguments.run), watch=False, by=by)
     try:
+        if isinstance(command, c.Rollback) and command.point == BEST:
+            command = dataclasses.replace(command, point=_best(session.state))
         session.send(command)
         while True:
             for event in session.drain(1.0):
+                if isinstance(event, e.RunEnded) and isinstance(command, c.Stop):
+                    print(_at(event) + sentence(event))  # also where it ended of itself a moment before it was asked
+                    return ERROR if event.exit_code == ERROR else 0
                 if isinstance(event, e.SavingFailed) and isinstance(command, c.SaveCheckpoint):
                     print(f"saving fails: {safe(event.reason)}")
                     return ERROR
@@ -51,10 +64,32 @@ def run(arguments: argparse.Namespace) -> int:
                     return 0
                 if isinstance(event, e.RunEnded):
                     raise RunError(f"the run ended ({event.reason}) before it answered")
+            if session.state.status == "ended":  # told by a fresh picture, because this end was too slow for events
+                if isinstance(command, c.Stop):
+                    print(f"step {session.state.step:,}: {safe(session.state.ended)}")
+                    return 0
+                raise RunError(f"the run ended ({safe(session.state.ended)}) before it answered")
             if session.closed:
                 raise RunError("the run's process went away before it answered")
     finally:
         session.close()
+
+
+def _asker(words: list[str], by: str) -> tuple[list[str], str]:
+    """The command without a `--by NAME` at its end, and who asks."""
+    if len(words) > 2 and words[-2] == "--by":
+        return words[:-2], words[-1]
+    if len(words) > 1 and words[-1].startswith("--by="):
+        return words[:-1], words[-1].removeprefix("--by=")
+    return words, by
+
+
+def _best(state: "RunState") -> str:
+    """The newest restore point of the best validation loss. Raises UsageError."""
+    points = [point for point in state.story.points.values() if point.reason == BEST]
+    if not points:
+        raise UsageError("there is no restore point of a best validation loss yet; `evaluate` measures it")
+    return max(points, key=lambda point: point.time).name
 
 
 def _at(event: object) -> str:
@@ -69,7 +104,7 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
     who = {"id": id, "by": by}
     bare = {"pause": c.Pause, "continue": c.Continue, "sample": c.DrawSample, "evaluate": c.Evaluate,
             "checkpoint": c.SaveCheckpoint, "snapshot": c.TakeSnapshot, "stop": c.Stop,
-            "probe": c.LookInside}
+            "probe": c.LookInside, "dismiss": c.Dismiss}
     if name in bare:
         if rest:
             raise UsageError(f"{name} takes no value")
@@ -113,7 +148,7 @@ def _rollback(rest: list[str], id: str, by: str) -> c.Rollback:
     to: int | None = None
     lr_factor: float | None = None
     clip: float | None = None
-    skip = 0
+    skip, point = 0, ""
     for word in rest:
         key, _, value = word.partition("=")
         if key == "lr" and value.startswith("x"):
@@ -122,11 +157,13 @@ def _rollback(rest: list[str], id: str, by: str) -> c.Rollback:
             clip = 0.0 if value == "off" else _number("clip", value)
         elif key == "skip" and value:
             skip = int(_number("skip", value))
-        elif not value and to is None:
+        elif key == BEST and not value and to is None:
+            point = BEST
+        elif not value and to is None and not point:
             to = int(_number("rollback", key))
         else:
-            raise UsageError(f"rollback: {word!r} is not understood; say [STEP] [lr=xF] [clip=V] [skip=N]")
-    return c.Rollback(to=to, lr_factor=lr_factor, clip=clip, skip_batches=skip, id=id, by=by)
+            raise UsageError(f"rollback: {word!r} is not understood; say [STEP|best] [lr=xF] [clip=V] [skip=N]")
+    return c.Rollback(to=to, point=point, lr_factor=lr_factor, clip=clip, skip_batches=skip, id=id, by=by)
 
 
 def _number(name: str, text: str) -> float:

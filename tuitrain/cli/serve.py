@@ -3,16 +3,14 @@
 import contextlib
 import copy
 import os
-import signal
 import sys
 import threading
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from tuitrain.errors import ERROR, INTERRUPTED, TERMINATED, TuitrainError
+from tuitrain.cli.signals import Signals, out_of_time
+from tuitrain.errors import ERROR, TuitrainError
 from tuitrain.headless import Lines
 from tuitrain.host.server import Server
-from tuitrain.protocol.commands import Stop
 from tuitrain.protocol.events import RunEnded
 from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
@@ -34,12 +32,20 @@ class Host:
         self.past.status, self.past.ended, self.past.clients = "starting", "", 0
         self.feed = worker.feed()
         self._server = _server(worker, run, copy.deepcopy(self.past))
+        self._limit: threading.Timer | None = None
         self._ending = threading.Thread(target=self._end, name="ending")
 
     def start(self) -> None:
         """Begin to train."""
         self.worker.start()
         self._ending.start()
+        if self._limit is not None:
+            self._limit.start()
+
+    def end_after(self, seconds: float) -> None:
+        """Save and end so long after the start, for whoever has only so much time: a job on a cluster."""
+        self._limit = threading.Timer(seconds, out_of_time, [self.worker])
+        self._limit.daemon = True
 
     def wait(self) -> None:
         """Until the run has ended and its folder is free."""
@@ -47,38 +53,11 @@ class Host:
 
     def _end(self) -> None:
         self.worker.join()
+        if self._limit is not None:
+            self._limit.cancel()
         if self._server is not None:
             self._server.close()
         self._lock.release()
-
-
-class Signals:
-    """First SIGINT or SIGTERM: stop at the step boundary and save. Second: leave at once."""
-
-    def __init__(self, worker: "Worker") -> None:
-        self._worker = worker
-        self._asked = False
-
-    def install(self, *numbers: signal.Signals) -> None:
-        """Take over the signals; one that the parent had ignored (nohup) stays ignored."""
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._received)
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            with contextlib.suppress(OSError):
-                os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is whole\n")
-            os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
-        self._asked = True
-        stop(self._worker, number)
-
-
-def stop(worker: "Worker", number: int) -> None:
-    """Save and end because of a signal."""
-    code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-    reason = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
-    worker.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
 
 
 def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | None:
@@ -103,7 +82,7 @@ def remembered(run: RunDirectory) -> RunState:
 
 def serve(host: Host, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
-    Signals(host.worker).install(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    Signals(host.worker).install()
     lines = Lines(sys.stdout, str(host.run.path), json=json)
     host.start()
     return print_to_the_end(host, lines)

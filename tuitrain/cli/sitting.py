@@ -1,7 +1,11 @@
 """A drill for a person: the cockpit on a run in which something will go wrong, and a score against the guard."""
 
+import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -15,7 +19,10 @@ from tuitrain.experiments.faults import FAULTS, Fault
 from tuitrain.protocol import events as e
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, new_run
-from tuitrain.telemetry.units import bpc
+from tuitrain.telemetry.units import bpc, duration
+
+EVERY = 10.0
+"""Seconds between lines about the guard's turn where there is no terminal."""
 
 
 def sit(name: str, corpus: Path, names: list[str]) -> int:
@@ -29,12 +36,57 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     folder = new_run(Path("runs"), "drill")
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
-    print("the guard's turn, on the same run …", file=sys.stderr)
-    guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, **drill.SITTING))
+    turn = Turn(sys.stderr)
+    before = signal.signal(signal.SIGINT, lambda *_: turn.skip())
+    try:
+        guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, told=turn.told,
+                                                 **drill.SITTING))
+    except Skipped:
+        return code
+    finally:
+        signal.signal(signal.SIGINT, before)
+        turn.close()
     said = "said nothing" if not guards.said else f"named {_name(guards.said)} after {guards.delay} steps"
     ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
     print(f"the guard {said}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
     return code
+
+
+class Skipped(Exception):
+    """The person does not wait for the guard's turn."""
+
+
+class Turn:
+    """How far the guard's turn is: a line that is written over on a terminal, elsewhere one every `EVERY` seconds."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out, self._clock, self._began = out, clock, clock()
+        self._live = out.isatty()
+        self._next = self._began
+        self._skipped = False
+
+    def told(self, step: int, last: int) -> None:
+        """The guard's run is at `step` of `last`. Raises Skipped once it is to end."""
+        if self._skipped:
+            raise Skipped
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + (1.0 if self._live else EVERY)
+        left = f", {duration((now - self._began) / step * (last - step))} left" if step > 0 and last > step else ""
+        words = f"the guard's turn: step {step:,} of {last:,}{left}; ctrl+c skips it"
+        self._out.write(f"\r\x1b[2K{words}" if self._live else f"{words}\n")
+        self._out.flush()
+
+    def skip(self) -> None:
+        """End the guard's turn at its next event."""
+        self._skipped = True
+
+    def close(self) -> None:
+        """Leave the terminal on a clean line."""
+        if self._live:
+            self._out.write("\r\x1b[2K")
+            self._out.flush()
 
 
 def score(fault: Fault, at: int, folder: RunDirectory) -> str:
@@ -66,6 +118,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
 def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) -> Host:
     def ready() -> Host:
         worker = drill.worker_of(fault, corpus, seed, folder, "warn", **drill.SITTING)
+        worker.trainer.introduce(drill=True)
         worker.without_analyst()  # the eye is trained, not the reading of verdicts
         fault.inject(worker.trainer, at, np.random.default_rng((seed, 77)))
         return Host(worker, folder, folder.lock())

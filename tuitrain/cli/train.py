@@ -4,11 +4,13 @@ example: tuitrain copperfield.txt --no-ui --minutes 10
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuitrain.cli import options, screen, settings
+from tuitrain.cli.signals import before_training
 from tuitrain.config import Config
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
@@ -49,7 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
     Config.of(given)  # mistakes are told before torch is loaded
     corpus.check(path, int(str(given.get("limit", 0))))
-    folder = RunDirectory(Path(arguments.run)) if arguments.run else new_run(Path("runs"), path.stem)
+    if arguments.run:
+        return _begin(given, RunDirectory(Path(arguments.run)), arguments)
+    folder = new_run(Path("runs"), path.stem)
+    try:
+        return _begin(given, folder, arguments)
+    finally:
+        with contextlib.suppress(OSError):  # only where nothing came of it are they empty
+            folder.path.rmdir()
+            folder.path.parent.rmdir()
+
+
+def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
     if arguments.detach:
         return _detach(given, folder)
 
@@ -73,6 +86,7 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
+    before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
@@ -88,6 +102,9 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "
                        "--run") from None
+    except BaseException:  # no memory, a signal, a mistake: a folder that could not be resumed helps nobody
+        folder.discard()
+        raise
     return Host(worker, folder, lock)
 
 
@@ -112,8 +129,8 @@ def _launch(given: dict[str, object], folder: RunDirectory) -> int:
 
     if folder.config.exists():
         folder.create()  # says what is wrong
-    return launch(["train", str(given["corpus"]), "--no-ui", f"--run={folder.path}", *options.to_arguments(given)],
-                  folder)
+    return launch(["train", "--no-ui", f"--run={folder.path}", *options.to_arguments(given), "--",
+                   str(given["corpus"])], folder)
 
 
 def shipped_corpus() -> Path:

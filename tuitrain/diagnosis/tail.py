@@ -105,8 +105,8 @@ class Surprise:
             return None
         self._told = True
         return Finding(False, "rms", step, step, share, SURPRISED,
-                       f"gradients surprise Adam: {percent(share)} of the readings are above {number(SURPRISE)} times "
-                       "what it remembers")
+                       f"gradients surprise Adam: {percent(share)} of them are above {number(SURPRISE)} times "
+                       "their recent average")
 
     @property
     def share(self) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
-from tuitrain.telemetry.units import number, percent
+from tuitrain.telemetry.units import many, number, percent
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")
 """Optimizers with a memory of g^2; Muon's matrices have none."""
@@ -86,7 +86,7 @@ def _lr(s: Signs) -> _Case:
                  f"the steps are no larger than before (x{number(s.update_jump, 2)})")
     if s.surprise is not None and s.optimizer in ADAPTIVE:
         case.say(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
-                 f"gradients are {number(s.surprise, 2)} times what Adam remembers")
+                 f"gradients are {number(s.surprise, 2)} times their recent average")
     if s.growth is not None:
         case.say(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} in a few dozen steps",
                  f"the weights hardly grew ({percent(s.growth)})")
@@ -96,7 +96,7 @@ def _lr(s: Signs) -> _Case:
         case.say(s.spike < 10, 0.7, f"no gradient stood out (largest {number(s.spike, 2)} medians)",
                  f"a single gradient of {number(s.spike, 2)} medians stood at the onset")
     if s.early_spikes:
-        case.say(False, 2, "", f"{s.early_spikes} spikes came before the level moved")
+        case.say(False, 2, "", f"{many(s.early_spikes, 'spike')} came before the level moved")
     _held_out(case, s)
     return case
 
@@ -116,7 +116,7 @@ def _exploding(s: Signs) -> _Case:
         case.say(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
                  f"no gradient stood out (largest {number(s.spike, 2)} medians)")
     if s.early_spikes:
-        case.say(True, 1.5, f"{s.early_spikes} gradients above 20 medians before the text broke")
+        case.say(True, 1.5, f"{many(s.early_spikes, 'gradient')} above 20 medians before the text broke")
     if s.worst_flow is not None:
         case.say(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
                                          "large earlier in time as at the last step",
@@ -174,7 +174,7 @@ def _overfitting(s: Signs) -> _Case:
 
 def _non_finite(s: Signs) -> _Case:
     case = _Case()
-    case.say(s.skipped > 0, 4, f"{s.skipped} steps whose loss or gradient was not finite")
+    case.say(s.skipped > 0, 4, f"{many(s.skipped, 'step')} whose loss or gradient was not finite")
     if s.skipped:
         case.say(True, 1, "everything before them was finite")
     return case

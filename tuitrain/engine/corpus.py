@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,15 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from tuitrain.errors import CorpusError, nearest
+from tuitrain.errors import CorpusError, RunError, nearest
+from tuitrain.run.folder import Folder, open_regular
 
 MIN_CHARACTERS = 64
 BOM = "\ufeff"
+LARGEST_COPY = 64 << 20
+"""Characters up to which a run folder keeps its own copy of the text."""
+MOST_COPIED = 4 * LARGEST_COPY
+"""Bytes of that copy where the run does not say how many there are."""
 BYTES_EACH = 10
 """Bytes of memory that a byte of text takes while it is read: itself, its code points twice, its ids."""
 
@@ -186,16 +192,29 @@ def _near(path: Path) -> str:
     return f"; did you mean {path.parent / near}?" if near else ""
 
 
-def save_copy(corpus: Corpus, path: Path) -> None:
-    """Keep the normalised text, compressed, so that a run folder can travel without the original file."""
+def save_copy(corpus: Corpus, path: Path) -> int:
+    """Keep the normalised text, compressed, so that a run folder can travel without the original file.
+
+    It is on the disk for good before this returns the size of the text in UTF-8.
+    """
     data = corpus.text().encode("utf-8", "surrogatepass")
-    path.write_bytes(gzip.compress(data, compresslevel=6, mtime=0))
+    with Folder(path.parent) as folder:
+        folder.replace(path.name, gzip.compress(data, compresslevel=6, mtime=0), "text")
+    return len(data)
 
 
-def load_copy(path: Path, name: str, val: float) -> Corpus:
-    """The corpus of a run folder's own copy. Raises CorpusError if it is damaged."""
+def load_copy(path: Path, name: str, val: float, size: int | None = None) -> Corpus:
+    """The corpus of a run folder's own copy, of `size` bytes when unpacked. Raises CorpusError if it is damaged."""
+    most = MOST_COPIED if size is None else size
     try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8", "surrogatepass")
-    except (OSError, EOFError, ValueError) as error:
-        raise CorpusError(f"{path}: the run's copy of its text is unreadable ({error})") from None
+        with open(open_regular(path, os.O_RDONLY), "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise ValueError(f"it unpacks to more than the {most:,} bytes that the text can have")
+        if size is not None and len(raw) != size:
+            raise ValueError(f"it holds {len(raw):,} bytes of {size:,}")
+        text = raw.decode("utf-8", "surrogatepass")
+    except (OSError, EOFError, ValueError, zlib.error, RunError) as error:
+        raise CorpusError(f"{path}: the run's copy of its text cannot be read ({error}); name the text that the run "
+                          "began with by --corpus") from None
     return build(name, text, val)

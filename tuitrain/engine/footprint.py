@@ -20,6 +20,13 @@ def parameters(config: Config, characters: int) -> int:
     return table + lstm + characters * (hidden + 1)
 
 
+def largest_checkpoint(config: Config, characters: int) -> int:
+    """Bytes that no checkpoint of this run exceeds: at most three copies of the parameters, the hidden state, and
+    what does not grow with the model."""
+    carried = 2 * 4 * config.layers * config.batch_size * config.hidden
+    return 2 * (4 * 4 * parameters(config, characters) + carried) + (64 << 20)
+
+
 def needed(config: Config, characters: int) -> int:
     """Bytes that training takes at the least: copies of the parameters, and the activations of one step."""
     positions = config.batch_size * config.bptt

@@ -19,13 +19,13 @@ from tuitrain.engine.levels import levels
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
-from tuitrain.errors import CorpusError, Refused, UsageError
+from tuitrain.errors import CheckpointError, CorpusError, Refused, UsageError
 from tuitrain.knobs import Knobs
 from tuitrain.protocol import codec
-from tuitrain.protocol.events import RunResumed, RunStarted, StepsDone
-from tuitrain.run import checkpoints, journal
+from tuitrain.protocol.events import RunResumed, RunStarted
+from tuitrain.run import checkpoints, index
 from tuitrain.run.checkpoints import Retention
-from tuitrain.run.directory import RunDirectory
+from tuitrain.run.directory import RunDirectory, new_id
 from tuitrain.run.journal import Journal
 from tuitrain.run.saver import Saver
 
@@ -33,9 +33,6 @@ FIRST_CLIP = 1.0
 """An automatic clip until the run has norms of its own to read it off."""
 MANY = 1000
 """Characters of a vocabulary from which on they, not the LSTM, make the size of a model."""
-LARGEST_COPY = 64 << 20
-"""Characters up to which a run folder keeps its own copy of the text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -99,35 +96,42 @@ def start(made: Plan, run: RunDirectory) -> Worker:
     """A worker for a new run in an empty folder that the caller has created and locked."""
     config, text = made.config, made.corpus
     machine = Machine(config, text, first_knobs(config))
-    if len(text.ids) <= LARGEST_COPY:
-        corpus.save_copy(text, run.corpus)
+    kept: dict[str, Any] = {"v": codec.VERSION, "run": new_id(), "config": dataclasses.asdict(config),
+                            "vocabulary": text.vocabulary, "corpus_name": text.name, "corpus_sha256": text.sha256}
+    if len(text.ids) <= corpus.LARGEST_COPY:
+        kept["corpus_bytes"] = corpus.save_copy(text, run.corpus)
     measured = levels(text)
     facts = _facts(machine, made.remarks, measured)
-    run.write_config({"v": codec.VERSION, "config": dataclasses.asdict(config), "vocabulary": text.vocabulary,
-                      "corpus_name": text.name, "corpus_sha256": text.sha256,
-                      "levels": measured, **environment.of(config)})
+    run.write_config({**kept, "levels": measured, **environment.of(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
                          **environment.of(config))
-    return _worker(machine, run, opening)
+    return _worker(machine, run, opening, str(kept["run"]))
 
 
 def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], corpus_path: str | None,
            checkpoint: int | None = None) -> Worker:
     """A worker that goes on from the newest whole checkpoint, exactly. Raises TuitrainError."""
-    kept = run.read_config()
-    config = _config_of(kept)
+    kept, has_checksum = run.read_sealed_config()
+    config = config_of(run, kept)
     text = _corpus_of(run, kept, config, corpus_path)
     device = runtime.pick_device("auto" if config.device == "cuda" else "cpu")
-    why_not = _why_not_exact(kept, config, device)
+    began = config
     config = dataclasses.replace(config, device=device)
     if device == "cpu" and config.precision == "bf16" and not runtime.cpu_has_bf16():
         config = dataclasses.replace(config, precision="fp32")
+    footprint.check(config, len(text.vocabulary), device)
     runtime.apply(int(config.threads))
-    checkpoints.clean(run.checkpoints)
-    mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint)
+    why_not = _why_not_exact(kept, began, config)
+    id = str(kept.get("run", ""))
+    left = checkpoints.clean(run.checkpoints, id)
+    mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint, run=id,
+                                                   most=footprint.largest_checkpoint(config, len(text.vocabulary)))
     machine = Machine(config, text, first_knobs(config))
-    machine.thaw(snapshot_of(mark, tensors))
-    machine.remarks += [f"{message}; the checkpoint before it is used" for message in wrong]
+    _thaw(machine, run, mark, tensors)
+    machine.remarks += [*(f"{message}; goes on from {mark.name}" for message in wrong), *left]
+    if not has_checksum or not mark.run:
+        machine.remarks.append("config.json and the checkpoints are of an older version and have no checksum of their "
+                               "own; damage to them may go unnoticed")
     branches = _continue_line(machine, run, mark)
     if steps is not None:
         if steps and steps < machine.progress.step:
@@ -146,70 +150,94 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
                "guard": mark.facts.get("guard_mode", config.on_divergence)},
         **environment.of(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
-    return _worker(machine, run, opening, serial, mark.facts, branches)
+    return _worker(machine, run, opening, id, serial, mark.facts, branches)
 
 
-def _worker(machine: Machine, run: RunDirectory, opening: RunStarted | RunResumed, serial: int = 0,
+def _worker(machine: Machine, run: RunDirectory, opening: RunStarted | RunResumed, id: str, serial: int = 0,
             facts: Mapping[str, Any] | None = None, branches: int = 1) -> Worker:
     config = machine.config
-    saver = Saver(run.checkpoints, Retention(last=config.keep))
+    book = Journal(run.journal)
+    if book.torn:
+        machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
+    saver = Saver(run.checkpoints, Retention(last=config.keep), run=id, sync=book.sync)
     memory = config.snapshot_memory << 20 or psutil.virtual_memory().total // 20
     trainer = Trainer(machine, saver, opening, snapshot_memory=memory, serial=serial)
     if facts is not None:
         trainer.evaluations.best = float(facts.get("best_val", "inf"))
         trainer.guard_mode = str(facts.get("guard_mode", trainer.guard_mode))
         trainer.steering.branches = branches
-    return Worker(trainer, Journal(run.journal))
+    return Worker(trainer, book)
+
+
+def _thaw(machine: Machine, run: RunDirectory, mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> None:
+    """Restore a checkpoint. Raises CheckpointError if it is whole and yet not one of this run's model."""
+    try:
+        machine.thaw(snapshot_of(mark, tensors))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{run.checkpoints / mark.name} does not fit the model of this run ({words}); name "
+                              "another one with --checkpoint") from None
 
 
 def _continue_line(machine: Machine, run: RunDirectory, mark: checkpoints.Checkpoint) -> int:
-    """Open a branch if the journal has steps after the checkpoint; returns the number of branches there are."""
-    beyond, highest = False, machine.progress.branch
-    for event, _ in journal.read(run.journal):
-        branch = getattr(event, "branch", None)
-        if isinstance(branch, int):
-            highest = max(highest, branch)
-        if isinstance(event, StepsDone) and event.branch == mark.branch:
-            beyond = beyond or event.first_step + len(event.loss) - 1 > mark.step
-    if beyond:
+    """Open a branch if anything went beyond the checkpoint; returns the number of branches there are.
+
+    What there is is counted from the journal, the marks and the names of files: any of them may be lost. So may the
+    part of the journal that leads to the checkpoint, and then nobody knows how far its branch went: a new one too.
+    """
+    told = index.digest(run)
+    marks = checkpoints.list_all(run.checkpoints)
+    highest = max([machine.progress.branch, told.highest_branch, checkpoints.highest_branch(run.checkpoints),
+                   *(int(m.facts.get("branches", 1)) - 1 for m in marks)])
+    tip = told.tips.get(mark.branch, 0)
+    if tip != mark.step or any(m.branch == mark.branch and m.step > mark.step for m in marks):
         progress = machine.progress
         progress.lineage.append([progress.branch, progress.step])
         progress.branch = highest = highest + 1
     return highest + 1
 
 
-def _config_of(kept: Mapping[str, Any]) -> Config:
-    names = {spec.name for spec in dataclasses.fields(Config)}
+def config_of(run: RunDirectory, kept: Mapping[str, Any]) -> Config:
+    """The sealed configuration of a run. Raises UsageError naming what is wrong with it."""
     try:
-        return Config(**{k: v for k, v in kept["config"].items() if k in names})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"config.json is not one this version can read: {error}") from None
+        return Config.of_run(kept["config"])
+    except UsageError as error:
+        raise UsageError(f"{run.path}: {error}") from None
+    except KeyError:
+        raise UsageError(f"{run.config} is damaged: it has no configuration") from None
 
 
 def _corpus_of(run: RunDirectory, kept: Mapping[str, Any], config: Config, path: str | None) -> Corpus:
     if path is not None:
         text = corpus.load(Path(path), encoding=config.encoding, errors=config.errors, limit=config.limit,
                            val=config.val)
-    elif run.corpus.exists():
-        text = corpus.load_copy(run.corpus, str(kept.get("corpus_name", "corpus")), config.val)
+    elif os.path.lexists(run.corpus):
+        size = kept.get("corpus_bytes")
+        text = corpus.load_copy(run.corpus, str(kept.get("corpus_name", "corpus")), config.val, size)
     else:
         text = corpus.load(Path(config.corpus), encoding=config.encoding, errors=config.errors, limit=config.limit,
                            val=config.val)
-    if text.sha256 != kept.get("corpus_sha256"):
-        raise CorpusError(f"{path or config.corpus} is not the text this run was trained on (its sha256 differs); "
+    if text.sha256 != kept.get("corpus_sha256") or text.vocabulary != kept.get("vocabulary"):
+        used = path or (run.corpus if os.path.lexists(run.corpus) else config.corpus)
+        raise CorpusError(f"{used} is not the text this run was trained on (its sha256 differs); "
                           "name the right one with --corpus, or start a new run")
     return text
 
 
-def _why_not_exact(kept: Mapping[str, Any], config: Config, device: str) -> str:
+def _why_not_exact(kept: Mapping[str, Any], began: Config, config: Config) -> str:
     """What differs from where the run began, in words; empty if nothing that matters does."""
-    if device != config.device:
-        return f"began on {config.device}, goes on on {device}"
-    if device == "cuda" and config.dropout:
+    if config.device != began.device:
+        return f"began on {began.device}, goes on on {config.device}"
+    if config.device == "cuda" and config.dropout:
         return "dropout on CUDA keeps a state of its own"
     then, now = kept.get("versions", {}), environment.versions()
-    return "; ".join(f"{name} was {then.get(name)}, is {now[name]}" for name in ("torch", "cpu", "capability")
-                     if then.get(name) != now[name])
+    differs = [f"{name} was {then.get(name)}, is {now[name]}" for name in ("torch", "cpu", "capability")
+               if then.get(name) != now[name]]
+    if config.precision != began.precision:
+        differs.append(f"precision was {began.precision}, is {config.precision}")
+    if config.device == "cpu" and runtime.threads_in_use() != began.threads:
+        differs.append(f"threads were {began.threads}, are {runtime.threads_in_use()}")
+    return "; ".join(differs)
 
 
 def first_knobs(config: Config) -> Knobs:

@@ -124,6 +124,13 @@ def apply(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def threads_in_use() -> int:
+    """torch's compute threads of this thread."""
+    import torch
+
+    return int(torch.get_num_threads())
+
+
 def _race(config: Config, device: str, characters: int) -> Choice:
     import torch
 

@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from tuitrain.engine.evaluations import Evaluations
@@ -20,6 +21,7 @@ from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
     CommandRefused,
     Continued,
+    Dismissed,
     EngineSaid,
     EpochEnded,
     Event,
@@ -64,6 +66,10 @@ class Trainer:
         self.evaluations.on_best = lambda snapshot: self.saves.submit(snapshot, "best")
         self.saves.extra = lambda: {"best_val": self.evaluations.best, "branches": self.steering.branches,
                                     "guard_mode": self.guard_mode}
+
+    def introduce(self, **facts: Any) -> None:
+        """Add facts to those that the run begins with."""
+        self._opening = replace(self._opening, facts={**self._opening.facts, **facts})
 
     def run(self) -> Iterator[Event]:
         """The whole run, as it happens."""
@@ -206,6 +212,8 @@ class Trainer:
                 if not 1 <= len(command.text.strip()) <= MAX_NOTE:
                     raise Refused(f"a note has 1 to {MAX_NOTE} characters")
                 yield NoteAdded(text=command.text, **answer)
+            case c.Dismiss():
+                yield Dismissed(**answer)
             case c.Pause():
                 yield from self._pause(answer)
             case c.Continue():

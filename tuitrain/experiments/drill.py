@@ -1,7 +1,7 @@
 """Drills: a fault is put into a short healthy run; analyst and guard are watched. Results are plain data."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ class Outcome:
 
 
 def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: int = AFTER, at: int = 0,
-        **options: Any) -> Outcome:
-    """One drill, to its end; unless told, the fault comes at a step that depends on the seed."""
+        told: Callable[[int, int], None] = lambda step, last: None, **options: Any) -> Outcome:
+    """One drill, to its end; unless given, the fault comes at a step that depends on the seed.
+
+    `told` hears how far it is: the step and the last one.
+    """
     rng = np.random.default_rng((seed, 77))
     at = at or (1 if fault.from_start else HEALTHY_STEPS + int(rng.integers(0, 200)))
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +65,7 @@ def run(fault: Fault, corpus: Path, seed: int, *, guard: str = "warn", after: in
         trainer.reporter.longest = DRAIN
         fault.inject(trainer, at, rng)
         last = LEARNED_AFTER if fault.from_start else at + after
-        events = list(_watched(trainer, Analyst(), Guard(guard), last))
+        events = list(_watched(trainer, Analyst(), Guard(guard), last, told))
     return _judged(fault, seed, at, events)
 
 
@@ -73,8 +76,10 @@ def worker_of(fault: Fault, corpus: Path, seed: int, folder: RunDirectory, guard
                                        "on_divergence": guard}), folder)
 
 
-def _watched(trainer: Trainer, analyst: Analyst, guard: Guard, last: int) -> Iterator[e.Event]:
+def _watched(trainer: Trainer, analyst: Analyst, guard: Guard, last: int,
+             told: Callable[[int, int], None]) -> Iterator[e.Event]:
     for event in trainer.run():
+        told(trainer.machine.progress.step, last)
         for each in (event, *analyst.consider(event)):
             yield each
             for command in (*guard.react(each), *guard.tick()):

@@ -106,10 +106,12 @@ class Server:
                         self._wake_in.recv(4096)
                 else:
                     self._attend(key.data)
+            # Asked before the feed is drained: what the run said before its end is then surely in it.
+            closing = self._closing.is_set()
             self._publish()
             for client in list(self._clients.values()):
                 self._flush(client)
-            if self._closing.is_set():
+            if closing:
                 deadline = deadline or time.monotonic() + LAST_WORDS
                 if time.monotonic() > deadline or not any(c.outgoing for c in self._clients.values()):
                     break

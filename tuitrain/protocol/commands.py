@@ -125,6 +125,11 @@ class AddNote(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dismiss(Command):
+    """Take the warning that stands off the screen: somebody has seen it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(Command):
     """Save and end; `reason` and `exit_code` are what the run will have ended with."""
 

@@ -342,6 +342,16 @@ class NoteAdded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dismissed(Event):
+    """Somebody has seen the warning that stood and lets it be."""
+
+    branch: int
+    step: int
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineUsed(Event):
     """What the training process uses: bytes, a GPU's load in percent and degrees Celsius; None where unknown."""
 

@@ -1,27 +1,37 @@
 """Atomic, checksummed, pickle-free checkpoints, and which of them to keep. Knows nothing of what the tensors mean.
 
-A checkpoint is `NAME.safetensors` and `NAME.json`. The JSON is written last and holds the sha256 of the tensors: it
-is the commit mark. Without it there is no checkpoint.
+A checkpoint is `NAME.safetensors` and `NAME.json`. The JSON is renamed into place last, holds the sha256 of the tensors
+and a checksum of its own: it is the commit mark. Without it there is no checkpoint. What is committed is never written
+again: a second checkpoint of the same step gets a name of its own.
 """
 
+import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load as parse_tensors
 
-from tuitrain.errors import CheckpointError
-from tuitrain.run import failpoints
-from tuitrain.run.directory import sync_folder, write_atomically
+from tuitrain.errors import CheckpointError, RunError
+from tuitrain.run import failpoints, sealed
+from tuitrain.run.folder import Folder
 
 Tensors = Mapping[str, NDArray[Any]]
+Place = Path | Folder
+"""A folder of checkpoints by its path, or held open."""
+MAX_MARK = 1 << 20
+NAME = re.compile(r"b(0|[1-9]\d{0,8})-(\d{9,18})(?:-([2-9]|[1-9]\d{1,3}))?")
+"""Branch, step, and a number from 2 on if there is more than one of a step."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16",
+           "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +47,22 @@ class Checkpoint:
     params_sha256: str
     bytes: int
     facts: dict[str, Any]
+    run: str = ""
+    """The id of the run it is of; empty where an older version wrote it, which also wrote no checksum."""
 
 
-def name_of(branch: int, step: int) -> str:
-    """The file stem of the checkpoint at (branch, step)."""
-    return f"b{branch}-{step:09d}"
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A mark that is there and cannot be used, and why; `step` is the one in its file's name."""
+
+    name: str
+    step: int
+    why: str
+
+
+def name_of(branch: int, step: int, number: int = 1) -> str:
+    """The file stem of the checkpoint at (branch, step), the first of that step or a later one."""
+    return f"b{branch}-{step:09d}" + (f"-{number}" if number > 1 else "")
 
 
 def params_hash(tensors: Tensors) -> str:
@@ -53,36 +74,144 @@ def params_hash(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def save(folder: Path, tensors: Tensors, *, branch: int, step: int, reason: str, pinned: bool,
-         facts: dict[str, Any]) -> Checkpoint:
-    """Write and commit. Raises OSError or SafetensorError; whatever happens, older checkpoints stay valid."""
-    name = name_of(branch, step)
-    part, final = folder / f"{name}.safetensors.part", folder / f"{name}.safetensors"
-    failpoints.reached("tensors-open")
-    save_file(dict(tensors), part)
-    failpoints.reached("tensors-written")
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    failpoints.reached("tensors-synced")
-    part.replace(final)
-    failpoints.reached("tensors-renamed")
-    sync_folder(folder)
-    mark = Checkpoint(name, branch, step, reason, pinned, digest, params_hash(tensors), final.stat().st_size, facts)
-    write_atomically(folder / f"{name}.json", json.dumps(asdict(mark)).encode())
-    failpoints.reached("committed")
-    return mark
+def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str, pinned: bool, facts: dict[str, Any],
+         run: str = "", before_commit: Callable[[], None] | None = None, twin: Checkpoint | None = None) -> Checkpoint:
+    """Write and commit. Raises OSError or RunError; whatever happens, older checkpoints stay valid.
 
-
-def list_all(folder: Path) -> list[Checkpoint]:
-    """The committed checkpoints, by step and then branch; unreadable marks are passed over."""
-    found = []
-    for path in folder.glob("*.json"):
+    `before_commit` makes durable what a checkpoint must not be ahead of; if it raises, there is no checkpoint. Where
+    the tensors are those of `twin`, as when a step is due and the best, its file is linked and not written again.
+    """
+    with _opened(place) as folder:
+        name = _free_name(folder, branch, step)
+        tensors_part, mark_part = _part(f"{name}.safetensors", run), _part(f"{name}.json", run)
+        digest = hashlib.sha256()
+        ours = [tensors_part, mark_part]
         try:
-            found.append(Checkpoint(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
-    return sorted(found, key=lambda c: (c.step, c.branch))
+            sha256 = _linked(folder, tensors, twin, tensors_part)
+            if sha256 is None:
+                folder.write(tensors_part, _hashed(serialized(tensors), digest.update), "tensors")
+                sha256 = digest.hexdigest()
+            mark = Checkpoint(name, branch, step, reason, pinned, sha256, params_hash(tensors),
+                              folder.size(tensors_part), facts, run)
+            folder.write(mark_part, [sealed.dump(asdict(mark))], "mark")
+            failpoints.reached("journal-before-sync")
+            if before_commit is not None:
+                before_commit()
+            failpoints.reached("journal-synced")
+            folder.rename(tensors_part, f"{name}.safetensors")
+            ours.append(f"{name}.safetensors")
+            failpoints.reached("tensors-renamed")
+            folder.sync()
+            failpoints.reached("names-synced")
+            folder.rename(mark_part, f"{name}.json")
+        except BaseException:
+            for made in ours:  # its room is needed for the next try
+                with contextlib.suppress(OSError):
+                    folder.remove(made)
+            raise
+        failpoints.reached("mark-renamed")
+        folder.sync()
+        failpoints.reached("committed")
+        return mark
+
+
+def _linked(folder: Folder, tensors: Tensors, twin: Checkpoint | None, part: str) -> str | None:
+    """Link the file of a checkpoint with these very tensors; its sha256, or None if there is none or no link."""
+    if twin is None:
+        return None
+    digest = hashlib.sha256()
+    for piece in serialized(tensors):
+        digest.update(piece)
+    if digest.hexdigest() != twin.sha256:
+        return None
+    try:
+        folder.remove(part)
+        folder.link(f"{twin.name}.safetensors", part)
+    except OSError:  # pruned meanwhile, or a file system without links
+        return None
+    return twin.sha256
+
+
+def serialized(tensors: Tensors) -> Iterator[bytes | memoryview]:
+    """The safetensors file of these arrays, piece by piece and without a copy of them.
+
+    The format is https://github.com/huggingface/safetensors#format. Its own `save_file` goes by a path, not by a
+    descriptor, and leaves temporary files of names that could be anybody's when it is killed.
+    """
+    header: dict[str, Any] = {}
+    arrays, begin = [], 0
+    for name, array in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape),
+                        "data_offsets": [begin, begin + array.nbytes]}
+        arrays.append(np.ascontiguousarray(array))
+        begin += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for array in arrays:
+        yield array.reshape(-1).view(np.uint8).data
+
+
+def _hashed(pieces: Iterable[bytes | memoryview], update: Callable[[bytes | memoryview], None]
+            ) -> Iterator[bytes | memoryview]:
+    for piece in pieces:
+        update(piece)
+        yield piece
+
+
+def survey(place: Place, run: str = "") -> tuple[list[Checkpoint], list[Damage]]:
+    """The committed checkpoints, by step and then branch, and the marks that cannot be used. Raises RunError.
+
+    With the id of a `run`, marks of another run count as damage. Files of other names are not ours and passed over.
+    """
+    good, bad = [], []
+    try:
+        with _opened(place) as folder:
+            for file in folder.names():
+                match = NAME.fullmatch(file.removesuffix(".json"))
+                if match is None or not file.endswith(".json"):
+                    continue
+                try:
+                    good.append(_mark(folder, match, run))
+                except (OSError, ValueError, RunError) as error:
+                    bad.append(Damage(match[0], int(match[2]), f"{folder.path / file} is damaged: {error}"))
+    except FileNotFoundError:
+        return [], []
+    return sorted(good, key=lambda c: (c.step, c.branch, written(c))), bad
+
+
+def list_all(place: Place, run: str = "") -> list[Checkpoint]:
+    """The committed checkpoints, by step and then branch; `survey` also tells of marks that are passed over."""
+    return survey(place, run)[0]
+
+
+def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
+    """Raises OSError, RunError or ValueError, which say why the mark cannot be used."""
+    body, has_checksum = sealed.parse(folder.read(f"{name[0]}.json", MAX_MARK), MAX_MARK)
+    specs = {spec.name: spec.type for spec in fields(Checkpoint)}
+    unknown = body.keys() - specs
+    if unknown:
+        raise ValueError(f"it has the unknown key {min(unknown)}; a newer version wrote it")
+    if specs.keys() - {"run"} - body.keys():
+        raise ValueError(f"it has no {min(specs.keys() - {'run'} - body.keys())}")
+    for key, value in body.items():
+        kind = {"branch": int, "step": int, "bytes": int, "pinned": bool, "facts": dict}.get(key, str)
+        if type(value) is not kind:
+            raise ValueError(f"{key} is not {'an object' if kind is dict else kind.__name__}")
+    mark = Checkpoint(**body)
+    if mark.name != name[0]:
+        raise ValueError(f"it names another file, {mark.name[:80]!r}")
+    if (mark.branch, mark.step) != (int(name[1]), int(name[2])):
+        raise ValueError(f"it says branch {mark.branch}, step {mark.step}")
+    if not _SHA256.fullmatch(mark.sha256):
+        raise ValueError("the checksum of its tensors is none")
+    if type(mark.facts.get("serial", 0)) is not int:
+        raise ValueError("its serial number is none")
+    if mark.run and not has_checksum:
+        raise ValueError("its checksum is gone")
+    if run and mark.run and mark.run != run:
+        raise ValueError("it is of another run")
+    return mark
 
 
 def written(checkpoint: Checkpoint) -> int:
@@ -90,59 +219,139 @@ def written(checkpoint: Checkpoint) -> int:
     return int(checkpoint.facts.get("serial", 0))
 
 
-def load(folder: Path, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
-    """The tensors, their checksum verified. Raises CheckpointError."""
-    path = folder / f"{checkpoint.name}.safetensors"
+def load(place: Place, checkpoint: Checkpoint, most: int | None = None) -> dict[str, NDArray[Any]]:
+    """The tensors, their checksum verified. Raises CheckpointError, also if they have more than `most` bytes."""
+    file_name = f"{checkpoint.name}.safetensors"
+    path = (place.path if isinstance(place, Folder) else place) / file_name
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != checkpoint.sha256:
-            raise CheckpointError(f"{path} is damaged: its checksum is not the one it was saved with")
-        return load_file(path)
+        with _opened(place) as folder, open(folder.open(file_name), "rb") as file:
+            size = folder.size(file_name)
+            if size != checkpoint.bytes:
+                raise CheckpointError(f"{path} is damaged: it has {size:,} bytes, not {checkpoint.bytes:,}")
+            if most is not None and size > most:
+                raise CheckpointError(f"{path} has {size:,} bytes, more than a checkpoint of this run can have")
+            if hashlib.file_digest(file, "sha256").hexdigest() != checkpoint.sha256:
+                raise CheckpointError(f"{path} is damaged: its checksum is not the one it was saved with")
+            file.seek(0)
+            return parse_tensors(file.read(checkpoint.bytes))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except (KeyError, ValueError, TypeError) as error:  # a type of numbers that numpy does not have
+        raise CheckpointError(f"{path} holds what no checkpoint holds: {error}") from None
 
 
-def load_newest(folder: Path, wanted: int | None = None) -> tuple[Checkpoint, dict[str, NDArray[Any]], list[str]]:
-    """The newest whole checkpoint (of step `wanted`, if given), its tensors, and what was wrong with newer ones.
+def load_newest(place: Place, wanted: int | None = None, *, run: str = "", most: int | None = None
+                ) -> tuple[Checkpoint, dict[str, NDArray[Any]], list[str]]:
+    """The newest whole checkpoint (of step `wanted`, if given), its tensors, and what is wrong with others.
 
     Newest is the one written last. Raises CheckpointError if there is none.
     """
-    candidates = sorted(list_all(folder), key=written, reverse=True)
+    marks, damaged = survey(place, run)
+    candidates = sorted(marks, key=written, reverse=True)
+    wrong = [f"{damage.why}" for damage in damaged if wanted in (None, damage.step)]
     if wanted is not None:
         candidates = [c for c in candidates if c.step == wanted]
-        if not candidates:
-            steps = ", ".join(str(c.step) for c in list_all(folder)) or "none"
+        if not candidates and not wrong:
+            steps = ", ".join(str(c.step) for c in marks) or "none"
             raise CheckpointError(f"there is no checkpoint of step {wanted}; there are: {steps}")
-    wrong: list[str] = []
     for checkpoint in candidates:
         try:
-            return checkpoint, load(folder, checkpoint), wrong
+            return checkpoint, load(place, checkpoint, most), wrong
         except CheckpointError as error:
             wrong.append(str(error))
-    raise CheckpointError(wrong[0] if wrong else f"{folder.parent} ended before its first checkpoint; start anew in "
-                                                 "another folder, or delete this one")
+    parent = (place.path if isinstance(place, Folder) else place).parent
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise CheckpointError(f"{wrong[0]}{more}; `tuitrain verify {parent}` says what is left")
+    raise CheckpointError(f"{parent} ended before its first checkpoint; start anew in another folder, or delete this "
+                          "one")
 
 
-def clean(folder: Path) -> None:
-    """Remove the unfinished parts of saves that died; the caller holds the lock.
+def highest_branch(place: Place) -> int:
+    """The highest branch of which there is any file, whole or not; -1 if there is none."""
+    try:
+        with _opened(place) as folder:
+            names = folder.names()
+    except FileNotFoundError:
+        return -1
+    found = (re.match(r"\.?b(0|[1-9]\d{0,8})-\d{9}", name) for name in names)
+    return max((int(match[1]) for match in found if match), default=-1)
 
-    Only files this module writes under these names are touched: parts, and tensors without a commit mark.
+
+def clean(place: Place, run: str) -> list[str]:
+    """Finish or remove what a save of this run left when it died; the caller holds the lock. Returns remarks.
+
+    Only files whose name holds the id of this run are touched. If the tensors were in place and only the rename of
+    their mark was missing, the checkpoint is whole and is committed now. Tensors without a mark are left and told.
     """
-    for path in folder.glob("b*-*"):
-        unfinished = path.name.endswith(".part")
-        unmarked = path.suffix == ".safetensors" and not path.with_suffix(".json").exists()
-        if unfinished or unmarked:
-            path.unlink(missing_ok=True)
-    for path in folder.glob(".tmp??????"):  # safetensors' own temporary files
-        path.unlink(missing_ok=True)
+    remarks = []
+    with contextlib.suppress(FileNotFoundError), _opened(place) as folder:
+        if run:
+            pattern = re.compile(rf"\.({NAME.pattern})\.(?:safetensors|json)\.{re.escape(run)}\.part")
+            for part in folder.names():
+                match = pattern.fullmatch(part)
+                if match is not None and not (part.endswith(f".json.{run}.part")
+                                              and _finished(folder, match[1], part, run)):
+                    folder.remove(part)
+        names = set(folder.names())
+        for file in sorted(names):
+            stem = file.removesuffix(".safetensors")
+            if stem != file and NAME.fullmatch(stem) and f"{stem}.json" not in names:
+                remarks.append(f"{folder.path / file} has lost its mark ({stem}.json) and is left as it is")
+    return remarks
 
 
-def delete(folder: Path, checkpoint: Checkpoint) -> None:
+def _finished(folder: Folder, name: str, part: str, run: str) -> bool:
+    """Whether a mark could take its place beside its tensors."""
+    if folder.has(f"{name}.json") or not folder.has(f"{name}.safetensors"):
+        return False
+    folder.rename(part, f"{name}.json")
+    match = NAME.fullmatch(name)
+    assert match is not None
+    try:
+        mark = _mark(folder, match, run)
+        with open(folder.open(f"{name}.safetensors"), "rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == mark.sha256
+    except (OSError, ValueError, RunError):
+        whole = False
+    if not whole:
+        folder.rename(f"{name}.json", part)
+    folder.sync()
+    return whole
+
+
+def delete(place: Place, checkpoint: Checkpoint) -> None:
     """Remove a checkpoint, its commit mark first."""
-    (folder / f"{checkpoint.name}.json").unlink(missing_ok=True)
-    failpoints.reached("pruned-mark")
-    (folder / f"{checkpoint.name}.safetensors").unlink(missing_ok=True)
+    if not NAME.fullmatch(checkpoint.name):
+        raise CheckpointError(f"{checkpoint.name[:80]!r} is not the name of a checkpoint")
+    with _opened(place) as folder:
+        failpoints.reached("pruning")
+        folder.remove(f"{checkpoint.name}.json")
+        failpoints.reached("pruned-mark")
+        folder.remove(f"{checkpoint.name}.safetensors")
+        failpoints.reached("pruned")
+
+
+@contextlib.contextmanager
+def _opened(place: Place) -> Iterator[Folder]:
+    """The folder, which is closed again if it was opened here."""
+    if isinstance(place, Folder):
+        yield place
+        return
+    with Folder(place.parent) as parent, Folder(Path(place.name), inside=parent) as folder:
+        yield folder
+
+
+def _part(file: str, run: str) -> str:
+    """The name of a file while it is written: hidden, and with the id of its run, so that it is known as its own."""
+    return f".{file}.{run}.part"
+
+
+def _free_name(folder: Folder, branch: int, step: int) -> str:
+    number = 1
+    while any(folder.has(f"{name_of(branch, step, number)}.{end}") for end in ("json", "safetensors")):
+        number += 1
+    return name_of(branch, step, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,40 @@
 
     config.json     the sealed configuration, vocabulary and facts
     corpus.txt.gz   the text as it was trained on, so that the folder can travel
-    journal.jsonl   every event
+    journal.jsonl   every event; journal.torn: what came after its last line end when a writer died
+    index.json      what the journal says until some byte of it, so that it need not be read from its beginning
     checkpoints/    one .safetensors and one .json each; the .json is the commit mark
+    set-aside/      what `verify --repair` took out of the way
     lock, socket    of the process that trains now; engine.log: its stray output
+
+Files are for their owner alone (0600 in folders of 0700) and never links.
 """
 
 import contextlib
+import errno
 import fcntl
-import json
+import itertools
 import os
 import re
+import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuitrain.errors import RunError
-from tuitrain.run import failpoints
+from tuitrain.run import sealed
+from tuitrain.run.folder import Folder, make_private, open_regular, read_regular, sync_folder
+
+MAX_CONFIG = 32 << 20
+"""Bytes; the vocabulary of all of Unicode takes 13 MB."""
+_KEYS = ("v", "run", "config", "vocabulary", "corpus_name", "corpus_sha256", "corpus_bytes", "levels", "versions",
+         "device", "threads", "precision")
+_RETRIES, _PAUSE = 10, 0.02
+"""Who looks whether a run is alive holds its lock for a moment, so one refusal is none."""
+
+
+_REMEDY = "bring it back from a copy of the run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,10 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def index(self) -> Path:
+        return self.path / "index.json"
+
+    @property
     def socket(self) -> Path:
         return self.path / "socket"
 
@@ -56,13 +78,20 @@ class RunDirectory:
             raise RunError(f"{self.path} is a run already; go on with `tuitrain resume {self.path}` "
                            "or name another folder with --run")
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.path)
+            with contextlib.suppress(FileExistsError), Folder(self.path) as folder:
+                os.mkdir(self.checkpoints.name, 0o700, dir_fd=folder.fd)
+            with Folder(self.path) as folder:
+                Folder(Path(self.checkpoints.name), inside=folder).close()  # no link to elsewhere
+                folder.sync()
+            sync_folder(self.path.parent)
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
     def discard(self) -> None:
         """Take away what was made of a run that could not begin."""
-        for path in (self.config, self.corpus, self.journal, self.path / "lock", self.config.with_suffix(".json.part")):
+        parts = (path.with_name(f".{path.name}.part") for path in (self.config, self.corpus))
+        for path in (self.config, self.corpus, self.journal, self.index, self.path / "lock", *parts):
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             with contextlib.suppress(OSError):  # it holds something else, and stays
@@ -71,27 +100,44 @@ class RunDirectory:
     def open_log(self) -> int:
         """A descriptor at the end of engine.log, the folder made if need be. Raises RunError if that cannot be."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            make_private(self.path)
+            return open_regular(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
     def read_config(self) -> dict[str, Any]:
-        """What config.json says. Raises RunError if this is no run."""
+        """What config.json says. Raises RunError if this is no run, or if it is damaged or of a newer version."""
+        return self.read_sealed_config()[0]
+
+    def read_sealed_config(self) -> tuple[dict[str, Any], bool]:
+        """What config.json says, and whether it has a checksum. Raises RunError."""
         try:
-            body = json.loads(self.config.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            raw = read_regular(open_regular(self.config, os.O_RDONLY), MAX_CONFIG, self.config)
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path} is not a run folder (it has no config.json); "
                            "`tuitrain runs` lists those there are") from None
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.config} cannot be read: {error}") from None
-        if not isinstance(body, dict):
-            raise RunError(f"{self.config} does not hold a configuration")
-        return body
+        except OSError as error:
+            raise RunError(f"{self.config} cannot be read: {error.strerror or error}") from None
+        try:
+            body, has_checksum = sealed.parse(raw, MAX_CONFIG)
+        except ValueError as error:
+            raise RunError(f"{self.config} is damaged: {error}; {_REMEDY}") from None
+        unknown = sorted(body.keys() - set(_KEYS))
+        if unknown:
+            raise RunError(f"{self.config} has the key {unknown[0][:40]!r}, which this version does not know: a newer "
+                           "version of tuitrain wrote it; use that one")
+        if "run" in body and not has_checksum:
+            raise RunError(f"{self.config} is damaged: its checksum is gone; {_REMEDY}")
+        for key, kind in (("run", str), ("config", dict), ("vocabulary", str), ("corpus_name", str),
+                          ("corpus_sha256", str), ("corpus_bytes", int), ("levels", dict), ("versions", dict)):
+            if not isinstance(body.get(key, kind()), kind):
+                raise RunError(f"{self.config} is damaged: {key} is not what it should be; {_REMEDY}")
+        return body, has_checksum
 
     def write_config(self, body: dict[str, Any]) -> None:
-        """Write config.json atomically."""
-        write_atomically(self.config, json.dumps(body, indent=2, ensure_ascii=True).encode())
+        """Write config.json atomically and for good, with a checksum. `run` in it is the id of the run."""
+        with Folder(self.path) as folder:
+            folder.replace(self.config.name, sealed.dump(body, indent=2), "config")
 
     def lock(self) -> "Lock":
         """Take the run for this process. Raises RunError naming the holder."""
@@ -99,42 +145,63 @@ class RunDirectory:
 
 
 class Lock:
-    """An flock on a file that is never deleted: free again the moment its process dies, however it dies."""
+    """An flock on the folder itself and on a file in it: free again the moment its process dies, however it dies.
+
+    The file is never deleted by us and names the holder; should somebody delete it, the folder is still locked. Some
+    file systems cannot lock a folder: there the file alone counts.
+    """
 
     def __init__(self, path: Path, run: Path) -> None:
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.folder = Folder(run)
+            self._fd = self.folder.open(path.name, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{path}: {error.strerror or error}; a copy of the run goes on anywhere: `cp -r {run} "
                            "SOMEWHERE`") from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not (_locked(self._fd) and _locked(self.folder.fd)):
             holder = _text(self._fd) or "another process"
-            os.close(self._fd)
+            self.release()
             raise RunError(f"{run} is being trained by {holder}; watch it with `tuitrain attach {run}`, "
                            f"end it with `tuitrain send {run} stop`") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"pid {os.getpid()}".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: who holds it is not told, that it is held counts
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"pid {os.getpid()}".encode(), 0)
 
     def release(self) -> None:
         """Let go; the file stays."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        for fd in (self._fd, self.folder.fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock of a descriptor; True also where there can be none."""
+    for _ in range(_RETRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
 
 
 def is_alive(run: RunDirectory) -> bool:
     """Whether a process holds the run's lock now."""
-    try:
-        fd = os.open(run.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
+    for path, flags in ((run.path, os.O_DIRECTORY), (run.path / "lock", os.O_NOFOLLOW | os.O_NONBLOCK)):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+        finally:
+            os.close(fd)
     return False
 
 
@@ -142,40 +209,43 @@ def _text(fd: int) -> str:
     return os.pread(fd, 200, 0).decode(errors="replace").strip()
 
 
+def new_id() -> str:
+    """The id of a new run: its checkpoints carry it, so that those of another run are not taken for its own."""
+    return secrets.token_hex(8)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Temporary file, fsync, rename, fsync of the folder: a reader sees the old file or the new one."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        failpoints.reached("json-open")
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    failpoints.reached("json-written")
-    os.replace(part, path)
-    failpoints.reached("json-renamed")
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with Folder(path.parent) as folder:
+        folder.replace(path.name, data, "file")
 
 
 def new_run(parent: Path, stem: str) -> RunDirectory:
-    """The next free `<stem>-<n>` under a folder; not yet created."""
+    """The next free `<stem>-<n>` under a folder, made at once: who asks at the same moment gets another number.
+
+    Raises RunError if it cannot be made.
+    """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
-    taken = {p.name for p in parent.iterdir()} if parent.is_dir() else set()
-    number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
-    return RunDirectory(parent / f"{stem}-{number}")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        taken = {p.name for p in parent.iterdir()}
+        for number in itertools.count(1):
+            path = parent / f"{stem}-{number}"
+            if path.name not in taken:
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir(mode=0o700)
+                    break
+    except OSError as error:
+        raise RunError(f"{parent}: {error.strerror or error}; name another folder with --run") from None
+    return RunDirectory(path)
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:
     """The runs directly under a folder, oldest first."""
     if not parent.is_dir():
         return []
-    found = [RunDirectory(p) for p in parent.iterdir() if (p / "config.json").is_file()]
-    return sorted(found, key=lambda run: run.config.stat().st_mtime)
+    found = []
+    for path in parent.iterdir():
+        with contextlib.suppress(OSError):
+            found.append(((path / "config.json").lstat().st_mtime, str(path), RunDirectory(path)))
+    return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]

@@ -4,7 +4,7 @@ A newer request replaces one that waits, unless a person asked for that. A faile
 pauses; the run goes on meanwhile. Knows nothing of training.
 """
 
-import shutil
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from tuitrain.errors import Refused
+from tuitrain.errors import Refused, RunError
 from tuitrain.protocol.events import CheckpointPruned, CheckpointSaved, Event, SavingFailed, SavingRecovered
 from tuitrain.run import checkpoints
 from tuitrain.run.checkpoints import Retention, Tensors
+from tuitrain.run.folder import Folder
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+SAID_AGAIN = 60.0
+"""Seconds after which it is said again that saving fails."""
+GONE = "the folder of the run is gone: it was removed, moved or begun anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,20 @@ class Job:
 
 
 class Saver:
-    """`submit` from one thread, `results` from the same; `close` finishes what waits."""
+    """`submit` from one thread, `results` from the same; `close` finishes what waits.
 
-    def __init__(self, folder: Path, retention: Retention, clock: Callable[[], float] = time.monotonic) -> None:
-        self.folder, self._retention, self._clock = folder, retention, clock
+    The folder is held open, so nothing is ever written into another one that has its name by now. `sync` makes
+    durable what a checkpoint must not be ahead of, `after` is called in the thread when one was committed.
+    """
+
+    def __init__(self, folder: Path, retention: Retention, clock: Callable[[], float] = time.monotonic, *,
+                 run: str = "", sync: Callable[[], None] | None = None) -> None:
+        with Folder(folder.parent) as parent:
+            self.place = Folder(Path(folder.name), inside=parent)
+        self.folder, self._retention, self._clock, self._run, self._sync = folder, retention, clock, run, sync
+        self.after: Callable[[], None] | None = None
+        self._said = 0.0
+        self._newest: checkpoints.Checkpoint | None = None
         self._condition = threading.Condition()
         self._waiting: Job | None = None
         self._busy = False
@@ -59,7 +71,9 @@ class Saver:
             if waiting is not None and waiting.id:
                 if job.id:
                     raise Refused("a checkpoint is already waiting to be written; try again in a moment")
-                return  # the one that waits is as good, and was asked for
+                if job.reason != "end":
+                    return  # the one that waits is as good, and was asked for
+                job = replace(job, id=waiting.id, by=waiting.by)  # the last state of all is better, and answers it
             if waiting is not None and waiting.pinned and not job.pinned:
                 job = replace(job, pinned=True)
             self._waiting = job
@@ -83,9 +97,10 @@ class Saver:
             return self._waiting is None and not self._busy
 
     def wait(self, timeout: float) -> bool:
-        """Wait until idle; False if it took longer."""
+        """Wait until idle, or until a try has failed; False if it took longer."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._waiting is None and not self._busy, timeout)
+            return self._condition.wait_for(
+                lambda: not self._busy and (self._waiting is None or self._failures > 0), timeout)
 
     def close(self) -> None:
         """Write what waits (one more try if the disk refuses), then end the thread."""
@@ -93,6 +108,7 @@ class Saver:
             self._closing = True
             self._condition.notify_all()
         self._thread.join()
+        self.place.close()
 
     def _work(self) -> None:
         pause = FIRST_PAUSE
@@ -119,18 +135,19 @@ class Saver:
 
     def _save(self, job: Job) -> bool:
         started = self._clock()
-        name = checkpoints.name_of(job.branch, job.step)
-        same = next((c for c in checkpoints.list_all(self.folder) if c.name == name), None)
-        if same is not None:  # saved twice at one step: it stays what it was, and becomes what it is now
-            job = replace(job, pinned=job.pinned or same.pinned, reason="best" if same.reason == "best" else job.reason)
         try:
-            mark = checkpoints.save(self.folder, job.tensors(), branch=job.branch, step=job.step,
-                                    reason=job.reason, pinned=job.pinned, facts=job.facts)
-        except (OSError, SafetensorError, RuntimeError) as error:
+            if self.place.gone:
+                raise RunError(GONE)
+            mark = checkpoints.save(self.place, job.tensors(), branch=job.branch, step=job.step, reason=job.reason,
+                                    pinned=job.pinned, facts=job.facts, run=self._run, before_commit=self._sync,
+                                    twin=self._newest if self._is_of(job) else None)
+        except (OSError, RuntimeError, RunError, MemoryError) as error:
             self._failures += 1
-            if self._failures == 1:
+            if self._failures == 1 or self._clock() - self._said >= SAID_AGAIN:
+                self._said = self._clock()
                 self._say(self._failed(job, error))
             return False
+        self._newest = mark
         path = str(Path(self.folder.name) / f"{mark.name}.safetensors")
         self._say(CheckpointSaved(
             branch=job.branch, step=job.step, id=job.id, by=job.by, reason=job.reason, path=path,
@@ -138,20 +155,32 @@ class Saver:
         if self._failures:
             self._say(SavingRecovered(branch=job.branch, step=job.step, failures=self._failures))
             self._failures = 0
-        for old in self._retention.expendable(checkpoints.list_all(self.folder)):
-            try:
-                checkpoints.delete(self.folder, old)
-            except OSError:
-                break  # tried again after the next save
-            self._say(CheckpointPruned(branch=old.branch, step=old.step, path=f"checkpoints/{old.name}.safetensors"))
+        self._prune()
+        if self.after is not None:
+            self.after()
         return True
+
+    def _is_of(self, job: Job) -> bool:
+        """Whether the newest checkpoint is of the same step."""
+        return self._newest is not None and (self._newest.branch, self._newest.step) == (job.branch, job.step)
+
+    def _prune(self) -> None:
+        try:
+            for old in self._retention.expendable(checkpoints.list_all(self.place, self._run)):
+                checkpoints.delete(self.place, old)
+                self._say(CheckpointPruned(branch=old.branch, step=old.step,
+                                           path=f"checkpoints/{old.name}.safetensors"))
+        except (OSError, RunError):
+            return  # tried again after the next save
 
     def _failed(self, job: Job, error: Exception) -> SavingFailed:
         try:
-            free = shutil.disk_usage(self.folder).free
+            found = os.statvfs(self.place.fd)
+            free = -1 if self.place.gone else found.f_bavail * found.f_frsize
         except OSError:
             free = -1
-        reason = "disk full" if 0 <= free < job.bytes * 2 else str(error).splitlines()[0]
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        reason = "disk full" if 0 <= free < job.bytes * 2 else words
         return SavingFailed(branch=job.branch, step=job.step, path=str(self.folder), reason=reason,
                             bytes_needed=job.bytes, bytes_free=free)
 

@@ -46,7 +46,8 @@ WORDS = {
     "gradient norm": "The length of the gradient over all parameters, before the clip. Its size alone means little; "
                      "compare it with its own past.",
     "clip": "A gradient longer than this is scaled down to it; 0 is off. With Adam a clip that acts on every step "
-            "changes almost nothing: it helps against rare spikes.",
+            "changes almost nothing: it helps against rare spikes. To start with: five times the usual gradient norm, "
+            "or 1 where nothing is known yet; `a` sets it from the run's own norms.",
     "clipped": "The share of the last 500 steps on which the clip acted.",
     "lr": "Learning rate: how far a step goes. The knob times the schedule is what is in force.",
     "warm-up": "The first steps, in which the learning rate rises from almost nothing.",
@@ -68,7 +69,9 @@ WORDS = {
     "saturation": "The share of a gate's activations pinned at their ends, where they pass no gradient on.",
     "flow": "The gradient of the last character's loss at each earlier one. It should shrink going back, not grow.",
     "gibberish": "Where a sample lies between held-out text (0) and letter soup (1), counted in letter triples.",
-    "alarm": "Training has broken, by a rule with a value and a threshold. A warning is an early sign only.",
+    "alarm": "Training has broken, by a rule with a value and a threshold.",
+    "warning": "An early sign: nothing is broken yet. It stands in the first line until you answer it (a clip, a lower "
+               "learning rate, landing, a rollback), dismiss it (x), or 4,000 steps pass without another one.",
     "verdict": "The most likely cause of an alarm, with its evidence, the runner-up and the key that helps: w.",
     "black box": "What was read and measured around an alarm: three stretches of text, 500 rows of numbers, in the "
                  "run's folder.",

@@ -7,10 +7,11 @@ from typing import Any
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.standing import Standing, follow
 
 WARNINGS, CURVE = 12, 240
 OVER = 2000
-"""Steps after which an alarm that nobody answered is history."""
+"""Steps after which an alarm that nobody answered no longer shouts; it goes on as a warning that stands."""
 CURVES = ("weights", "update", "surprise", "saturation", "radius", "worst", "dead", "gibberish")
 
 
@@ -19,6 +20,8 @@ class Health:
     """The newest of each finding as plain fields, empty before the first; `curves` are (step, value) pairs."""
 
     warnings: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=WARNINGS))
+    standing: Standing | None = None
+    """The warning that is neither answered nor outgrown nor dismissed."""
     alarm: dict[str, Any] = field(default_factory=dict)
     verdict: dict[str, Any] = field(default_factory=dict)
     advice: dict[str, Any] = field(default_factory=dict)
@@ -38,6 +41,7 @@ class Health:
 
     def fold(self, event: e.Event, when: float) -> None:
         """Take an event in."""
+        self.standing = follow(self.standing, event)
         match event:
             case f.WarningRaised():
                 self.warnings.append(plain(asdict(event)))
@@ -45,12 +49,18 @@ class Health:
                 self.alarm, self.verdict = plain(asdict(event)), {}
             case f.VerdictReached():
                 self.verdict = plain(asdict(event))
+                if self.waiting_since:
+                    self.waiting_since = when  # the guard counts from here
             case f.AdviceGiven():
                 self.advice = plain(asdict(event))
             case f.BlackBoxKept():
                 self.black_box = plain(asdict(event))
             case e.StepsDone() if self.alarm and event.first_step > self.alarm["step"] + OVER:
-                self.alarm = {}  # nobody answered, and it went on: the verdict stays
+                step = int(self.alarm["step"])  # nobody answered, and it went on: the verdict stays
+                self.standing = Standing(self.alarm["rule"], step, step, 1, self.alarm["sentence"], lapsed=True)
+                self.alarm = {}
+            case e.Dismissed() if not self.waiting_since:
+                self.alarm = {}
             case f.Measured():
                 self._measured(event)
             case f.Probed():
@@ -102,7 +112,8 @@ class Health:
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"warnings": list(self.warnings), "alarm": self.alarm, "verdict": self.verdict, "advice": self.advice,
+        return {"warnings": list(self.warnings), "standing": self.standing and asdict(self.standing),
+                "alarm": self.alarm, "verdict": self.verdict, "advice": self.advice,
                 "black_box": self.black_box, "sample": self.sample, "waiting_since": self.waiting_since,
                 "probe": plain(self.probe), "updates": plain(self.updates),
                 "curves": {name: plain([list(p) for p in points]) for name, points in self.curves.items()}}
@@ -111,8 +122,8 @@ class Health:
     def from_wire(cls, wire: dict[str, Any]) -> "Health":
         """What `to_wire` told."""
         wire = dict(wire)
-        curves, warnings = wire.pop("curves"), wire.pop("warnings")
-        health = cls(**wire)
+        curves, warnings, standing = wire.pop("curves"), wire.pop("warnings"), wire.pop("standing", None)
+        health = cls(**wire, standing=Standing(**standing) if standing else None)
         health.warnings.extend(warnings)
         for name in CURVES:
             health.curves[name] = [(int(step), float(value)) for step, value in curves.get(name, [])]

@@ -8,14 +8,16 @@ from tuitrain.telemetry.units import bpc, number, safe, size
 def sentence(event: e.Event) -> str:
     """An intervention in words; empty for events that are none."""
     match event:
+        case e.KnobChanged(name="clip_auto"):
+            return f"automatic clip {'on' if event.new else 'off'}"
         case e.KnobChanged():
             return f"{event.name} {_value(event.old)} → {_value(event.new)}"
         case e.PromptChanged():
             return f"prompt {safe(event.new)!r}"
         case e.RolledBack():
-            asked = "" if event.asked in (None, event.to_step) else f" (nearest to {event.asked:,})"
-            return (f"rolled back from step {event.from_step:,} to {event.to_step:,}{asked}, branch {event.branch}, "
-                    f"lr {number(float(event.knobs['lr']))}, clip {_value(event.knobs['clip'])}")
+            asked = "" if event.asked in (None, event.to_step) else f", the last point before {event.asked:,}"
+            return (f"back from step {event.from_step:,} to {event.to_step:,}{asked}: branch {event.branch}, "
+                    f"lr {number(float(event.knobs['lr']))}, clip {_clip(event.knobs['clip'])}")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
         case e.SnapshotTaken() if event.id:
@@ -30,6 +32,8 @@ def sentence(event: e.Event) -> str:
             return f"landing over the next {event.steps:,} steps"
         case e.NoteAdded():
             return f"note: {safe(event.text)}"
+        case e.Dismissed():
+            return "warning dismissed"
         case e.CheckpointSaved():
             return f"checkpoint {event.path}, {size(event.bytes)}"
         case e.Evaluated():
@@ -55,8 +59,10 @@ def sentence(event: e.Event) -> str:
 
 
 def headline(event: e.Event) -> str:
-    """One line for the log of the cockpit; empty for what is told elsewhere on the screen."""
+    """One line for the log of the cockpit; empty for what is told elsewhere on the screen, and where nothing moved."""
     match event:
+        case e.KnobChanged() if sentence(event) == f"{event.name} {_value(event.new)} → {_value(event.new)}":
+            return ""
         case e.RunStarted():
             return "training begins"
         case e.RunResumed():
@@ -87,6 +93,10 @@ def headline(event: e.Event) -> str:
         case e.SampleDrawn():
             return ""
     return sentence(event)
+
+
+def _clip(value: object) -> str:
+    return _value(value) if value else "off"
 
 
 def _value(value: object) -> str:

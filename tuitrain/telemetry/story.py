@@ -91,7 +91,12 @@ class Story:
             case e.SnapshotTaken():
                 self._point(event.point, event, False, when, now)
             case e.CheckpointSaved():
-                self._point(PurePath(event.path).stem, event, True, when, now)
+                name = PurePath(event.path).stem
+                before = self.points.get(name)
+                again = before is not None and before.on_disk and before.reason == event.reason and not event.id
+                self._point(name, event, True, when, now)
+                if again:  # the end of a run saves its last step whatever was saved of it: told once
+                    return
             case e.RunResumed():  # another process: what was in memory is gone
                 self.points = {name: point for name, point in self.points.items() if point.on_disk}
             case e.SnapshotDropped():

@@ -6,6 +6,7 @@ from typing import Any
 from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SKIPPED, SPIKES_BACK
 from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
+from tuitrain.protocol.findings import CAUSES
 from tuitrain.protocol.session import Session, Tape
 from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
@@ -148,6 +149,18 @@ class Actions(Viewing):
         """What is wrong and why."""
         self.push_screen(Why(self.state, self.view))
 
+    def action_dismiss(self) -> None:
+        """The warning that stands has been seen."""
+        health = self.state.health
+        if health.standing is None and not health.alarm:
+            self.view.refused = "no warning stands"
+            self.redraw(at_once=True)
+        elif health.alarm and health.waiting_since:
+            self.view.refused = "the guard waits for an answer: space goes on, R or r rolls back"
+            self.redraw(at_once=True)
+        else:
+            self.ask(c.Dismiss, "dismissal")
+
     def action_undo(self) -> None:
         """Say what it will undo, then do it."""
         last = next((m for m in reversed(self.state.story.marks)
@@ -208,7 +221,10 @@ class Actions(Viewing):
             if text:
                 self.ask(c.AddNote, "note", text=text)
 
-        self.push_screen(AskValue("note", "", lambda text: (bool(text.strip()), "kept in the journal")), answered)
+        title, hint = "note", "kept in the journal"
+        if self.state.facts.get("drill"):
+            title, hint = "name the fault", ", ".join(cause.replace("_", " ") for cause in CAUSES[:-2])
+        self.push_screen(AskValue(title, "", lambda text: (bool(text.strip()), hint)), answered)
 
     def action_detach(self) -> None:
         """Leave; training goes on."""

@@ -19,6 +19,7 @@ from tuitrain.telemetry.units import safe
 from tuitrain.ui.actions import Actions
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.keys import PANES, TABLE
+from tuitrain.ui.panes.header import Header, countdown
 from tuitrain.ui.view import View
 
 TICK = 0.05
@@ -37,7 +38,7 @@ class CockpitApp(Actions):
     CSS_PATH = "cockpit.tcss"
     TITLE = "tuitrain"
     BINDINGS: ClassVar = [
-        *(Binding(key.keys, key.action, key.help, show=False) for key in TABLE),
+        *(Binding(key.keys, key.action, key.help, show=False, priority=key.everywhere) for key in TABLE),
         *(Binding(str(i), f"focus_pane('{name}')", f"focus {name}", show=False) for i, name in enumerate(PANES, 1))]
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
@@ -55,6 +56,7 @@ class CockpitApp(Actions):
         self.behind: Callable[[], bool] = lambda: False
         """Whether the terminal still takes an earlier frame: a slow line gets fewer frames, never older ones."""
         self._owing = False
+        self._counted: int | None = None
         self._run, self._connect, self._clock = run, connect, clock
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
@@ -110,6 +112,10 @@ class CockpitApp(Actions):
         # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
         settled = time.monotonic() - self._heard > SETTLED
         answered |= self._owing
+        left = countdown(self.state, self.view)
+        if left != self._counted and not self.behind():  # nothing happens meanwhile, and yet this line is news
+            self._counted = left
+            self.cockpit.query_one(Header).show(self.state, self.view, time.monotonic(), at_once=True)
         if answered or (not settled and time.monotonic() >= self._next):
             behind = self.behind()  # asked once: an answer that is not drawn now must be owed
             self._owing = behind and answered

@@ -84,10 +84,13 @@ class Cockpit(Screen[None]):
         for other in self.panes():
             other.set_class(pane is not None and other is not pane and other.id not in keep, "away")
         for box in self.query(".column, .columns, #bottom"):
-            box.set_class(pane is not None and pane not in box.walk_children(), "away")
+            around = pane is not None and pane in box.walk_children()
+            box.set_class(pane is not None and not around, "away")
+            box.set_class(around, "around")
         if pane is not None:
-            pane.styles.height, pane.styles.width = "1fr", "1fr"
+            pane.styles.height, pane.styles.width, pane.styles.display = "1fr", "1fr", "block"
         else:
             for other in self.panes():
                 other.styles.clear_rule("height")
                 other.styles.clear_rule("width")
+                other.styles.clear_rule("display")

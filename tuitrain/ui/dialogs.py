@@ -174,7 +174,7 @@ class Help(Dialog[None]):
             yield Static(table)
             yield Label("\nwords", classes="title")
             yield Static(words)
-            yield Label("tab goes to the next pane, 1 to 8 to that one", classes="hint", markup=False)
+            yield Label("tab goes to the next pane, 1 to 9 to that one", classes="hint", markup=False)
             yield Label("escape closes · ctrl+p finds every action by name", classes="hint")
 
     def on_key(self, event: Any) -> None:

@@ -15,6 +15,8 @@ class Key:
     help: str
     looking: str = ""
     tape: str = ""
+    everywhere: bool = False
+    """It works over a dialog, too."""
 
 
 TABLE = (
@@ -34,22 +36,23 @@ TABLE = (
     Key("u", "u", "undo", "undo", "undo the last intervention, whoever made it"),
     Key("s", "s", "sample", "sample", "draw samples now"),
     Key("w", "w", "why", "why", "why: what is wrong, the evidence, what to do; in health what to watch", looking="why"),
+    Key("x", "x", "dismiss", "", "dismiss the warning in the first line: it has been seen; a new one shows again"),
     Key("v", "v", "evaluate", "", "measure the validation loss now"),
     Key("k", "k", "keep", "keep", "keep a checkpoint of now, never pruned"),
     Key("n", "n", "land", "land", "land: decay the learning rate over the next N steps"),
     Key("g", "g", "guard", "", "what the guard does when training breaks: warn, pause, roll back, stop"),
     Key("m", "m", "note", "", "a note of your own on the time line"),
-    Key("z", "z", "maximise", "", "maximise the focused pane, and back", looking="one pane"),
+    Key("z", "z", "maximise", "", "the focused pane alone, or that of the number pressed, and back", looking="alone"),
     Key("y", "y", "log_axis", "", "logarithmic axis of the loss plot on and off"),
     Key("less_than_sign", "<", "window(-1)", "", "fewer steps in the plots"),
     Key("greater_than_sign", ">", "window(1)", "", "more steps in the plots, up to the whole run", looking="window"),
     Key("slash", "/", "filter", "", "show only log lines that contain a word", looking="filter"),
-    Key("t", "t", "next_theme", "", "next theme: dark, light, the terminal's own colours"),
+    Key("t", "t", "next_theme", "", "next theme: dark, light, the terminal's own colours on dark, on light"),
     Key("d", "d", "detach", "detach", "leave; training goes on; `tuitrain attach` comes back"),
     Key("question_mark", "?", "help", "help", "this help", looking="help"),
-    Key("ctrl+s", "^s", "screenshot", "", "a picture of the screen (SVG) in the run's folder"),
+    Key("ctrl+s", "^s", "screenshot", "", "a picture of the screen (SVG) in the run's folder", everywhere=True),
     Key("ctrl+z", "^z", "suspend_process", "", "suspend the cockpit only; `fg` comes back"),
     Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay", looking="quit"),
 )
 PANES = ("loss", "sample", "gradients", "groups", "knobs", "timeline", "log", "inside", "machine")
-"""Keys 1 to 8 focus these."""
+"""Keys 1 to 9 focus these."""

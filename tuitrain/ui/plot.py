@@ -52,7 +52,9 @@ class Chart:
         plot.ticks_color(rgb(self.axis))
         plot.frame(False)
         plot.xlim(*self.x)
-        plot.ylim(*self.y)
+        # Marks have a row of their own below the curves.
+        floor = self.y[0] - (self.y[1] - self.y[0]) / max(1, height - 3) if self.marks else self.y[0]
+        plot.ylim(floor, self.y[1])
         plot.yticks([t for t, _ in self.ticks], [f"{face} " for _, face in self.ticks])
         places = nice_ticks(*self.x, max(2, width // 14))
         plot.xticks([float(p) for p in places], [short(p) for p in places])
@@ -70,7 +72,7 @@ class Chart:
                 plot.plot(x.tolist(), y.tolist(), marker="braille" if braille else ".", color=rgb(curve.colour))
         for place, colour in self.marks:
             if self.x[0] <= place <= self.x[1]:
-                plot.scatter([place], [self.y[0]], marker="▲" if braille else "^", color=rgb(colour))
+                plot.scatter([place], [floor], marker="▲" if braille else "^", color=rgb(colour))
         for level, colour, name in levels:  # last, so that no line runs through a word
             if name and width >= 3 * len(name):
                 plot.text(f" {name}", self.x[1], level, color=rgb(colour), alignment="right")
@@ -98,6 +100,12 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     step = next(size * m for m in (1, 2, 5, 10, 20) if span / (size * m) <= count)
     first = math.ceil(low / step)
     return [round(k * step, 10) for k in range(first, math.floor(high / step) + 1)]
+
+
+def faces(ticks: list[float]) -> list[tuple[float, str]]:
+    """Ticks with their labels, as many decimals for all as the finest needs, one at least."""
+    digits = next((d for d in (1, 2, 3) if all(abs(t - round(t, d)) < 1e-9 for t in ticks)), 4)
+    return [(t, f"{t:.{digits}f}") for t in ticks]
 
 
 def nice_limits(values: Array, least: float) -> tuple[float, float]:

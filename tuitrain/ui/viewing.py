@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textual.app import App
+from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import safe
@@ -15,7 +16,11 @@ from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.dialogs import AskValue, Help
 from tuitrain.ui.view import WINDOWS, View
 
-THEMES = ("textual-dark", "textual-light", "ansi-dark", "ansi-light")
+THEMES = {"textual-dark": "dark", "textual-light": "light", "ansi-dark": "the terminal's own colours, dark",
+          "ansi-light": "the terminal's own colours, light"}
+"""Textual's names and ours."""
+NAMED = 2.0
+"""Seconds that a theme's name stays."""
 
 
 class Viewing(App[int]):
@@ -26,6 +31,8 @@ class Viewing(App[int]):
     cockpit: Cockpit
     here: bool
     tape: Any
+    _elsewhere: tuple[Widget, Widget | None] | None = None
+    """The pane that a number chose and that has no place on a screen of this size, and what had the focus then."""
     _run: Path
     _clock: Callable[[], float]
 
@@ -41,9 +48,12 @@ class Viewing(App[int]):
         maximised = self.cockpit.has_class("maximised")
         if maximised:
             self.cockpit.maximise_pane(None)
+        self._elsewhere = None if pane.focusable else (pane, self.cockpit.focused)
         pane.focus()
         if maximised:
             self.cockpit.maximise_pane(pane)
+        elif self._elsewhere is not None:
+            self.notify(f"{name} has no place at this size: z shows it alone", timeout=NAMED, markup=False)
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         """A picture of the screen in the run's folder."""
@@ -82,15 +92,23 @@ class Viewing(App[int]):
 
     def action_maximise(self) -> None:
         """The focused pane alone, and back."""
+        pane = self.cockpit.focused
+        if self._elsewhere is not None and self._elsewhere[1] is pane:
+            pane = self._elsewhere[0]
         if self.cockpit.has_class("maximised"):
             self.cockpit.maximise_pane(None)
-        elif self.cockpit.focused is not None:
-            self.cockpit.maximise_pane(self.cockpit.focused)
+        elif pane is not None:
+            self.cockpit.maximise_pane(pane)
+        else:
+            self.notify("1 to 9 or tab choose a pane first", timeout=NAMED, markup=False)
 
     def action_next_theme(self) -> None:
         """Dark, light, the terminal's own."""
-        place = THEMES.index(self.theme) if self.theme in THEMES else -1
-        self.theme = THEMES[(place + 1) % len(THEMES)]
+        names = list(THEMES)
+        place = names.index(self.theme) if self.theme in THEMES else -1
+        self.theme = names[(place + 1) % len(names)]
+        self.clear_notifications()  # only the newest name is true
+        self.notify(f"theme: {THEMES[self.theme]}", timeout=NAMED, markup=False)
         self.redraw(at_once=True)
 
     def action_suspend_process(self) -> None:

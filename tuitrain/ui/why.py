@@ -14,20 +14,23 @@ from textual.containers import VerticalScroll
 from textual.widgets import Label, Static
 
 from tuitrain.diagnosis.clip_advisor import advise
-from tuitrain.diagnosis.tail import tail_ratio
+from tuitrain.diagnosis.tail import SPIKE, tail_ratio
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import bpc, number, percent, plain_ascii, safe
+from tuitrain.telemetry.units import bpc, many, number, percent, plain_ascii, safe
 from tuitrain.ui.dialogs import Dialog
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
 from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
+from tuitrain.ui.panes.header import countdown
 from tuitrain.ui.view import View
 
 PLOT = 40
-RECENT = 4000
-"""Steps for which a warning is news."""
-HERE = ("remedy", "auto_clip", "rollback", "land", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
+HERE = ("remedy", "auto_clip", "rollback", "land", "note", "dismiss", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
 """Actions whose keys a verdict or an advice may name."""
+DRILL = ("a drill: the analyst is silent, and you are the one who tells",
+         "Sooner or later something goes wrong in this run. Find it in the curves below, name it with m (a note with "
+         "the cause), and act: R, r, - and [ are yours. q ends the drill: then you are told what it was and how you "
+         "did, and the guard has its turn on the same run.")
 NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
          "outlier_batch": "one odd batch", "bad_data": "the text changed", "overfitting": "it learns by heart",
          "non_finite": "numbers that are not finite", "dead": "dead units", "vanishing": "no gradient arrives",
@@ -107,6 +110,9 @@ class Why(Dialog[None]):
             parts.append(Text("looking into it …"))
         else:
             parts += self._healthy(state, colours)
+        left = countdown(state, self._view)
+        if left is not None:
+            parts.append(Text(f"the guard rolls back in {left} s; space goes on", style="bold " + colours.alarm))
         parts.append(self._clip(state))
         parts += [Text(f"  ! {safe(w['sentence'])} (step {w['step']:,})", style=colours.validation)
                   for w in list(state.health.warnings)[-3:]]
@@ -124,9 +130,18 @@ class Why(Dialog[None]):
                  f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
         watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
             f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
-        warned = [w for w in state.health.warnings if w["step"] > state.step - RECENT and w["rule"] != "outlier"]
-        heading = ("nothing is broken yet, but it may break", colours.validation) if warned else \
-            ("nothing is wrong", colours.limit)
+        standing = state.health.standing
+        if state.facts.get("drill"):
+            return [Text(DRILL[0], style="bold " + colours.validation), Text(DRILL[1]), Text("; ".join(facts) + ".")]
+        if standing is not None and standing.lapsed:
+            heading = (f"an alarm of step {standing.step:,} was never answered (x dismisses it)", colours.validation)
+        elif standing is not None:
+            first = many(standing.count, "warning") + (" stand" if standing.count > 1 else " stands")
+            heading = (f"nothing is broken yet, but it may break: {first} (x dismisses)", colours.validation)
+        elif largest > SPIKE:
+            heading = ("no alarm, but a gradient stands out", colours.validation)
+        else:
+            heading = ("nothing is wrong", colours.limit)
         return [Text(heading[0], style="bold " + heading[1]), Text("; ".join(facts) + "."),
                 Text.assemble(("first thing to watch  ", "bold"), watch)]
 

@@ -9,7 +9,7 @@ from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
-FIRST = ("help", "ask_quit", "detach", "pause", "rollback", "undo")
+FIRST = ("help", "ask_quit", "why", "detach", "pause", "rollback", "undo")
 """Actions whose keys stay when the others have no room."""
 
 
@@ -22,6 +22,8 @@ class Footer(Picture):
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """One line."""
         labels = {k: self._label(k, view.connection) for k in TABLE}
+        if not view.braille:  # before they are measured: some grow
+            labels = {k: plain_ascii(label) for k, label in labels.items()}
         keys = [k for k in TABLE if labels[k]]
         faces = {k: k.face if view.braille else plain_ascii(k.face).replace("_", "space") for k in keys}
         ranked = sorted(keys, key=lambda k: FIRST.index(k.action) if k.action in FIRST else len(FIRST))

@@ -1,12 +1,21 @@
 """The first line: which run, on what, how it is; and the last but one: how far, how fast, how long."""
 
+import math
+
 from rich.text import Text
 
 from tuitrain.diagnosis.guard import COUNTDOWN
+from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import duration, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
+
+GAP = 2
+LOADING = "torch, text and model are being loaded"
+DRILL = "DRILL: m names the fault, q ends it"
+LEAST_NAME = 12
+"""Cells of the run's name that stay beside a warning in full words."""
 
 
 def fit(parts: list[Text], width: int, gap: str = "  ") -> Text:
@@ -26,8 +35,17 @@ class Header(Picture):
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """One line."""
         c = state.config
-        parts = [Text(safe(view.run), style="bold"), self._status(state, view)]
-        if view.remark:
+        status, warnings = self._status(state, view), self._warnings(state.health, view)
+        room = width - status.cell_len - 2 * GAP
+        warning = next((w for w in warnings if w.cell_len + LEAST_NAME <= room), warnings[-1])
+        name = Text(safe(view.run), style="bold")
+        room -= warning.cell_len
+        if name.cell_len > room > 1:  # a name gives way to what it is the name of, from the left
+            name = Text("…" + name.plain[1 - room:], style="bold")
+        parts = [name, status, warning]
+        if state.facts.get("drill") and view.connection == "live" and state.status != "ended":
+            parts.append(Text(DRILL, style="bold " + self.palette().validation))
+        if view.remark and view.connection != "starting":
             parts.append(Text(safe(view.remark), style=self.palette().alarm))
         if state.trouble:
             parts.append(Text(f"SAVING FAILS: {safe(state.trouble)}", style=self.palette().alarm))
@@ -44,14 +62,13 @@ class Header(Picture):
         if view.connection == "gone" and state.status != "ended":
             return Text("✗ engine gone", style=colours.alarm)
         if view.connection == "starting":
-            return Text("… starting", style=colours.limit)
+            return Text(f"… starting: {safe(view.remark) or LOADING}", style=colours.limit)
         if view.connection == "replay":
             return Text(f"{'▶' if view.braille else '>'} replay {view.tape}", style=colours.limit)
         faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}
-        waiting = state.health.waiting_since
-        if state.status == "paused" and waiting and state.health.broken:
-            left = max(0.0, COUNTDOWN - (view.now - waiting))
-            words = f"‖ ALARM: w says why; rolls back in {left:.0f} s, space goes on"
+        left = countdown(state, view)
+        if left is not None:
+            words = f"‖ ALARM: w says why; rolls back in {left} s, space goes on"
             return Text(words, style="bold " + colours.alarm)
         if state.health.broken and state.status == "running":
             return Text("● running, ALARM: w says why", style="bold " + colours.alarm)
@@ -60,6 +77,26 @@ class Header(Picture):
         face, colour = faces.get(state.status, ("…", colours.dim))
         words = state.status if state.status != "ended" else f"ended: {state.ended}"
         return Text(f"{face} {words}" + (", read-only" if view.connection == "read-only" else ""), style=colour)
+
+    def _warnings(self, health: Health, view: View) -> list[Text]:
+        """What stands, in shorter and shorter words."""
+        standing = health.standing
+        if standing is None or health.broken or view.connection not in ("live", "read-only", "replay"):
+            return [Text()]
+        first = f"{many(standing.count, 'warning')}, newest" if standing.count > 1 else "warning"
+        first = "ALARM without an answer" if standing.lapsed else first
+        keys = "w why, x dismiss" if view.connection == "live" else "w why"
+        style = "bold " + self.palette().validation
+        return [Text(words, style=style) for words in (
+            f"! {first} at {standing.step:,}: {keys}", f"! {first} at {standing.step:,}: w", f"! {standing.step:,}: w")]
+
+
+def countdown(state: RunState, view: View) -> int | None:
+    """Whole seconds until the guard acts; None while it does not wait for a person."""
+    waiting = state.health.waiting_since
+    if state.status != "paused" or not waiting or not state.health.broken:
+        return None
+    return math.ceil(max(0.0, COUNTDOWN - (view.now - waiting)))
 
 
 class Progress(Picture):

@@ -47,7 +47,10 @@ class Inside(Picture):
                               percent(float(layer["dead"])), ("  update ", dim),
                               number(update, 2) if update is not None else "")
         flow = bars(layer["flow"], max(4, width - 2), faces)
-        way = Text.assemble(("gradient back through time, log; worst ", dim), number(float(layer["worst"]), 2))
+        worst = number(float(layer["worst"]), 2)
+        words = next((w for w in ("gradient back through time, log; worst ", "gradient back in time; worst ", "worst ")
+                      if len(w) + len(worst) <= width), "worst ")
+        way = Text.assemble((words, dim), worst)
         return [pinned, each, facts, way, Text(flow, style=self.palette().train)]
 
 

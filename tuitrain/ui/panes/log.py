@@ -2,6 +2,8 @@
 
 import time
 
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 from textual.widgets import RichLog
 
@@ -11,13 +13,16 @@ from tuitrain.telemetry.units import plain_ascii, safe
 from tuitrain.ui.palette import DARK, Palette, palette_of
 from tuitrain.ui.view import View
 
+LOW = 4
+"""Rows below which an entry has one line."""
+
 
 class Log(RichLog):
     """Writes only what it has not written yet; a new filter or theme writes all of it again."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(id=name, wrap=False, max_lines=400, auto_scroll=True, min_width=10)
-        self._told, self._written = 0, ("", 0, DARK)
+        super().__init__(id=name, wrap=True, max_lines=400, auto_scroll=True, min_width=10)
+        self._told, self._written = 0, ("", 0, DARK, 0, False)
         self.border_title = "log"
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
@@ -26,7 +31,8 @@ class Log(RichLog):
             return  # not laid out yet: what is written now would be wrapped to nothing
         story = state.story
         colours = palette_of(self.app.current_theme)
-        written = (view.filter, id(story), colours)
+        width, low = self.scrollable_content_region.width, self.content_size.height < LOW
+        written = (view.filter, id(story), colours, width, low)
         if written != self._written:
             self._told, self._written = 0, written
             self.clear()
@@ -35,13 +41,21 @@ class Log(RichLog):
         self._told = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
             if view.filter.lower() in f"{entry.by} {entry.words}".lower():
-                self.write(self._line(entry, view.braille, colours))
+                self.write(self._lines(entry, view.braille, colours, width, low), width=width)
 
     @staticmethod
-    def _line(entry: Entry, braille: bool, colours: Palette) -> Text:
+    def _lines(entry: Entry, braille: bool, colours: Palette, width: int, low: bool) -> Text:
+        """Long words go on below their beginning; where there are few rows each entry has one and ends in a sign."""
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
         line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
         line.append(f"{safe(entry.by)[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
-        words = entry.words if braille else plain_ascii(entry.words)
-        line.append(words, style=colours.alarm if entry.alarming else "default")
+        words = (entry.words if braille else plain_ascii(entry.words)).replace("\n", " ")
+        room, style = max(10, width - line.cell_len), colours.alarm if entry.alarming else "default"
+        if low and cell_len(words) > room:
+            sign = "…" if braille else "~"
+            return line.append(set_cell_size(words, room - 1) + sign, style=style)
+        indent = line.cell_len
+        rows = Text(words, style=style).wrap(Console(width=room), room) if words else [Text()]
+        for i, row in enumerate(rows):
+            line.append("\n" + " " * indent if i else "").append_text(row)
         return line

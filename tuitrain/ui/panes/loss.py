@@ -6,14 +6,18 @@ from rich.text import Text
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import LEAST, LN2, bpc
 from tuitrain.ui.panes.axis import bad_steps, recent, x_limits
+from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
-from tuitrain.ui.plot import Chart, Curve, nice_limits, nice_ticks, smooth
+from tuitrain.ui.plot import Chart, Curve, faces, nice_limits, nice_ticks, smooth
 from tuitrain.ui.view import View
 
 USUAL = 98
 """Percentile of the training curve above which numbers may leave the plot: the first steps are no news later."""
 NEAR = 0.5
 """Bits above the least level from which on it is kept in the picture."""
+
+TURNED = "act or alarm"
+"""What a mark below the plot means."""
 
 
 class Loss(Picture):
@@ -24,7 +28,7 @@ class Loss(Picture):
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The plot above, the newest numbers below."""
-        words = self._words(state)
+        words = self._words(state, view, width)
         if not len(state.losses):
             return [Text("no steps yet", style=self.palette().dim)]
         chart = self._chart(state, view)
@@ -52,7 +56,9 @@ class Loss(Picture):
         least = measured.get(LEAST)
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
-        marks = [(float(m.step), colours.alarm if m.alarming else colours.dim) for m in state.story.marks]
+        # The gravest last, so that nothing hides an alarm.
+        marks = [(float(m.step), colours.alarm if m.alarming else colours.validation if m.warning else colours.dim)
+                 for m in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning))]
         marks += [(s, colours.alarm) for s in bad_steps(state.losses)]
         if view.log_axis:
             for i, c in enumerate(curves):
@@ -62,13 +68,17 @@ class Loss(Picture):
             levels = [(float(np.log10(max(v, 1e-6))), c, name) for v, c, name in levels]
         else:
             low, high = nice_limits(shown, 0.2)
-            ticks = [(t, f"{t:.2f}".rstrip("0").ljust(3, "0")) for t in nice_ticks(low, high, 5)]
+            ticks = faces(nice_ticks(low, high, 5))
         return Chart(curves, (low, high), ticks, (left, right), levels, marks, colours.dim)
 
-    def _words(self, state: RunState) -> Text:
-        colours, words = self.palette(), Text()
-        words.append(f"─ train {bpc(state.train_loss):.3f}", style=colours.train)
+    def _words(self, state: RunState, view: View, width: int) -> Text:
+        colours = self.palette()
+        parts = [Text(f"─ train {bpc(state.train_loss):.3f}", style=colours.train)]
         if state.val_loss is not None and state.best_loss is not None:
-            words.append(f"  ○ val {bpc(state.val_loss):.3f}", style=colours.validation)
-            words.append(f"  best {bpc(state.best_loss):.3f} at {state.best_step:,}", style=colours.dim)
-        return words
+            parts.append(Text(f"○ val {bpc(state.val_loss):.3f}", style=colours.validation))
+            best, at = f"best {bpc(state.best_loss):.3f}", f" at {state.best_step:,}"
+            room = width - sum(part.cell_len + 2 for part in parts)
+            parts.append(Text(best + at if len(best + at) <= room else best, style=colours.dim))
+        if state.story.marks:
+            parts.append(Text(f"{'▲' if view.braille else '^'} {TURNED}", style=colours.dim))
+        return fit(parts, width)

@@ -5,13 +5,14 @@ from rich.text import Text
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import size
 from tuitrain.ui.panes.axis import x_limits
+from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import short
 from tuitrain.ui.view import View
 
 
 class Timeline(Picture):
-    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ✗ broken, ! it may break, ▸ now."""
+    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ▲ another act, ✗ broken, ! it may break, ▸ now."""
 
     period = 2.0
     heading = "timeline"
@@ -22,11 +23,12 @@ class Timeline(Picture):
         points = state.story.points.values()
         disk, memory = sum(p.on_disk for p in points), sum(not p.on_disk for p in points)
         held = size(sum(p.bytes for p in points if not p.on_disk))
-        legend = Text(f"◆ {disk} on disk  ◇ {memory} in memory, {held}  ★ best  ↩ rollback  ✗ broken  ! warning",
-                      style=self.palette().dim)
+        words = (f"◆ {disk} on disk", f"◇ {memory} in memory, {held}", "★ best", "↩ back", "▲ act", "✗ broken",
+                 "! warning")
         if not view.braille:
-            legend = Text(f"# {disk} on disk  o {memory} in memory, {held}  * best  < rollback  x broken  ! warning",
-                          style=self.palette().dim)
+            words = (f"# {disk} on disk", f"o {memory} in memory, {held}", "* best", "< back", "^ act",
+                     "x broken", "! warning")
+        legend = fit([Text(word, style=self.palette().dim) for word in words], width)
         return [line, labels, legend][: max(1, height)]
 
     def _line(self, state: RunState, view: View, width: int) -> tuple[Text, Text]:
@@ -43,10 +45,10 @@ class Timeline(Picture):
             best = point.reason == "best" and point.step == state.best_step
             put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
                 colours.validation if best else colours.limit if point.on_disk else colours.train)
-        for mark in state.story.marks:
+        for mark in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
             kind = ("bad" if mark.alarming else "warn" if mark.warning
-                    else "back" if mark.words.startswith("rolled") else "note")
-            put(mark.step, faces[kind], colours.alarm if kind in ("bad", "warn") else colours.dim)
+                    else "back" if mark.words.startswith("back from") else "note")
+            put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
         put(state.step, faces["now"], "bold")
         left, right = "0", f"{short(last)} steps"
         return Text.assemble(*cells), Text(left + right.rjust(width - 1), style=colours.dim)

@@ -1,0 +1,37 @@
+"""What is printed of a run that is over bears the times of that run, and says each thing once."""
+
+import io
+import re
+import time
+
+import pytest
+
+from tuitrain.headless import Lines
+from tuitrain.protocol import events as e
+
+WHEN = 1_600_000_000.0
+
+
+def saved(reason: str, id: str = "") -> e.CheckpointSaved:
+    return e.CheckpointSaved(branch=0, step=600, id=id, by="", reason=reason, bytes=3_450_000, seconds=0.02,
+                             path="checkpoints/b0-s600.safetensors", params_sha256="0")
+
+
+def printed(*events: e.Event) -> list[str]:
+    out = io.StringIO()
+    lines = Lines(out, "runs/x", period=0.0)
+    for i, event in enumerate(events, 1):
+        lines.show(event, WHEN + i)
+    return out.getvalue().splitlines()
+
+
+def test_the_clock_is_the_events_own() -> None:
+    [line] = [row for row in printed(saved("best")) if "checkpoint" in row]
+    assert line.startswith(time.strftime("%H:%M:%S", time.localtime(WHEN + 1)))
+
+
+@pytest.mark.parametrize(("saves", "count"), [
+    ([saved("best"), saved("best")], 1), ([saved("best"), saved("best", id="7")], 2),
+    ([saved("interval"), saved("end")], 1), ([saved("asked for"), saved("end")], 2)])
+def test_a_checkpoint_is_told_once_for_each_reason(saves: list[e.CheckpointSaved], count: int) -> None:
+    assert len([row for row in printed(*saves) if re.search("checkpoint checkpoints/", row)]) == count

@@ -1,0 +1,149 @@
+"""The first line says what stands in the way, the keys do what they say at every size, over dialogs too."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.ills import ill, measured
+from tests.ui.script import CLOCK, Script, drive, healthy, screen, settled, steps, until
+from tuitrain.diagnosis.guard import COUNTDOWN
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+from tuitrain.ui.app import CockpitApp
+from tuitrain.ui.keys import PANES
+from tuitrain.ui.panes.header import Header
+from tuitrain.ui.picture import Picture
+from tuitrain.ui.viewing import THEMES
+from tuitrain.ui.why import Why
+
+
+def warned(step: int) -> f.WarningRaised:
+    return f.WarningRaised(branch=0, step=step, onset=step, rule="spike", value=24.0, threshold=20.0,
+                           sentence="one gradient norm of 7.2, 24 times the usual 0.3")
+
+
+def first_line(app: CockpitApp) -> str:
+    return app.cockpit.query_one("#header", Header).render_line(0).text
+
+
+@pytest.mark.parametrize(("run", "size"), [("runs/harbour-1", (120, 40)), ("runs/copperfield-12", (80, 24)),
+                                           ("/a/long/way/to/the/folder/of/runs/copperfield-12", (80, 24)),
+                                           ("runs/copperfield-12", (60, 16))])
+def test_a_warning_stands_in_the_first_line_until_it_is_dismissed(run: str, size: tuple[int, int]) -> None:
+    script = Script([*healthy(), warned(598), steps(601, 1500)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        assert "! warning at 598: w" in first_line(app) and "running" in first_line(app)
+        assert "w why" in screen(app).splitlines()[-1]
+        await pilot.press("x")
+        [asked] = script.asked
+        assert isinstance(asked, c.Dismiss)
+        assert "! warning at 598: w" in first_line(app), "nothing is gone before it is confirmed"
+        script.say(e.Dismissed(branch=0, step=2100, id=asked.id, by="you"))
+        await until(lambda: "warning" not in first_line(app))
+        await pilot.press("x")
+        assert app.view.refused == "no warning stands" and len(script.asked) == 1
+        script.say(warned(2050), warned(2090))
+        await until(lambda: app.state.health.standing is not None)
+        app.redraw(at_once=True)
+        assert "! 2 warnings, newest at 2,090: w" in first_line(app)
+
+    drive(script, act, size=size, run=run)
+
+
+def test_the_guards_countdown_counts_while_nothing_happens() -> None:
+    script = Script([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")])
+    now = [CLOCK]
+    app = CockpitApp(Path("runs/harbour-1"), lambda: script, clock=lambda: now[0])
+
+    async def sitting() -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(app, pilot)
+            app._heard -= 60  # long after the last event
+            for left in range(int(COUNTDOWN), int(COUNTDOWN) - 5, -1):
+                await until(lambda left=left: f"rolls back in {left} s" in first_line(app))  # type: ignore[misc]
+                now[0] += 1
+            await pilot.press("w")
+            assert isinstance(app.screen, Why)
+            await until(lambda: "rolls&#160;back&#160;in&#160;115&#160;s" in app.export_screenshot())
+
+    asyncio.run(sitting())
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (80, 18), (50, 12), (200, 60)])
+def test_every_pane_is_shown_alone_by_its_number_and_z(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        for i, name in enumerate(PANES, 1):
+            await pilot.press(str(i), "z")
+            await pilot.pause()
+            pane = app.cockpit.query_one(f"#{name}")
+            shown = {p.id for p in app.cockpit.panes() if p.display and p.region.height and p.region.width}
+            assert shown - {"header", "progress", "footer"} == {name}
+            assert pane.region.width >= size[0] - 2 and pane.region.height >= size[1] - 4
+            if isinstance(pane, Picture):
+                app.redraw_plots()
+                await until(lambda pane=pane: any(  # type: ignore[misc]
+                    row and not row.startswith(pane.heading) for y in range(pane.content_size.height)
+                    for row in [pane.render_line(y).text.strip()]))
+            await pilot.press("z")
+            await pilot.pause()
+            assert not app.cockpit.has_class("maximised")
+
+    drive(Script([*healthy(), *measured(600)]), act, size=size)
+
+
+@pytest.mark.parametrize("keys", ["c", "r", "g", "w", "question_mark"])
+def test_a_picture_is_taken_over_a_dialog_and_of_a_verdict(keys: str, tmp_path: Path) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press(keys)
+        dialog = app.screen
+        assert dialog is not app.cockpit
+        await pilot.press("ctrl+s")
+        await until(lambda: len(list(tmp_path.glob("cockpit-*.svg"))) == 1)
+        assert app.screen is dialog
+
+    drive(Script(ill("explosion")), act, run=str(tmp_path))
+    if keys == "w":
+        assert "explodes" in next(tmp_path.glob("cockpit-*.svg")).read_text()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_panes_stay_in_view_behind_a_dialog_in_every_theme(theme: str) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        app.theme = theme
+        await pilot.press("c")
+        await pilot.pause()
+        picture = app.export_screenshot()
+        assert "threshold" in picture and "harbour" in picture and "timeline" in picture
+
+    drive(Script(healthy()), act)
+
+
+def test_a_theme_says_its_name() -> None:
+    said: list[str] = []
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        for _ in THEMES:
+            await pilot.press("t")
+            [toast] = list(app._notifications)
+            said.append(toast.message)
+
+    drive(Script(healthy()), act)
+    assert said == ["theme: light", "theme: the terminal's own colours, dark",
+                    "theme: the terminal's own colours, light", "theme: dark"]
+
+
+def test_x_dismisses_from_the_why_screen() -> None:
+    script = Script([*healthy(), warned(598)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("w")
+        assert isinstance(app.screen, Why)
+        await pilot.press("x")
+        await until(lambda: bool(script.asked))
+        assert isinstance(script.asked[0], c.Dismiss)
+
+    drive(script, act)

@@ -1,0 +1,136 @@
+"""Nothing is cut off in the middle: labels, legends, long lines of the log; marks lie below the curves."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.ui.ills import measured
+from tests.ui.script import Script, drive, healthy, screen, until
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+from tuitrain.telemetry.sentences import headline
+from tuitrain.ui.app import CockpitApp
+from tuitrain.ui.panes.log import Log
+from tuitrain.ui.plot import faces, nice_ticks
+from tuitrain.ui.why import Why
+
+LONG = "the recurrent weights grow and could make a gradient 31 times as large with each step back through time; " * 3
+GROWTH = f.WarningRaised(branch=0, step=600, onset=600, rule="growth", value=31.0, threshold=30.0, sentence=LONG)
+TURN = e.KnobChanged(branch=0, step=560, name="lr", old=0.003, new=0.0015, id="", by="you")
+
+
+def back(asked: int | None) -> e.RolledBack:
+    return e.RolledBack(from_branch=0, from_step=658, to_step=460, branch=1, id="", by="you", asked=asked, point="s",
+                        knobs={"lr": 0.001, "clip": 0.0})
+
+
+def knob(name: str, old: float, new: float) -> e.KnobChanged:
+    return e.KnobChanged(branch=0, step=1, name=name, old=old, new=new, id="", by="you")
+
+
+@pytest.mark.parametrize(("event", "words"), [
+    (knob("clip_auto", 1.0, 0.0), "automatic clip off"), (knob("clip_auto", 0.0, 1.0), "automatic clip on"),
+    (knob("clip", 1.6, 1.6), ""), (knob("clip", 1.6, 2.0), "clip 1.6 → 2"),
+    (back(486), "back from step 658 to 460, the last point before 486: branch 1, lr 0.001, clip off"),
+    (back(460), "back from step 658 to 460: branch 1, lr 0.001, clip off")])
+def test_the_log_says_it_plainly(event: e.Event, words: str) -> None:
+    assert headline(event) == words
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 30), (0, 12), (2.0, 2.5), (1.9, 2.1), (0, 5), (10, 250)])
+def test_labels_of_an_axis_are_whole_and_alike(low: float, high: float) -> None:
+    said = [face for _, face in faces(nice_ticks(low, high, 5))]
+    assert all(float(face) == pytest.approx(tick) for face, tick in zip(said, nice_ticks(low, high, 5), strict=True))
+    assert len({len(face.partition(".")[2]) for face in said}) == 1 and not any(face.endswith(".") for face in said)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+def test_a_long_line_of_the_log_is_read_whole_where_there_is_room(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        log = app.cockpit.query_one(Log)
+
+        def rows() -> list[str]:
+            return [line.text for line in log.lines]
+
+        if size[0] == 80:
+            await until(lambda: any(row.rstrip().endswith("…") for row in rows()))
+            assert len(rows()) == app.state.story.told
+            await pilot.press("7", "z")
+            await pilot.pause()
+            app.redraw(at_once=True)
+        await until(lambda: LONG.strip() in " ".join(" ".join(rows()).split()))
+        assert max(len(row.rstrip()) for row in rows()) <= log.size.width
+
+    drive(Script([*healthy(), GROWTH]), act, size=size)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_marks_lie_below_the_curve_and_a_legend_says_what_they_are(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        loss = app.cockpit.query_one("#loss")
+        rows = [loss.render_line(y).text for y in range(loss.content_size.height)]
+        [marked] = [row for row in rows[:-1] if "▲" in row]
+        assert not any(0x2800 < ord(char) < 0x2900 for char in marked), "the curve has rows of its own"
+        if size[0] == 120:
+            assert "▲ act or alarm" in rows[-1] and "▲ act" in screen(app).partition("on disk")[2]
+            assert "! warning" in screen(app)
+
+    drive(Script([*healthy(), TURN]), act, size=size)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (76, 24), (120, 40)])
+def test_the_numbers_below_the_loss_are_whole_parts(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        loss = app.cockpit.query_one("#loss")
+        words = loss.render_line(loss.content_size.height - 1).text.strip()
+        for part in words.split("  "):
+            assert part.strip() in ("─ train 2.061", "○ val 2.308", "best 2.308", "best 2.308 at 512",
+                                    "▲ act or alarm"), words
+
+    drive(Script([*healthy(), TURN]), act, size=size)
+
+
+def test_the_worst_flow_is_whole_in_a_narrow_column() -> None:
+    probe = next(x for x in measured(50) if isinstance(x, f.Probed))
+    worst = f.Probed(branch=0, step=600, loss=1.6, entropy=1.5, reason="interval", seconds=0.1,
+                     layers=({**probe.layers[0], "worst": 2.4e7},))
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        assert "worst 2.4e+07" in screen(app)
+
+    drive(Script([*healthy(), worst]), act, size=(160, 60))
+
+
+def test_why_does_not_call_a_run_well_in_which_a_gradient_stands_out() -> None:
+    story = healthy()
+    torn = story[5]
+    assert isinstance(torn, e.StepsDone)
+    story[5] = e.StepsDone(**{name: getattr(torn, name) for name in torn.__dataclass_fields__ if name != "grad_norm"},
+                           grad_norm=(22_800.0, *torn.grad_norm[1:]))
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("w")
+        assert isinstance(app.screen, Why)
+        words = app.export_screenshot()
+        assert "medians" in words.replace("&#160;", " ")
+        assert "nothing&#160;is&#160;wrong" not in words and "stands&#160;out" in words
+
+    drive(Script(story), act)
+
+
+def test_a_drill_says_that_it_is_one_and_its_note_names_the_faults() -> None:
+    start = healthy()[0]
+    assert isinstance(start, e.RunStarted)
+    script = Script([replace(start, facts={**start.facts, "drill": True}), *healthy()[1:]])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        assert "DRILL: m names the fault, q ends it" in screen(app)
+        await pilot.press("w")
+        words = app.export_screenshot().replace("&#160;", " ")
+        assert "the analyst is silent" in words and "nothing is wrong" not in words and "q ends the drill" in words
+        await pilot.press("escape", "m")
+        words = app.export_screenshot().replace("&#160;", " ")
+        assert "name the fault" in words and "lr too high, exploding gradient" in words
+
+    drive(script, act, size=(80, 24))

@@ -1,0 +1,79 @@
+"""The warning that stands: raised, and not yet answered, outgrown or dismissed. Knows nothing of screens.
+
+Answered: somebody set or tightened the clip, lowered the learning rate, landed, or went back to before it. Outgrown:
+nothing further came for as long as a spike may precede the trouble it belongs to, and the recurrence, if that was
+warned of, is below its threshold again. Dismissed: a person said so.
+"""
+
+from dataclasses import dataclass, replace
+
+from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
+
+LASTS = 4000
+"""Steps without another one after which a warning is outgrown; natural collapses broke one to four thousand after."""
+OTHERS = ("advisor", "budget")
+"""Who moves knobs without meaning an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The newest of `count` warnings, the first of them at step `since`; `lapsed` is an alarm that nobody answered.
+
+    `radius` is the threshold that the recurrence still exceeds, 0 where that was not warned of.
+    """
+
+    rule: str
+    step: int
+    since: int
+    count: int
+    sentence: str
+    radius: float = 0.0
+    lapsed: bool = False
+
+
+def follow(now: Standing | None, event: e.Event) -> Standing | None:
+    """What stands after an event."""
+    match event:
+        case f.WarningRaised():
+            return _raised(now, event)
+        case f.AlarmRaised() | e.Dismissed():
+            return None  # an alarm takes its place
+    if now is None or _answered(now, event):
+        return None
+    match event:
+        case f.VerdictReached(cause="outlier_batch") if now.rule == "outlier":
+            return None
+        case f.Probed() if now.radius and max(float(layer["radius"]) for layer in event.layers) < now.radius:
+            return None if now.rule == "growth" else replace(now, radius=0.0)
+        case e.StepsDone() if not now.radius and event.first_step + len(event.loss) > now.step + LASTS:
+            return None
+    return now
+
+
+def _raised(now: Standing | None, event: f.WarningRaised) -> Standing:
+    if now is None or now.lapsed or now.rule == "outlier":
+        radius = event.threshold if event.rule == "growth" else 0.0
+        return Standing(event.rule, event.step, event.step, 1, event.sentence, radius)
+    if event.rule == "outlier":
+        return now  # one odd step is less than what stands
+    return Standing(event.rule, event.step, now.since, now.count + 1, event.sentence,
+                    event.threshold if event.rule == "growth" else now.radius)
+
+
+def _answered(now: Standing, event: e.Event) -> bool:
+    match event:
+        case e.KnobChanged(name="clip", by=by) if by not in OTHERS and not now.lapsed:
+            old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
+            return new > 0 and (old == 0 or new < old)
+        case e.KnobChanged(name="lr", by=by) if by not in OTHERS:
+            return float(event.new) < float(event.old)  # type: ignore[arg-type]
+        case e.KnobChanged(name="clip_auto", new=new):
+            return bool(new) and not now.lapsed
+        case e.LandingStarted():
+            return True
+        case e.RolledBack():
+            return event.to_step < now.step
+        case e.Undone() | e.RunResumed():
+            return event.step < now.step
+    return False
