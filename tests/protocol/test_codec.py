@@ -15,7 +15,8 @@ from tuitrain.engine.reporter import floats
 from tuitrain.protocol import codec, commands, events
 
 ALL = [*codec.registry(events.Event).values(), *codec.registry(commands.Command).values()]
-JSON = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=5), st.booleans()), max_size=3)
+INTEGERS = st.integers(-2**63, 2**64 - 1)
+JSON = st.dictionaries(st.text(max_size=5), st.one_of(INTEGERS, st.text(max_size=5), st.booleans()), max_size=3)
 
 
 def values_of(hint: object) -> st.SearchStrategy:

@@ -17,12 +17,15 @@ from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from tuitrain.protocol import commands, events
+from tuitrain.protocol import commands, events, strict
 from tuitrain.protocol import findings as _findings  # noqa: F401 - its classes are found as subclasses of Event
 
 VERSION: Final = 1
 MAX_LINE: Final = 4 << 20
-_CRC = re.compile(rb',"crc":(\d+)\}$')
+MAX_INT: Final = 2**63 - 1
+MAX_TIME: Final = 253_402_300_799.0
+"""The last second of the year 9999, in Unix seconds: what a calendar can say."""
+_CRC = re.compile(rb',"crc":(\d{1,10})\}\Z')
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 Message = events.Event | commands.Command
@@ -31,6 +34,10 @@ M = TypeVar("M", events.Event, commands.Command)
 
 class DamagedLine(ValueError):
     """A line that is not JSON, fails its checksum or is no message we know."""
+
+
+class UnknownKind(DamagedLine):
+    """A whole line that says something this version has no word for: a newer one wrote it."""
 
 
 def registry(base: type[Message]) -> dict[str, type[Message]]:
@@ -59,8 +66,8 @@ def seal(body: Mapping[str, Any]) -> str:
 
 
 def unseal(line: str | bytes) -> dict[str, Any]:
-    """The object in a sealed line. Raises DamagedLine."""
-    raw = line.encode() if isinstance(line, str) else line
+    """The object in a sealed line. Raises DamagedLine, and nothing else, whatever the line is."""
+    raw = line.encode(errors="surrogatepass") if isinstance(line, str) else line
     raw = raw.rstrip(b"\r\n")
     match = _CRC.search(raw)
     if match is None:
@@ -68,9 +75,9 @@ def unseal(line: str | bytes) -> dict[str, Any]:
     if zlib.crc32(raw[: match.start()] + b"}") != int(match[1]):
         raise DamagedLine("the checksum does not match")
     try:
-        body = json.loads(raw)
-    except ValueError as error:
-        raise DamagedLine(f"not JSON: {error}") from None
+        body = strict.loads(raw, max_bytes=MAX_LINE)
+    except strict.BadJson as error:
+        raise DamagedLine(str(error)) from None
     if not isinstance(body, dict):
         raise DamagedLine("not a JSON object")
     return body
@@ -79,7 +86,15 @@ def unseal(line: str | bytes) -> dict[str, Any]:
 def decode_event(line: str | bytes) -> tuple[events.Event, float]:
     """The event of a line and its time in Unix seconds. Raises DamagedLine."""
     body = unseal(line)
-    return from_body(body, events.Event), float(body["time"])
+    return from_body(body, events.Event), time_of(body)
+
+
+def time_of(body: Mapping[str, Any]) -> float:
+    """When a message was written, in Unix seconds. Raises DamagedLine if it does not say."""
+    time = body.get("time")
+    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= MAX_TIME:
+        raise DamagedLine(f"no time that a calendar knows: {str(time)[:40]}")
+    return float(time)
 
 
 def decode_command(line: str | bytes) -> commands.Command:
@@ -90,16 +105,16 @@ def decode_command(line: str | bytes) -> commands.Command:
 def from_body(body: Mapping[str, Any], base: type[M]) -> M:
     """A message from an unsealed object; unknown keys are ignored, so that newer writers can be read."""
     if body.get("v") != VERSION:
-        raise DamagedLine(f"version {body.get('v')!r} is not {VERSION}")
+        raise DamagedLine(f"version {str(body.get('v'))[:40]} is not {VERSION}")
     cls = registry(base).get(str(body.get("kind")))
     if cls is None:
-        raise DamagedLine(f"unknown kind {body.get('kind')!r}")
+        raise UnknownKind(f"unknown kind {str(body.get('kind'))[:40]!r}")
     hints = _hints(typing.cast(Hashable, cls))
     try:
         values = {name: _typed(hint, body[name]) for name, hint in hints.items() if name in body}
         return typing.cast(M, cls(**values))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise DamagedLine(f"{cls.__name__}: {error}") from None
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise DamagedLine(f"{cls.__name__}: {str(error)[:200]}") from None
 
 
 @cache
@@ -141,6 +156,8 @@ def _typed(hint: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _union(args, value)
     if (hint is bool or not isinstance(value, bool)) and isinstance(value, hint):
+        if isinstance(value, int) and abs(value) > MAX_INT:
+            raise ValueError(f"{value} is beyond 64 bits")
         return value
     raise TypeError(f"{value!r} is not {getattr(hint, '__name__', hint)}")
 
