@@ -132,6 +132,16 @@ class Journal:
                 self.dropped += 1
             self._flush()
 
+    @property
+    def waiting(self) -> int:
+        """Lines that the disk has not taken yet."""
+        return len(self._waiting)
+
+    def say_dropped(self) -> str:
+        """How many lines were given up while the disk took none, in words; from here on they are reported."""
+        count, self.dropped = self.dropped, 0
+        return f"the disk took nothing for so long that {count:,} lines of the journal were given up"
+
     def sync(self) -> None:
         """Write what waits and make it durable. Raises OSError if the disk does not take it."""
         with self._lock:
