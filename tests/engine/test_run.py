@@ -192,8 +192,7 @@ def test_a_budget_in_minutes_becomes_steps_and_is_corrected(start: Start) -> Non
     run = start(minutes=1.0)
     first = run.machine.knobs.steps
     now = [0.0]
-    run.trainer._clock = lambda: now[0]
-    run.trainer._began = 0.0
+    run.trainer._budget = Budget(60.0, lambda: now[0])
     while run.machine.progress.step < 100:
         now[0] += 0.1  # six seconds of the minute in the first 60 steps
         run.to_step(run.machine.progress.step + 1)
