@@ -9,6 +9,7 @@ from tests.conftest import TINY, Run
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine import evaluation, prepare, worker
+from tuitrain.engine.budget import Budget
 from tuitrain.engine.runtime import aside
 from tuitrain.errors import CheckpointError, CorpusError, UsageError
 from tuitrain.protocol import commands as c
