@@ -93,7 +93,7 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
     from tuitrain.cli.serve import Host
     from tuitrain.engine import prepare
 
-    made = runtime.aside(lambda: prepare.plan(given))
+    made = runtime.aside(lambda: prepare.plan(given, _report))
     folder.create()
     try:
         lock = folder.lock()
@@ -106,6 +106,11 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
         folder.discard()
         raise
     return Host(worker, folder, lock)
+
+
+def _report(words: str) -> None:
+    """Say what is being done: on a slow machine it is a while until the first step."""
+    print(f"tuitrain: {words} …", file=sys.stderr, flush=True)
 
 
 def _join(given: dict[str, object], folder: RunDirectory) -> "Session":

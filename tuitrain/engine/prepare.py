@@ -41,14 +41,20 @@ class Plan:
     config: Config
     corpus: Corpus
     remarks: tuple[str, ...]
+    timed: str = ""
+    """What the race of threads compared, in words."""
 
 
-def plan(given: Mapping[str, Any]) -> Plan:
+def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) -> Plan:
     """Load the text, choose device, threads and precision, turn times into steps. Raises UsageError."""
+    report("loading torch")
     device = runtime.pick_device(str(given.get("device", "auto")))
     config = Config.of(given, device)
+    report(f"reading {Path(config.corpus).name}")
     text = corpus.load(Path(config.corpus), encoding=config.encoding, errors=config.errors, limit=config.limit,
                        val=config.val)
+    report(f"{len(text.ids):,} characters, {config.layers}x{config.hidden} LSTM of "
+           f"{footprint.parameters(config, len(text.vocabulary)):,} parameters")
     remarks = list(text.remarks)
     if len(text.vocabulary) > MANY:
         remarks.append(f"{len(text.vocabulary):,} distinct characters: "
@@ -60,9 +66,9 @@ def plan(given: Mapping[str, Any]) -> Plan:
         config = dataclasses.replace(config, batch_size=rows, bptt=bptt)
     config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()))
     footprint.check(config, len(text.vocabulary), device)
-    choice = runtime.choose(config, device, len(text.vocabulary))
+    choice = runtime.choose(config, device, len(text.vocabulary), report)
     runtime.apply(choice.threads)
-    return Plan(_sealed(config, text, choice), text, tuple(remarks))
+    return Plan(_sealed(config, text, choice), text, tuple(remarks), choice.compared)
 
 
 def _sealed(config: Config, text: Corpus, choice: runtime.Choice) -> Config:
@@ -101,7 +107,7 @@ def start(made: Plan, run: RunDirectory) -> Worker:
     if len(text.ids) <= corpus.LARGEST_COPY:
         kept["corpus_bytes"] = corpus.save_copy(text, run.corpus)
     measured = levels(text)
-    facts = _facts(machine, made.remarks, measured)
+    facts = _facts(machine, made.remarks, measured) | {"timed": made.timed}
     run.write_config({**kept, "levels": measured, **environment.of(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
                          **environment.of(config))

@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
 T = TypeVar("T")
+Report = Callable[[str], None]
+"""Takes a word on what is being done, for a person who waits."""
 BF16_GAIN = 1.2
 """bf16 is taken only where it is at least this much faster."""
+CLEARLY = 1.1
+"""A thread per core is the plain way; another number is taken only where it is at least this much faster, and in most
+rounds."""
+ROUNDS, LONGEST_RACE = 7, 3.0
+"""Timed steps of each candidate at the most, and seconds that a race takes, about."""
+UNDISTURBED = 0.8
+"""Share of the wall time that each thread computes on a machine that has nothing else to do; below, what was timed is
+the load of others."""
+FORGOTTEN_AFTER = 7 * 86400.0
+"""Seconds: a machine changes, and a choice made in a bad hour must not stay for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,8 @@ class Choice:
     threads: int
     precision: str
     step_seconds: float
+    compared: str = ""
+    """What was timed, in words."""
 
 
 def before_torch() -> None:
@@ -103,17 +117,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose(config: Config, device: str, characters: int) -> Choice:
-    """Threads and precision for this machine and shape, by a race of a few timed steps, remembered in a cache.
+def choose(config: Config, device: str, characters: int, report: Report) -> Choice:
+    """Threads and precision for this machine and shape, by a race of a few timed steps, remembered for some days.
 
-    Consumes neither data nor a seed: the scratch model has its own, and the run seeds torch afterwards.
+    A race on a busy machine is neither trusted nor remembered: then it is a thread per core. Consumes neither data nor
+    a seed: the scratch model has its own, and the run seeds torch afterwards.
     """
     key = _key(config, device, characters)
     known = _remembered().get(key)
     if known is not None:
-        return Choice(**known)
-    choice = _race(config, device, characters)
-    _remember(key, choice)
+        report(f"timed before: {known[1].compared}")
+        return known[1]
+    choice, trusted = _race(config, device, characters, report)
+    if trusted:
+        _remember(key, choice)
     return choice
 
 
@@ -131,55 +148,106 @@ def threads_in_use() -> int:
     return int(torch.get_num_threads())
 
 
-def _race(config: Config, device: str, characters: int) -> Choice:
-    import torch
+def _race(config: Config, device: str, characters: int, report: Report) -> tuple[Choice, bool]:
+    """The choice, and whether the machine was quiet enough to trust it.
 
+    The candidates take turns, so that what disturbs the machine for a moment disturbs all of them.
+    """
     asked = config.threads
     counts = [int(asked)] if asked != "auto" else sorted({cores(), max(1, cores() // 2), 1}, reverse=True)
     if device == "cuda":
         counts = counts[:1]
-    times = {}
-    for count in counts:
-        torch.set_num_threads(count)
-        times[count] = _step_seconds(config, device, characters, "fp32")
-    # The plain way is a thread per core; another count must be clearly faster to be taken.
-    threads = min(counts, key=lambda n: times[n] * (1.0 if n == counts[0] else 1.03))
-    torch.set_num_threads(threads)
-    precision, seconds = "fp32", times[threads]
+    runner = _Runner(config, device, characters)
+    times: dict[int, list[float]] = {count: [] for count in counts}
+    used: dict[int, float] = {}
+    deadline = time.perf_counter() + LONGEST_RACE
+    for turn in range(ROUNDS):
+        for count in counts:
+            seconds, share = runner.step(count, "fp32", warm=turn == 0)
+            times[count].append(seconds)
+            used[count] = max(used.get(count, 0.0), share)
+            if turn == 0:
+                report(f"timing steps: {_words(count, seconds)}")
+        if time.perf_counter() > deadline:
+            break
+    trusted = all(share >= UNDISTURBED for share in used.values())
+    threads = fastest(times) if trusted else counts[0]
+    precision, seconds = "fp32", min(times[threads])
+    compared = ", ".join(_words(count, min(times[count])) for count in counts)
     if config.precision == "bf16" or (config.precision == "auto" and (device == "cuda" or cpu_has_bf16())):
-        half = _step_seconds(config, device, characters, "bf16")
+        tries = [runner.step(threads, "bf16", warm=turn == 0)[0] for turn in range(min(ROUNDS, len(times[threads])))]
+        half = min(tries)
+        compared += f"; bf16 {half:.2g} s"
         if config.precision == "bf16" or seconds / half >= BF16_GAIN:
             precision, seconds = "bf16", half
-    return Choice(threads, precision, seconds)
+    if not trusted:
+        compared += " on a busy machine, so a thread per core and timed again at the next start"
+    report(f"timed: {compared}")
+    apply(threads)
+    return Choice(threads, precision, seconds, compared), trusted
 
 
-def _step_seconds(config: Config, device: str, characters: int, precision: str) -> float:
-    """The fastest of a few plain training steps: forward, backward, Adam."""
-    import torch
+def _words(count: int, seconds: float) -> str:
+    return f"{count} thread{'s' * (count > 1)} {seconds:.2g} s"
 
-    from tuitrain.engine.model import CharLSTM
 
-    model = CharLSTM(characters, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
-                     dropout=config.dropout).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)
-    best, started, count = float("inf"), time.perf_counter(), 0
-    while count < 3 or (count < 12 and time.perf_counter() - started < 0.5):
-        begin = time.perf_counter()
-        with autocast(device, precision):
-            logits, _ = model(ids[:, :-1], last=config.loss == "last")
-            targets = ids[:, -1:] if config.loss == "last" else ids[:, 1:]
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        if count:  # the first one also pays for set-up
-            best = min(best, time.perf_counter() - begin)
-        count += 1
+def fastest(times: dict[int, list[float]]) -> int:
+    """The number of threads to take, from the seconds of steps in turns: the first unless another wins clearly and in
+    more than half of the turns."""
+    first, *others = times
+    best = first
+    for count in others:
+        pairs = list(zip(times[first], times[count], strict=False))
+        wins = sum(theirs * CLEARLY <= ours for ours, theirs in pairs)
+        if 2 * wins > len(pairs) and min(times[count]) * CLEARLY <= min(times[first]) \
+                and min(times[count]) < min(times[best]):
+            best = count
     return best
+
+
+class _Runner:
+    """Plain training steps of a scratch model: forward, backward, Adam."""
+
+    def __init__(self, config: Config, device: str, characters: int) -> None:
+        import torch
+
+        from tuitrain.engine.model import CharLSTM
+
+        self._config, self._device = config, device
+        self._model = CharLSTM(characters, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
+                               dropout=config.dropout).to(device)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), 1e-3, fused=True)
+        generator = torch.Generator().manual_seed(0)
+        self._ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)
+
+    def step(self, threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
+        """Seconds of a step with so many threads, and the share of them that each thread computed. `warm`: take
+        another one before, which also pays for set-up, unless a step is so slow that one must do."""
+        apply(threads)
+        if warm:
+            began = time.perf_counter()
+            self._learn(precision)
+            if time.perf_counter() - began > LONGEST_RACE / 4:
+                return time.perf_counter() - began, 1.0
+        began, used = time.perf_counter(), time.process_time()
+        self._learn(precision)
+        seconds = time.perf_counter() - began
+        share = 1.0 if self._device == "cuda" else (time.process_time() - used) / (seconds * threads)
+        return seconds, share
+
+    def _learn(self, precision: str) -> None:
+        import torch
+
+        last = self._config.loss == "last"
+        with autocast(self._device, precision):
+            logits, _ = self._model(self._ids[:, :-1], last=last)
+            targets = self._ids[:, -1:] if last else self._ids[:, 1:]
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        if self._device == "cuda":
+            torch.cuda.synchronize()
 
 
 def autocast(device: str, precision: str) -> "torch.autocast":
@@ -205,22 +273,25 @@ def _cache() -> Path:
     return Path(platformdirs.user_cache_dir("tuitrain", appauthor=False)) / "races.json"
 
 
-def _remembered() -> dict[str, dict[str, Any]]:
+def _remembered() -> dict[str, tuple[float, Choice]]:
+    """The choices of the last days with their Unix times; what another version wrote or somebody damaged is passed
+    over."""
     try:
         known = json.loads(_cache().read_text())
-    except (OSError, ValueError):
+        return {key: (float(entry["time"]), Choice(**entry["choice"])) for key, entry in known.items()
+                if 0 <= time.time() - entry["time"] < FORGOTTEN_AFTER}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _remember(key: str, choice: Choice) -> None:
-    known = _remembered()
-    known[key] = asdict(choice)
+    known = {**_remembered(), key: (time.time(), choice)}
     path = _cache()
+    entries = {name: {"time": when, "choice": asdict(chosen)} for name, (when, chosen) in known.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps(known))
+        part.write_text(json.dumps(entries))
         part.replace(path)
     except OSError:
         return  # without a cache the next run races again

@@ -32,7 +32,7 @@ def main() -> None:
     device, precision = runtime.pick_device("auto"), "fp32"
     if arguments.ours:
         config = Config.of({name: getattr(arguments, name) for name in ("layers", "hidden", "batch_size", "bptt")})
-        choice = runtime.aside(lambda: runtime.choose(config, device, len(known)))
+        choice = runtime.aside(lambda: runtime.choose(config, device, len(known), lambda words: None))
         runtime.apply(choice.threads)
         precision = choice.precision
     ids = torch.tensor([known[c] for c in text], device=device)

@@ -14,11 +14,12 @@ from textual.worker import get_current_worker
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.session import Session
+from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import safe
 from tuitrain.ui.actions import Actions
 from tuitrain.ui.cockpit import Cockpit
-from tuitrain.ui.gone import EngineGone
+from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.panes.header import Header, countdown
 from tuitrain.ui.view import View
@@ -59,6 +60,7 @@ class CockpitApp(Actions):
         self._owing = False
         self._counted: int | None = None
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
+        self._starting = LogTail(RunDirectory(run).log)
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
     def on_mount(self) -> None:
@@ -97,6 +99,8 @@ class CockpitApp(Actions):
             return
         self.view.now = self.tape.now if self.tape is not None else self._clock()
         answered = False
+        if self.session is None and (news := self._starting.news()):
+            self.view.remark, answered = news, True
         if self.session is not None and self.view.connection not in ("starting", "gone"):
             events = self.session.drain_timed()
             if getattr(self.session, "resynchronised", 0) != self._synchronised:  # the events continue a new state

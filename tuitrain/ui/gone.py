@@ -81,3 +81,26 @@ def log_tail(path: Path) -> list[str]:
         file.seek(max(0, found.st_size - BYTES))
         text = file.read(BYTES).decode(errors="replace")
     return [safe(line) for line in text.splitlines() if line.strip()][-LINES:]
+
+
+class LogTail:
+    """What a host that is starting writes into engine.log: its last line, whenever there is a new one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = self._now()
+
+    def news(self) -> str:
+        """The last line if the log has grown since the last call, else nothing."""
+        size = self._now()
+        if size == self._size:
+            return ""
+        self._size = size
+        lines = log_tail(self._path)
+        return lines[-1].removeprefix("tuitrain: ").removesuffix(" …") if lines else ""
+
+    def _now(self) -> int:
+        try:
+            return self._path.lstat().st_size
+        except OSError:
+            return 0

@@ -24,7 +24,7 @@ class Machine(Picture):
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         facts = [
             ("device", f"{state.device}, {state.precision}"),
-            ("threads", f"{state.threads}"),
+            ("threads", f"{state.threads}" + (f" ({f['timed']})" if f.get("timed") else "")),
             *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
             ("model", f"{c['layers']}x{c['hidden']} LSTM, {embedding}"),
