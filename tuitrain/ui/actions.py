@@ -99,7 +99,7 @@ class Actions(Viewing):
                 return True, "auto: it follows the run's own gradient norms"
             return asked is not None, why or would_have_clipped(self.state, float(value))  # type: ignore[arg-type]
 
-        self._type("clip: threshold of the gradient norm; a value, x0.5, off, auto", "clip", preview, classes="aside")
+        self._type("clip the gradient norm at: a value, x0.5, off, auto", "clip", preview, classes="aside")
 
     def _now(self, name: str) -> float:
         return float(self.state.knobs.get(name) or 0)
