@@ -78,6 +78,8 @@ class Live:
     ("rollback", c.Rollback(id="i", by="b")),
     ("rollback 2,900 lr=x0.25 clip=1 skip=9",
      c.Rollback(id="i", by="b", to=2900, lr_factor=0.25, clip=1.0, skip_batches=9)),
+    ("rollback lr=0.001 clip=auto", c.Rollback(id="i", by="b", lr=0.001, clip="auto")),
+    ("rollback clip=x0.5", c.Rollback(id="i", by="b", clip_factor=0.5)),
     ("undo weights", c.Undo(id="i", by="b", weights=True)),
     ("land 200", c.Land(id="i", by="b", steps=200)),
     ("guard pause", c.SetGuardMode(id="i", by="b", mode="pause")),
@@ -88,7 +90,8 @@ def test_the_words_of_send(words: str, expected: c.Command) -> None:
 
 @pytest.mark.parametrize(("words", "said"), [
     ("", "give a command"), ("rolback", "did you mean rollback"), ("lr", "give a value"), ("lr fast", "not a number"),
-    ("pause now", "takes no value"), ("rollback soon maybe", "not a number"), ("lr 1 2", "too many")])
+    ("pause now", "takes no value"), ("rollback soon maybe", "not a number"), ("lr 1 2", "too many"),
+    ("land nan", "not a whole number"), ("clip none", "nor off or auto")])
 def test_bad_words_are_named(words: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse(words.split(), "i", "b")

@@ -66,6 +66,17 @@ def test_rollback_takes_the_smaller_lr_times_the_factor_and_the_clip_asked_for(s
     assert run.machine.knobs.lr == 0.0005 and back.branch == 2
 
 
+def test_a_rollback_takes_a_rate_of_its_own_a_part_of_the_clip_and_an_automatic_one(start: Start) -> None:
+    run = start(lr=0.01, clip=2.0)
+    run.to_step(20)
+    run.answer(c.Rollback, to=10, lr=0.004, clip_factor=0.5)
+    assert run.machine.knobs.lr == 0.004 and run.machine.knobs.clip == 1.0 and not run.machine.knobs.clip_auto
+    run.answer(c.Rollback, to=10, clip="auto")
+    assert run.machine.knobs.clip_auto
+    run.answer(c.Rollback, to=10, clip=0.0)
+    assert run.machine.knobs.clip == 0.0 and not run.machine.knobs.clip_auto
+
+
 def test_a_rollback_keeps_the_present_knobs_never_stale_ones(start: Start) -> None:
     run = start()
     run.to_step(20)

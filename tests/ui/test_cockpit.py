@@ -46,7 +46,7 @@ ASKS = [
     (["r", "enter"], c.Rollback, {"point": "", "lr_factor": None, "clip": None}),
     (["r", "down", "enter"], c.Rollback, {"point": "b0-s500", "lr_factor": None}),
     (["r", "down", "down", "tab", "0", ".", "0", "0", "1", "5", "enter"], c.Rollback,
-     {"point": "s7", "lr_factor": 0.5, "clip": None}),
+     {"point": "s7", "lr": 0.0015, "lr_factor": None, "clip": None}),
     (["u", "enter"], c.Undo, {"weights": False}),
     (["u", "down", "enter"], c.Undo, {"weights": True}),
     (["s"], c.DrawSample, {}),

@@ -1,8 +1,9 @@
 """Send one command to a run that is alive, wait for its confirmation or refusal, print it.
 
 commands: lr V|xF · clip V|xF|off|auto · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
-evaluate · checkpoint · snapshot · rollback [STEP|best] [lr=xF] [clip=V|off] [skip=N] · undo [weights] · land [STEPS] ·
-guard warn|pause|rollback|stop · dismiss · probe · pin STEP · blackbox STEP · note TEXT · stop
+evaluate · checkpoint · snapshot · rollback [STEP|best] [lr=V|xF] [clip=V|xF|off|auto] [skip=N] ·
+undo [weights] · land [STEPS] · guard warn|pause|rollback|stop · dismiss · probe · pin STEP · blackbox STEP ·
+note TEXT · stop
 
 example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli.options import run_folder
 from tuitrain.errors import ERROR, RunError, UsageError, nearest
+from tuitrain.knobs import Wish, whole, wish
 from tuitrain.protocol import commands as c
 
 if TYPE_CHECKING:
@@ -110,24 +112,19 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
             raise UsageError(f"{name} takes no value")
         return bare[name](**who)
     match name, rest:
-        case ("lr" | "clip"), [value] if value.startswith("x"):
-            return c.ScaleKnob(name=name, factor=_number(name, value[1:]), **who)
-        case "clip", ["auto"]:
-            return c.SetKnob(name="clip", value="auto", **who)
-        case "clip", ["off"]:
-            return c.SetKnob(name="clip", value=0.0, **who)
-        case ("lr" | "clip" | "steps"), [value]:
-            return c.SetKnob(name=name, value=_number(name, value), **who)
-        case "temperature", [value]:
-            return c.SetKnob(name=name, value=tuple(_number(name, v) for v in value.split(",")), **who)
+        case ("lr" | "clip" | "steps" | "temperature"), [value]:
+            asked = wish(name, value)
+            if asked.factor is not None:
+                return c.ScaleKnob(name=name, factor=asked.factor, **who)
+            return c.SetKnob(name=name, value=asked.value, **who)
         case "prompt", [_, *_]:
             return c.SetPrompt(text=" ".join(rest), **who)
         case "note", [_, *_]:
             return c.AddNote(text=" ".join(rest), **who)
         case "pin", [value]:
-            return c.PinSnapshot(to=int(_number(name, value)), **who)
+            return c.PinSnapshot(to=whole(name, value), **who)
         case "blackbox", [value]:
-            return c.KeepBlackBox(onset=int(_number(name, value)), **who)
+            return c.KeepBlackBox(onset=whole(name, value), **who)
         case "guard", [mode]:
             return c.SetGuardMode(mode=mode, **who)
         case "undo", [] | ["weights"]:
@@ -135,7 +132,7 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
         case "land", []:
             return c.Land(id=id, by=by)
         case "land", [value]:
-            return c.Land(steps=int(_number(name, value)), id=id, by=by)
+            return c.Land(steps=whole(name, value), id=id, by=by)
         case "rollback", _:
             return _rollback(rest, id, by)
     if name not in NAMES:
@@ -146,28 +143,22 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
 
 def _rollback(rest: list[str], id: str, by: str) -> c.Rollback:
     to: int | None = None
-    lr_factor: float | None = None
-    clip: float | None = None
+    lr: Wish | None = None
+    clip: Wish | None = None
     skip, point = 0, ""
     for word in rest:
         key, _, value = word.partition("=")
-        if key == "lr" and value.startswith("x"):
-            lr_factor = _number("lr", value[1:])
+        if key == "lr" and value:
+            lr = wish("lr", value)
         elif key == "clip" and value:
-            clip = 0.0 if value == "off" else _number("clip", value)
+            clip = wish("clip", value)
         elif key == "skip" and value:
-            skip = int(_number("skip", value))
+            skip = whole("skip", value)
         elif key == BEST and not value and to is None:
             point = BEST
         elif not value and to is None and not point:
-            to = int(_number("rollback", key))
+            to = whole("rollback", key)
         else:
-            raise UsageError(f"rollback: {word!r} is not understood; say [STEP|best] [lr=xF] [clip=V] [skip=N]")
-    return c.Rollback(to=to, point=point, lr_factor=lr_factor, clip=clip, skip_batches=skip, id=id, by=by)
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text.replace(",", "").replace("_", ""))
-    except ValueError:
-        raise UsageError(f"{name}: {text!r} is not a number") from None
+            raise UsageError(f"rollback: {word!r} is not understood; say [STEP|best] [lr=V|xF] "
+                             "[clip=V|xF|off|auto] [skip=N]")
+    return c.Rollback(to=to, point=point, skip_batches=skip, id=id, by=by, **c.going_on(lr, clip))

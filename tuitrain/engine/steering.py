@@ -103,7 +103,13 @@ class Steering:
         before, tip = machine.knobs, machine.progress
         knobs = replace(before)
         if command.clip is not None:
-            knobs = replace(knobs.turned("clip", command.clip), clip_auto=before.clip_auto and command.by == "guard")
+            knobs = knobs.turned("clip", command.clip)
+            if command.by == "guard":
+                knobs = replace(knobs, clip_auto=before.clip_auto)
+        if command.clip_factor is not None:
+            knobs = knobs.scaled("clip", command.clip_factor)
+        if command.lr is not None:
+            knobs = knobs.turned("lr", command.lr)
         if command.lr_factor is not None:
             there = float(snapshot.facts["knobs"]["lr"])
             knobs = replace(knobs, lr=min(there, before.lr)).scaled("lr", command.lr_factor)
@@ -115,6 +121,8 @@ class Steering:
         yield RolledBack(from_branch=tip.branch, from_step=tip.step, to_step=snapshot.step,
                          branch=machine.progress.branch, id=command.id, by=command.by,
                          knobs=plain(asdict(knobs)), asked=command.to, point=name)
+        if command.clip == "auto":
+            yield from self.follow_advice()
 
     def undo(self, command: c.Undo) -> Iterator[Event]:
         """Take the last intervention back."""

@@ -1,8 +1,9 @@
 """What is asked, in the imperative: one frozen class each, confirmed or refused by an event with the same id."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from tuitrain.knobs import Value
+from tuitrain.knobs import Value, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +88,27 @@ class PinSnapshot(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback(Command):
-    """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch."""
+    """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch.
+
+    `lr_factor` multiplies the smaller of the rate in force and the point's, `clip_factor` the clip in force.
+    """
 
     to: int | None = None
     point: str = ""
     lr_factor: float | None = None
-    clip: float | None = None
+    clip: float | str | None = None
     skip_batches: int = 0
+    lr: float | None = None
+    clip_factor: float | None = None
+
+
+def going_on(lr: Wish | None, clip: Wish | None) -> dict[str, Any]:
+    """The fields of a Rollback for what a person wrote; None leaves a knob as it is."""
+    fields: dict[str, Any] = {}
+    for name, asked in (("lr", lr), ("clip", clip)):
+        if asked is not None:
+            fields |= {name: asked.value} if asked.factor is None else {f"{name}_factor": asked.factor}
+    return fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

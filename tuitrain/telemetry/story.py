@@ -14,7 +14,7 @@ from tuitrain.telemetry.sentences import headline
 ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
                  f.WarningRaised, f.AlarmRaised)
-
+ACTS = (e.KnobChanged, e.RolledBack, e.LandingStarted, e.Undone)
 ALARMING = (e.StepSkipped, e.SavingFailed, f.AlarmRaised)
 
 
@@ -38,6 +38,8 @@ class Mark:
     words: str
     alarming: bool
     warning: bool = False
+    act: str = ""
+    """The event's name, if it is an act that undo takes back or an undo; empty for all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,23 @@ class Story:
         self.entries.append(Entry(when, step, getattr(event, "by", "") or "engine", words, alarming))
         self.told += 1
         if isinstance(event, INTERVENTIONS):
+            # A knob that moved along with another, or by itself, answers no command: undo passes over it.
+            acted = isinstance(event, ACTS) and not (isinstance(event, e.KnobChanged) and not event.id)
             at = event.to_step if isinstance(event, e.RolledBack) else step
             self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming,
-                                   isinstance(event, f.WarningRaised)))
+                                   isinstance(event, f.WarningRaised), type(event).__name__ if acted else ""))
+
+    def last_act(self) -> Mark | None:
+        """The newest act that undo has not taken back."""
+        undone = 0
+        for mark in reversed(self.marks):
+            if mark.act == e.Undone.__name__:
+                undone += 1
+            elif mark.act and undone:
+                undone -= 1
+            elif mark.act:
+                return mark
+        return None
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -4,13 +4,14 @@ import uuid
 from typing import Any
 
 from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SKIPPED, SPIKES_BACK
-from tuitrain.errors import RunError
+from tuitrain.errors import RunError, UsageError
+from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
 from tuitrain.protocol.session import Session, Tape
 from tuitrain.telemetry.units import number
-from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
-from tuitrain.ui.values import read, rung, would_have_clipped
+from tuitrain.ui.dialogs import AskValue, Choose, Chosen, PickPoint, Present
+from tuitrain.ui.values import proposed, read, rung, shown, wild, would_have_clipped
 from tuitrain.ui.viewing import Viewing
 from tuitrain.ui.why import Why
 
@@ -21,6 +22,8 @@ class Actions(Viewing):
     """The actions of the table of keys that reach the engine, and those that leave it."""
 
     session: Session | None
+    ending = False
+    """The person here had it save and end: the cockpit leaves when that is done."""
 
     def ask(self, command: type[c.Command], what: str, wanted: Any = True, /, **words: Any) -> None:
         """Send a command and remember that it was asked, until an event carries its id."""
@@ -80,27 +83,40 @@ class Actions(Viewing):
     def action_type_lr(self) -> None:
         """Type a learning rate."""
         def preview(text: str) -> tuple[bool, str]:
-            value, why = read("lr", text)
-            now = number(self.state.knobs.get("lr", 0.0), 4)
-            return value is not None, why or f"now {now}; the schedule multiplies it"
+            now = self._now("lr")
+            asked, value, why = read("lr", text, now)
+            turn = "" if value == now else f" → {number(float(value), 4)}"  # type: ignore[arg-type]
+            return asked is not None, why or f"base rate {number(now, 4)}{turn}; in force = this times the schedule"
 
-        self._type("learning rate", "lr", preview)
+        self._type("learning rate: a value, or x0.5 for half of it", "lr", preview,
+                   doubt=lambda text: wild(read("lr", text, self._now("lr"))[1], self._now("lr")))
 
     def action_type_clip(self) -> None:
         """Type a clip, with a word on what it would have done."""
         def preview(text: str) -> tuple[bool, str]:
-            value, why = read("clip", text)
-            return value is not None, why or would_have_clipped(self.state, value or 0.0)
+            asked, value, why = read("clip", text, self._now("clip"))
+            if value == "auto":
+                return True, "auto: it follows the run's own gradient norms"
+            return asked is not None, why or would_have_clipped(self.state, float(value))  # type: ignore[arg-type]
 
-        self._type("clip: threshold of the gradient norm, 0 is off", "clip", preview)
+        self._type("clip the gradient norm at: a value, x0.5, off, auto", "clip", preview, classes="aside")
 
-    def _type(self, title: str, name: str, preview: Any) -> None:
+    def _now(self, name: str) -> float:
+        return float(self.state.knobs.get(name) or 0)
+
+    def _type(self, title: str, name: str, preview: Any, **how: Any) -> None:
         def answered(text: str | None) -> None:
-            if text is not None:
-                value, _ = read(name, text)
+            if text is None:
+                return
+            asked, value, _ = read(name, text, self._now(name))
+            if asked is not None and asked.factor is not None:
+                self.ask(c.ScaleKnob, name, value, name=name, factor=asked.factor)
+            else:
                 self.ask(c.SetKnob, name, value, name=name, value=value)
 
-        self.push_screen(AskValue(title, number(float(self.knob(name) or 0), 6), preview), answered)
+        now = self.knob(name)
+        auto = now == "auto" or (name == "clip" and bool(self.state.knobs.get("clip_auto")) and now == self._now(name))
+        self.push_screen(AskValue(title, shown(name, 0.0 if auto else float(now or 0), auto), preview, **how), answered)
 
     def action_type_prompt(self) -> None:
         """The text that samples start from."""
@@ -115,18 +131,15 @@ class Actions(Viewing):
 
     def action_rollback(self) -> None:
         """Pick a restore point."""
-        def answered(answer: tuple[str, str, str] | None) -> None:
-            if answer is None:
-                return
-            point, lr, clip = answer
-            chosen = self.state.story.points.get(point)
-            base = min(chosen.lr, self.state.knobs["lr"]) if chosen else self.state.knobs["lr"]
-            factor = float(lr) / base if lr and base else None
-            self.ask(c.Rollback, "rollback", point=point, lr_factor=factor, clip=float(clip) if clip else None)
+        def answered(answer: Chosen | None) -> None:
+            if answer is not None:
+                point, lr, clip = answer
+                self.ask(c.Rollback, "rollback", point=point, **c.going_on(lr, clip))
 
-        knobs = self.state.knobs
-        self.push_screen(PickPoint(list(self.state.story.points.values()), self.state.step, self.view.now,
-                                   float(knobs.get("lr", 0)), float(knobs.get("clip", 0))), answered)
+        present = Present(self.state.step, self.view.now, self._now("lr"), self._now("clip"),
+                          bool(self.state.knobs.get("clip_auto")))
+        self.push_screen(PickPoint(list(self.state.story.points.values()), present, proposed(self.state)),
+                         answered)
 
     def action_remedy(self) -> None:
         """What the verdict advises: back to before the onset, a quarter of the rate, the advised clip."""
@@ -163,18 +176,19 @@ class Actions(Viewing):
 
     def action_undo(self) -> None:
         """Say what it will undo, then do it."""
-        last = next((m for m in reversed(self.state.story.marks)
-                     if not m.alarming and not m.words.startswith(("note", "paused", "undone"))), None)
+        last = self.state.story.last_act()
         what = last.words if last else "the last intervention"
+        choices = [("knob", "undo it, training goes on from here"), ("weights", "weights too: back to just before it"),
+                   ("no", "leave it")]
+        if last is not None and last.act == "RolledBack":  # nothing goes on from here: it returns to what was left
+            choices = [("knob", "undo it: back to the step that was left, with its weights and knobs"),
+                       ("no", "leave it")]
 
         def answered(choice: str | None) -> None:
             if choice in ("knob", "weights"):
                 self.ask(c.Undo, "undo", weights=choice == "weights")
 
-        self.push_screen(Choose(f"undo: {what}?", [
-            ("knob", "undo it, training goes on from here"),
-            ("weights", "weights too: back to just before it"),
-            ("no", "leave it")]), answered)
+        self.push_screen(Choose(f"undo: {what}?", choices), answered)
 
     def action_sample(self) -> None:
         """Draw samples now."""
@@ -191,14 +205,17 @@ class Actions(Viewing):
     def action_land(self) -> None:
         """Decay over the next N steps."""
         def preview(text: str) -> tuple[bool, str]:
-            good = text.isdigit() and int(text) > 0
+            try:
+                steps = whole("land", text)
+            except UsageError as error:
+                return False, str(error)
             speed = self.state.steps_per_second
-            words = f"about {int(text) / speed:,.0f} s at this speed; then the run ends" if good and speed else ""
-            return good, words or "a whole number of steps above 0"
+            words = f"about {steps / speed:,.0f} s at this speed; then the run ends" if steps > 0 and speed else ""
+            return steps > 0, words or "a whole number of steps above 0"
 
         def answered(text: str | None) -> None:
             if text is not None:
-                self.ask(c.Land, "landing", steps=int(text))
+                self.ask(c.Land, "landing", steps=whole("land", text))
 
         steps = max(100, self.state.step // 10)
         self.push_screen(AskValue("land: decay the learning rate over so many steps", str(steps), preview), answered)
@@ -240,7 +257,7 @@ class Actions(Viewing):
             if choice == "detach":
                 self.exit(0)
             elif choice == "end":
-                self.view.remark = "saving and ending"
+                self.view.remark, self.ending = "saving and ending", True
                 self.ask(c.Stop, "end")
 
         self.push_screen(Choose("leave?", [("stay", "stay"), ("detach", "detach: training goes on"),

@@ -111,6 +111,9 @@ class CockpitApp(Actions):
                 self.state.fold(event, when)
                 self._heard = time.monotonic()
                 answered |= self._answered(event)
+            if self.ending and self.state.status == "ended" and self.state.ended != "crashed":
+                self.exit(0)
+                return
             if getattr(self.session, "closed", False):
                 self._gone()
                 answered = True
@@ -133,6 +136,7 @@ class CockpitApp(Actions):
         asked = self.view.asked.pop(getattr(event, "id", ""), None)
         if isinstance(event, e.CommandRefused) and asked is not None:
             self.view.refused = safe(event.reason)
+            self.ending &= asked[0] != "end"
         # What another terminal did is shown at once, too; a step's numbers are not.
         return asked is not None or bool(getattr(event, "by", ""))
 

@@ -3,7 +3,8 @@
 They return what was chosen, or None; they send nothing themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from rich.table import Table
@@ -16,14 +17,18 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tuitrain.knobs import Wish
 from tuitrain.telemetry import glossary
 from tuitrain.telemetry.story import Point
 from tuitrain.telemetry.units import bpc, duration, number
 from tuitrain.ui.keys import PANES, TABLE
+from tuitrain.ui.values import read, shown, wild
 
 Preview = Callable[[str], tuple[bool, str]]
 """What is typed -> (may it be sent, a word on what it would do)."""
 Answer = TypeVar("Answer")
+KNOBS = ("lr", "clip")
+"""What a rollback may set, each in a field of its own."""
 EDITING = {"backspace": "delete_left", "delete": "delete_right", "left": "cursor_left", "right": "cursor_right",
            "home": "home", "end": "end"}
 
@@ -54,13 +59,21 @@ class Dialog(ModalScreen[Answer | None]):
         """Leave everything as it is."""
         self.dismiss(None)
 
+    def say(self, words: str, refused: bool = False) -> None:
+        """A word on what is typed or chosen; in the colour of an error where enter would not be taken."""
+        preview = self.query_one("#preview", Static)
+        preview.set_class(refused, "refused")
+        preview.update(words)
+
 
 class AskValue(Dialog[str]):
     """One line of input with a live preview below it."""
 
-    def __init__(self, title: str, value: str, preview: Preview) -> None:
-        super().__init__()
-        self._title, self._value, self._preview = title, value, preview
+    def __init__(self, title: str, value: str, preview: Preview, *, doubt: Callable[[str], str] = lambda text: "",
+                 classes: str = "") -> None:
+        super().__init__(classes=classes)
+        self._title, self._value, self._preview, self._doubt = title, value, preview, doubt
+        self._doubted = False
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
@@ -68,15 +81,23 @@ class AskValue(Dialog[str]):
             yield Label(self._title, classes="title", markup=False)
             yield Field(self._value, id="value", select_on_focus=True)
             yield Static(self._preview(self._value)[1], id="preview", markup=False)
-            yield Label("enter asks the engine, escape leaves it", classes="hint")
+            yield Label("enter keeps it, escape leaves it", classes="hint")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Called by Textual."""
-        self.query_one("#preview", Static).update(self._preview(event.value)[1])
+        self._doubted = False
+        good, words = self._preview(event.value)
+        self.say(words, refused=not good)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Called by Textual."""
-        if self._preview(event.value)[0]:
+        if not self._preview(event.value)[0]:
+            return
+        question = "" if self._doubted else self._doubt(event.value)
+        self._doubted = bool(question)
+        if question:
+            self.say(question, refused=True)
+        else:
             self.dismiss(event.value)
 
 
@@ -98,13 +119,33 @@ class Choose(Dialog[str]):
         self.dismiss(event.option_id)
 
 
-class PickPoint(Dialog[tuple[str, str, str]]):
-    """A restore point, and with which lr and clip to go on: (point or empty for the last good one, lr, clip)."""
+Chosen = tuple[str, Wish | None, Wish | None]
+"""(point or empty for the last good one, lr, clip); None leaves a knob as it is."""
 
-    def __init__(self, points: list[Point], step: int, now: float, lr: float, clip: float) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Where a run is: what a rollback would leave behind, and the knobs it goes on with where none is written."""
+
+    step: int
+    time: float
+    lr: float
+    clip: float
+    clip_auto: bool = False
+
+    def field(self, name: str) -> str:
+        """A knob in force as it would be typed."""
+        return shown(name, self.lr if name == "lr" else self.clip, name == "clip" and self.clip_auto)
+
+
+class PickPoint(Dialog[Chosen]):
+    """A restore point, and with which lr and clip to go on; `proposed` are the values of a remedy, by knob."""
+
+    def __init__(self, points: list[Point], present: Present, proposed: Mapping[str, str]) -> None:
         super().__init__()
         self._points = sorted(points, key=lambda p: (p.step, p.branch, not p.on_disk), reverse=True)
-        self._step, self._now, self._lr, self._clip = step, now, lr, clip
+        self._present, self._proposed = present, proposed
+        self._doubted = False
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
@@ -113,10 +154,9 @@ class PickPoint(Dialog[tuple[str, str, str]]):
             yield DataTable(cursor_type="row", zebra_stripes=False)
             yield Static("", id="preview", markup=False)
             with Horizontal(classes="row"):
-                yield Label("lr ")
-                yield Field(number(self._lr, 4), id="lr", type="number")
-                yield Label("  clip ")
-                yield Field(number(self._clip, 4), id="clip", type="number")
+                for name in KNOBS:
+                    yield Label(f"{name} ")
+                    yield Field(self._proposed.get(name, self._present.field(name)), id=name, select_on_focus=True)
             yield Label("enter rolls back · tab to lr and clip · escape leaves it", classes="hint")
 
     def on_mount(self) -> None:
@@ -127,31 +167,81 @@ class PickPoint(Dialog[tuple[str, str, str]]):
         table.add_row("last good", "", "", "", "", "", "", "", "newest good", key="")
         for p in self._points:
             val = "-" if p.val is None else f"{bpc(p.val):.3f}"
-            age = duration(self._now - p.time) if p.time else "-"
+            age = duration(self._present.time - p.time) if p.time else "-"
             table.add_row(f"{p.step:,}", str(p.branch), age, f"{bpc(p.train):.3f}", val, number(p.lr),
                           number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory", p.reason, key=p.name)
         table.focus()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Called by Textual: say what would be lost."""
-        point = next((p for p in self._points if p.name == event.row_key.value), None)
-        words = "the engine chooses; undo returns to where you were"
-        if point is not None:
-            words = f"{self._step - point.step:,} steps since then are left as a ghost; undo returns to them"
-        self.query_one("#preview", Static).update(words)
+        self._look()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Called by Textual: say what it comes to."""
+        self._look()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Called by Textual."""
-        self._answer(str(event.row_key.value or ""))
+        self._answer()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Called by Textual."""
-        table = self.query_one(DataTable)
-        self._answer(str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value or ""))
+        self._answer()
 
-    def _answer(self, point: str) -> None:
-        lr, clip = (self.query_one(f"#{name}", Input).value for name in ("lr", "clip"))
-        self.dismiss((point, lr if lr != number(self._lr, 4) else "", clip if clip != number(self._clip, 4) else ""))
+    def _point(self) -> Point | None:
+        table = self.query_one(DataTable)
+        key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+        return next((p for p in self._points if p.name == key), None)
+
+    def _look(self) -> None:
+        self._doubted = False
+        point, present = self._point(), self._present
+        words = "the engine chooses; undo returns to where you were"
+        if point is not None:
+            words = f"{present.step - point.step:,} steps since then are left as a ghost; undo returns to them"
+        _, turns, refused = self._read(point)
+        self.say("\n".join(refused or [words, turns]), refused=bool(refused))
+
+    def _read(self, point: Point | None) -> tuple[list[Wish | None], str, list[str]]:
+        """What is meant by the two fields, what they come to, and why they cannot be."""
+        present = self._present
+        asked: list[Wish | None] = []
+        turns: list[str] = []
+        refused: list[str] = []
+        for name in KNOBS:
+            text = self.query_one(f"#{name}", Input).value.strip()
+            now = present.lr if name == "lr" else present.clip
+            if text in ("", present.field(name)):
+                asked.append(None)
+                turns.append(f"{name} stays {present.field(name)}")
+                continue
+            base = min(now, point.lr) if name == "lr" and point is not None else now
+            meant, value, why = read(name, text, base)
+            asked.append(meant)
+            if meant is None:
+                refused.append(why)
+                continue
+            after = value if isinstance(value, str) else shown(name, float(value))  # type: ignore[arg-type]
+            unsure = name == "lr" and point is None and meant.factor is not None
+            turns.append(f"{name} {present.field(name)} → {'at most ' if unsure else ''}{after}"
+                         + (" (of the smaller of the present rate and the point's)" if unsure else ""))
+        return asked, " · ".join(turns), refused
+
+    def _answer(self) -> None:
+        point = self._point()
+        asked, _, refused = self._read(point)
+        if refused:
+            self.say("\n".join(refused), refused=True)
+            return
+        lr, clip = asked
+        if lr is not None and not self._doubted:
+            base = self._present.lr if point is None else min(self._present.lr, point.lr)
+            question = wild(lr.of("lr", base), self._present.lr)
+            if question:
+                self._doubted = True
+                self.say(f"lr {question}", refused=True)
+                return
+        self.dismiss((point.name if point else "", lr, clip))
 
 
 class Help(Dialog[None]):
