@@ -17,23 +17,16 @@ def note(step: int) -> e.NoteAdded:
     return e.NoteAdded(branch=0, step=step, id="", by="", text="still here")
 
 
-@pytest.mark.parametrize("event", [
-    f.Probed(branch=0, step=3, id="", by="", loss=1.0, entropy=1.0, layers=({"strange": 1.0},))
-    if {"id", "by"} <= set(get_type_hints(f.Probed)) else None,
-])
-def test_a_probe_with_other_keys_is_passed_over(event: e.Event | None) -> None:
-    if event is None:
-        pytest.skip("a probe says more")
+def test_a_probe_with_other_keys_is_counted_and_passed_over() -> None:
     state = RunState()
-    state.fold(event, 1.0)
+    state.fold(f.Probed(branch=0, step=3, loss=1.0, entropy=1.0, layers=({"strange": 1.0},), reason="", seconds=0.1))
     state.fold(note(4), 2.0)
-    assert state.unusable == 1 and state.story.entries[-1].words
+    assert state.unusable == 1 and "still here" in state.story.entries[-1].words
 
 
 @pytest.mark.parametrize("kind", sorted(codec.registry(e.Event)))
 def test_no_event_that_decodes_can_end_a_fold(kind: str) -> None:
     cls = codec.registry(e.Event)[kind]
-    folded = 0
     for odd in ODD:
         body: dict[str, Any] = {"v": codec.VERSION, "kind": kind, "time": 1.0}
         for spec in dataclasses.fields(cls):
@@ -48,5 +41,3 @@ def test_no_event_that_decodes_can_end_a_fold(kind: str) -> None:
         state.fold(event, 1.0)
         state.fold(note(9), 2.0)
         assert "still here" in state.story.entries[-1].words
-        folded += 1
-    assert folded or kind
