@@ -148,7 +148,8 @@ class Server:
             return  # the same again many times a second, most likely
         self._complained = True
         with contextlib.suppress(Exception):
-            print(f"the server goes on after a mistake of its own while {what}: {error!r:.300}", file=sys.stderr)
+            words = f"the server goes on after a mistake of its own while {what}: {repr(error)[:300]}"
+            sys.stderr.write(words + "\n")
 
     def _publish(self) -> None:
         for event, when in self._feed.drain_timed():
