@@ -9,6 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
+from tuitrain.cli import streams
 from tuitrain.cli.here import Here
 from tuitrain.cli.screen import has_screen
 from tuitrain.cli.serve import Host
@@ -36,7 +37,7 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     folder = new_run(Path("runs"), "drill")
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
-    turn = Turn(sys.stderr)
+    turn = Turn(streams.steering(sys.stderr))
     before = signal.signal(signal.SIGINT, lambda *_: turn.skip())
     try:
         guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, told=turn.told,

@@ -5,7 +5,9 @@ import contextlib
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+from tuitrain.telemetry.units import plain_output
 
 ANYWAY = "tuitrain.anyway"
 
@@ -28,18 +30,42 @@ def prepare() -> None:
     codecs.register_error(ANYWAY, _anyway)
     was = sys.stdout
     if isinstance(was, io.TextIOWrapper):
-        facts: dict[str, Any] = {"encoding": was.encoding, "line_buffering": was.line_buffering,
-                                 "write_through": was.write_through,
-                                 "errors": ANYWAY if was.errors == "strict" else was.errors}
-        sys.stdout = Output(was.detach(), **facts)
+        facts = _facts(was)
+        sys.stdout = Output(was.detach(), **{**facts, "errors": ANYWAY if was.errors == "strict" else was.errors})
         setattr(sys, "__stdout__", sys.stdout)  # noqa: B010 - declared final, and Textual reads it
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        # sys.__stderr__ stays as it is: through it Textual steers the terminal.
+        sys.stderr = Plain(sys.stderr.buffer, **_facts(sys.stderr))
+
+
+def _facts(stream: io.TextIOWrapper) -> dict[str, Any]:
+    return {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering,
+            "write_through": stream.write_through}
+
+
+def steering(stream: TextIO) -> TextIO:
+    """The stream by which our own escape sequences reach the terminal that `stream` writes plain text to."""
+    return sys.__stderr__ if isinstance(stream, Plain) and sys.__stderr__ is not None else stream
 
 
 class OutputError(OSError):
     """Standard output takes nothing: a full disk, a descriptor that is not for writing."""
 
 
-class Output(io.TextIOWrapper):
+class Plain(io.TextIOWrapper):
+    """Text for a person, from wherever it comes: nothing in it that a terminal obeys gets through."""
+
+    def __init__(self, buffer: Any, **facts: Any) -> None:
+        super().__init__(buffer, **facts)
+        self._terminal = self.isatty()
+
+    def write(self, text: str) -> int:
+        """Write what is left of it; the length is that of the text as it came."""
+        super().write(plain_output(text, terminal=self._terminal))
+        return len(text)
+
+
+class Output(Plain):
     """Standard output whose errors can be told from those of other files."""
 
     def write(self, text: str) -> int:

@@ -34,6 +34,10 @@ MOVED = 0.2
 """Share by which an automatic clip must be off before it is moved: each move is told."""
 ADVISED_EVERY = 250
 """Steps between looks at whether an automatic clip should move."""
+FARTHEST = 10**12
+"""No run comes to this step: a number beyond it is a slip, or somebody's attack."""
+MOST_SKIPPED = 1_000_000
+"""Batches that a rollback may pass over."""
 ONE_TURN = 1.0
 """Seconds within which presses on one knob are one intervention."""
 
@@ -89,8 +93,8 @@ class Steering:
         """Decay to almost nothing over the next steps."""
         step = self._machine.progress.step
         steps = command.steps if command.steps is not None else max(100, step // 10)
-        if steps < 1:
-            raise Refused(f"land {steps}: give a number of steps of 1 or more")
+        if not 1 <= steps <= FARTHEST:
+            raise Refused(f"land {steps}: give a number of steps of 1 or more, at most {FARTHEST:,}")
         yield from self._intervene("land", f"landing over {steps:,} steps", command.by)
         self._machine.schedule.land(step, steps)
         yield LandingStarted(**self._here(), steps=steps, id=command.id, by=command.by)
@@ -113,8 +117,8 @@ class Steering:
         if command.lr_factor is not None:
             there = float(snapshot.facts["knobs"]["lr"])
             knobs = replace(knobs, lr=min(there, before.lr)).scaled("lr", command.lr_factor)
-        if command.skip_batches < 0:
-            raise Refused("skip_batches must be 0 or more")
+        if not 0 <= command.skip_batches <= MOST_SKIPPED:
+            raise Refused(f"skip_batches must be 0 or more, at most {MOST_SKIPPED:,}")
         yield from self._intervene("rollback", f"rollback from step {tip.step:,} to {snapshot.step:,}", command.by)
         self._open_branch(snapshot, knobs)
         machine.cursor.skip(command.skip_batches)
@@ -172,6 +176,8 @@ class Steering:
 
     def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
         """Keep a restore point that is in memory already, whatever comes."""
+        if not 0 <= command.to <= FARTHEST:
+            raise Refused(f"step {command.to:,} is none that a run comes to")
         point = self.choice.in_memory(command.to)
         if point is None:
             raise Refused(f"no restore point in memory at or before step {command.to:,}")

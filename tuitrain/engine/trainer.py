@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
 from tuitrain.engine.budget import Budget
 from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.machine import Machine
@@ -166,9 +167,11 @@ class Trainer:
 
     def _answer(self, command: c.Command) -> Iterator[Event]:
         try:
+            check_bounds(command)
             yield from self._do(command)
         except Refused as refusal:
-            yield CommandRefused(id=command.id, by=command.by, reason=str(refusal))
+            # What was refused for its length is not repeated at length.
+            yield CommandRefused(id=command.id[:MAX_NAME], by=command.by[:MAX_NAME], reason=str(refusal)[:MAX_REASON])
 
     def _do(self, command: c.Command) -> Iterator[Event]:
         who, here = {"id": command.id, "by": command.by}, self.machine.progress
@@ -196,6 +199,8 @@ class Trainer:
                 yield from self.reporter.flush()
                 yield from self.probes.asked(**who)
             case c.KeepBlackBox():
+                if not 0 <= command.onset <= here.step:
+                    raise Refused(f"step {command.onset:,} is not in the past; the run is at step {here.step:,}")
                 yield from self.reporter.flush()
                 yield from self.probes.black_box(command.onset, self.steering, **who)
             case c.DrawSample():

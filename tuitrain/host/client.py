@@ -1,7 +1,9 @@
 """A Session at the far end of a run's socket. Knows nothing of what commands do."""
 
+import errno
 import select
 import socket
+import time
 from collections import deque
 from typing import Any
 
@@ -14,6 +16,12 @@ from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.run_state import RunState
 
 PATIENCE = 10.0
+"""Seconds in which a host must have told its state, however it trickles."""
+CROWDED = 2.0
+"""Seconds in which a full queue of connections is tried again."""
+BUSY = (errno.EAGAIN, errno.ECONNREFUSED)
+OTHER_VERSION = ("this run's host speaks another version of tuitrain; attach with the version that trains it, or stop "
+                 "it there and go on here with `tuitrain resume`")
 
 
 class SocketSession:
@@ -24,23 +32,26 @@ class SocketSession:
     """
 
     def __init__(self, run: RunDirectory, *, watch: bool, by: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(PATIENCE)
-        try:
-            with address(run.socket) as name:
-                self._socket.connect(name)
-        except OSError:
-            self._socket.close()
-            raise RunError(_unreachable(run)) from None
+        self._run = run
+        self._socket = _connected(run)
         self._buffer = bytearray()
         self._events: deque[tuple[Event, float]] = deque()
         self.state = RunState()
         self.resynchronised = -1
         self.closed = False
-        self._write({"v": codec.VERSION, "kind": "Hello", "watch": watch, "by": by})
-        while self.resynchronised < 0 and not self.closed:
-            self._read(PATIENCE)
-        if self.closed:
+        self._version_differs = False
+        try:
+            self._write({"v": codec.VERSION, "kind": "Hello", "watch": watch, "by": by})
+            deadline = time.monotonic() + PATIENCE
+            while self.resynchronised < 0 and not self.closed and (left := deadline - time.monotonic()) > 0:
+                self._read(left)
+        except RunError:
+            self.closed = True
+        if self._version_differs:
+            self.close()
+            raise RunError(OTHER_VERSION)
+        if self.resynchronised < 0:
+            self.close()
             raise RunError(_unreachable(run))
 
     def send(self, command: Command) -> None:
@@ -71,7 +82,7 @@ class SocketSession:
             self._socket.sendall(codec.seal(body).encode() + b"\n")
         except OSError:
             self.closed = True
-            raise RunError("the run has ended or its process is gone") from None
+            raise RunError(_gone(self._run)) from None
 
     def _read(self, timeout: float) -> None:
         ready, _, _ = select.select([self._socket], [], [], timeout)
@@ -95,14 +106,42 @@ class SocketSession:
     def _understand(self, line: bytes) -> None:
         try:
             body = codec.unseal(line)
+            if body.get("kind") in ("Hello", "State") and body.get("v") != codec.VERSION:
+                raise ValueError("another version")
             if body.get("kind") == "State":
                 self.state = RunState.from_wire(body["state"])
                 self.resynchronised += 1
                 self._events.clear()  # all that came before is in the state
             elif body.get("kind") != "Hello":
-                self._events.append((codec.from_body(body, Event), float(body["time"])))
-        except (codec.DamagedLine, KeyError, TypeError, ValueError):
+                self._events.append((codec.from_body(body, Event), codec.time_of(body)))
+        except codec.DamagedLine:
             return  # a newer server may say what this client does not know
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # A state of another shape: no later one will be different, so waiting for it would never end.
+            self._version_differs = self.closed = True
+
+
+def _connected(run: RunDirectory) -> socket.socket:
+    """A connection to a run's socket. Raises RunError, at once unless only the queue is full."""
+    deadline = time.monotonic() + CROWDED
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.settimeout(PATIENCE)
+        try:
+            with address(run.socket) as name:
+                connection.connect(name)
+            return connection
+        except OSError as error:
+            connection.close()
+            if error.errno not in BUSY or time.monotonic() > deadline or not is_alive(run):
+                raise RunError(_unreachable(run)) from None
+            time.sleep(0.05)
+
+
+def _gone(run: RunDirectory) -> str:
+    if is_alive(run):
+        return f"{run.path} is being trained but does not answer on its socket"
+    return "the run has ended or its process is gone"
 
 
 def _unreachable(run: RunDirectory) -> str:

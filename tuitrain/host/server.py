@@ -9,9 +9,10 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ from tuitrain.telemetry.run_state import RunState
 MAX_BUFFER = 256 << 10
 MAX_LINE = 64 << 10
 MAX_CLIENTS = 32
+BACKLOG = 512
+"""Connections that may wait to be accepted: whoever comes with one that fits is not told that nobody answers."""
 LAST_WORDS = 2.0
 """Seconds at the end in which clients may still read the last events."""
 
@@ -62,6 +65,7 @@ class Server:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._closing = threading.Event()
+        self._complained = False
         on_ready: Callable[[], None] = self._wake
         self._feed.on_ready = on_ready  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
@@ -90,7 +94,7 @@ class Server:
         finally:
             os.umask(before)
         self._bound = _identity(path)
-        listener.listen(16)
+        listener.listen(BACKLOG)
         return listener
 
     def _wake(self) -> None:
@@ -102,17 +106,19 @@ class Server:
         while True:
             for key, _ in self._selector.select(0.2):
                 if key.fileobj is self._listener:
-                    self._accept()
+                    with self._guarded("accepting a client"):
+                        self._accept()
                 elif key.fileobj is self._wake_in:
                     with contextlib.suppress(OSError):
                         self._wake_in.recv(4096)
                 else:
-                    self._attend(key.data)
+                    self._for(key.data, self._attend)
             # Asked before the feed is drained: what the run said before its end is then surely in it.
             closing = self._closing.is_set()
-            self._publish()
+            with self._guarded("telling what happened"):
+                self._publish()
             for client in list(self._clients.values()):
-                self._flush(client)
+                self._for(client, self._flush)
             if closing:
                 deadline = deadline or time.monotonic() + LAST_WORDS
                 if time.monotonic() > deadline or not any(c.outgoing for c in self._clients.values()):
@@ -123,20 +129,48 @@ class Server:
         for end in (self._listener, self._wake_in, self._wake_out):
             end.close()
 
+    def _for(self, client: _Client, do: Callable[[_Client], None]) -> None:
+        """Nothing that one client says may end the thread that serves all: whoever is too much is dropped."""
+        try:
+            do(client)
+        except Exception as error:
+            self._complain("serving a client", error)
+            with self._guarded("dropping a client"):
+                self._drop(client)
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._complain(what, error)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        if self._complained:
+            return  # the same again many times a second, most likely
+        self._complained = True
+        with contextlib.suppress(Exception):
+            words = f"the server goes on after a mistake of its own while {what}: {repr(error)[:300]}"
+            sys.stderr.write(words + "\n")
+
     def _publish(self) -> None:
         for event, when in self._feed.drain_timed():
-            self._state.fold(event, when)
-            self._number += 1
-            if not self._clients:
+            with self._guarded("telling what happened"):  # each by itself: the others are told all the same
+                self._tell_event(event, when)
+
+    def _tell_event(self, event: Event, when: float) -> None:
+        self._number += 1
+        self._state.fold(event, when)
+        if not self._clients:
+            return
+        line = codec.seal({**codec.body_of(event, when), "n": self._number}).encode() + b"\n"
+        for client in self._clients.values():
+            if client.behind:
                 continue
-            line = codec.seal({**codec.body_of(event, when), "n": self._number}).encode() + b"\n"
-            for client in self._clients.values():
-                if client.behind:
-                    continue
-                if len(client.outgoing) + len(line) > MAX_BUFFER:
-                    client.behind = True
-                else:
-                    client.outgoing += line
+            if len(client.outgoing) + len(line) > MAX_BUFFER:
+                client.behind = True
+            else:
+                client.outgoing += line
 
     def _accept(self) -> None:
         try:

@@ -123,7 +123,9 @@ class Health:
         """What `to_wire` told."""
         wire = dict(wire)
         curves, warnings, standing = wire.pop("curves"), wire.pop("warnings"), wire.pop("standing", None)
-        health = cls(**wire, standing=Standing(**standing) if standing else None)
+        known = {name: wire[name] for name in ("alarm", "verdict", "advice", "black_box", "sample", "waiting_since",
+                                               "probe", "updates")}
+        health = cls(**known, standing=Standing(**standing) if standing else None)
         health.warnings.extend(warnings)
         for name in CURVES:
             health.curves[name] = [(int(step), float(value)) for step, value in curves.get(name, [])]

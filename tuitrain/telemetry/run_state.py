@@ -19,8 +19,16 @@ from tuitrain.telemetry.story import Story
 RECENT = 2000
 EVALUATIONS = 400
 GROUP_DRAINS = 120
+GROUPS = 1000
+"""Parameter groups with norms of their own."""
 SPEED_OVER = 10.0
 """Seconds over which the speed is measured."""
+
+
+_PLAIN = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision", "knobs",
+          "lr_in_force", "guard", "val_loss", "val_step", "best_loss", "best_step", "trained_seconds", "ended",
+          "clients", "used", "paused_by", "trouble")
+"""The fields that travel as they are."""
 
 
 @dataclass(slots=True)
@@ -62,15 +70,23 @@ class RunState:
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
+    unusable: int = 0
+    """What could not be folded, because its inner keys are not those of this version."""
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
-        self._take(event)
-        self.health.fold(event, when or 0.0)
-        self.story.fold(event, when or 0.0, {
-            "step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
-            "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)})
+        for take in (self._take, lambda it: self.health.fold(it, when or 0.0),
+                     lambda it: self.story.fold(it, when or 0.0, self._now())):
+            try:
+                take(event)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                # Another version's, with other keys inside: the rest of the run is still worth a look.
+                self.unusable += 1
+
+    def _now(self) -> dict[str, Any]:
+        return {"step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
+                "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
 
     def _take(self, event: e.Event) -> None:
         match event:
@@ -154,10 +170,7 @@ class RunState:
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON, a few tens of kilobytes at the most."""
-        plain_fields = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision",
-                        "knobs", "lr_in_force", "guard", "val_loss", "val_step", "best_loss", "best_step",
-                        "trained_seconds", "ended", "clients", "used", "paused_by", "trouble")
-        wire = {name: plain(getattr(self, name)) for name in plain_fields}
+        wire = {name: plain(getattr(self, name)) for name in _PLAIN}
         wire["rings"] = {name: plain([round(v, 6) for v in getattr(self, name).last().tolist()])
                          for name in ("loss", "grad_norm", "clipped")}
         wire["norms"] = {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
@@ -176,15 +189,18 @@ class RunState:
         rings, speed, norms = wire.pop("rings"), wire.pop("speed"), wire.pop("norms")
         histories, ghost, evaluations = wire.pop("histories"), wire.pop("ghost"), wire.pop("evaluations")
         story = Story.from_wire(wire.pop("story"))
-        state = cls(**{**wire, "health": Health.from_wire(wire["health"])}, story=story)
+        # A field that this version has no word for is a newer host's, and is passed over.
+        state = cls(**{name: wire[name] for name in _PLAIN}, health=Health.from_wire(wire["health"]), story=story)
         state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
         if ghost:
             state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))
         state.evaluations = [(int(step), float(loss)) for step, loss in evaluations]
+        if len(norms) > GROUPS or len(evaluations) > 2 * EVALUATIONS:
+            raise ValueError("more than a state holds")
         for name, values in norms.items():
-            state._group(name, np.array([float(v) for v in values]))
-        for name, values in rings.items():
-            getattr(state, name).extend(np.array([float(v) for v in values]))
+            state._group(name, np.array([float(v) for v in values[-GROUP_DRAINS:]]))
+        for name in ("loss", "grad_norm", "clipped"):
+            getattr(state, name).extend(np.array([float(v) for v in rings[name][-RECENT:]]))
         state._speed.extend((float(s), int(n)) for s, n in speed)
         return state
 

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from tuitrain.protocol.codec import plain
 
 Array = NDArray[Any]
+MAX_CAPACITY = 4096
+"""Buckets of a history from the wire: what a sender claims is allocated here."""
+MAX_COUNT = 2**53
 
 
 class Ring:
@@ -118,10 +121,14 @@ class History:
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> "History":
         """The history that `to_wire` told. Raises KeyError or ValueError if it did not."""
-        history = cls(int(wire["capacity"]))
-        history.width, history.first_step = int(wire["width"]), int(wire["first_step"])
-        history._count = int(wire["count"])
-        n = len(wire["good"])
+        capacity, width, count = int(wire["capacity"]), int(wire["width"]), int(wire["count"])
+        if not (2 <= capacity <= MAX_CAPACITY and 1 <= width <= MAX_COUNT and 0 <= count <= capacity * width):
+            raise ValueError(f"no history: {count} numbers in {capacity} buckets of {width}")
+        n = -(-count // width)
+        if any(len(wire[name]) != n for name in ("low", "high", "sum", "good", "bad")):
+            raise ValueError(f"no history: its lists are not {n} long")
+        history = cls(capacity)
+        history.width, history.first_step, history._count = width, int(wire["first_step"]), count
         for name in ("low", "high", "sum"):
             getattr(history, f"_{name}")[:n] = [float(v) for v in wire[name]]
         history._good[:n], history._bad[:n] = wire["good"], wire["bad"]

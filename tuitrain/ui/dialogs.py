@@ -20,7 +20,7 @@ from textual.widgets.option_list import Option
 from tuitrain.knobs import Wish
 from tuitrain.telemetry import glossary
 from tuitrain.telemetry.story import Point
-from tuitrain.telemetry.units import bpc, duration, number
+from tuitrain.telemetry.units import bpc, duration, number, printable
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.values import read, shown, wild
 
@@ -78,7 +78,7 @@ class AskValue(Dialog[str]):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         with Vertical(classes="dialog"):
-            yield Label(self._title, classes="title", markup=False)
+            yield Label(printable(self._title), classes="title", markup=False)
             yield Field(self._value, id="value", select_on_focus=True)
             yield Static(self._preview(self._value)[1], id="preview", markup=False)
             yield Label("enter keeps it, escape leaves it", classes="hint")
@@ -111,8 +111,8 @@ class Choose(Dialog[str]):
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         with Vertical(classes="dialog"):
-            yield Label(self._title, classes="title", markup=False)
-            yield OptionList(*(Option(Text(words), id=name) for name, words in self._choices))
+            yield Label(printable(self._title), classes="title", markup=False)
+            yield OptionList(*(Option(Text(printable(words)), id=name) for name, words in self._choices))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Called by Textual."""
@@ -169,7 +169,7 @@ class PickPoint(Dialog[Chosen]):
             val = "-" if p.val is None else f"{bpc(p.val):.3f}"
             age = duration(self._present.time - p.time) if p.time else "-"
             table.add_row(f"{p.step:,}", str(p.branch), age, f"{bpc(p.train):.3f}", val, number(p.lr),
-                          number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory", p.reason, key=p.name)
+                          number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory", Text(printable(p.reason)), key=p.name)
         table.focus()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

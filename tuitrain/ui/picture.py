@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import plain_ascii
+from tuitrain.telemetry.units import plain_ascii, printable
 from tuitrain.ui.palette import Palette, palette_of
 from tuitrain.ui.view import View
 
@@ -76,7 +76,7 @@ class Picture(Widget, can_focus=True):
         if bordered:
             if self._title != title:
                 self._title = title
-                self.border_title = Text(title if view.braille else plain_ascii(title)).markup
+                self.border_title = Text(printable(title) if view.braille else plain_ascii(printable(title))).markup
         elif self.heading and height > 2:
             texts.append(Text(title, style="bold"))
         texts += self.lines(state, view, width, height - len(texts))
@@ -99,8 +99,9 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
     text.no_wrap = True
     text.stylize_before(text.style)  # a Text without spans is rendered without its own style
     text.truncate(width, overflow="crop")
+    # The one place where a pane's strings become cells: whatever they came from, the terminal obeys nothing in them.
     segments = [Segment(words if braille else plain_ascii(words), s.style or Style.null(), None)
-                for s in text.render(_console(), end="") for words in [s.text.replace("\n", " ")]]
+                for s in text.render(_console(), end="") for words in [printable(s.text.replace("\n", " "))]]
     # Each segment costs an escape sequence of some 30 bytes, so neighbours of one style become one.
     return Strip(segments).adjust_cell_length(width, Style.null()).simplify()
 
