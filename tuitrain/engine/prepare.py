@@ -47,14 +47,12 @@ class Plan:
 
 def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) -> Plan:
     """Load the text, choose device, threads and precision, turn times into steps. Raises UsageError."""
-    report("loading torch")
-    device = runtime.pick_device(str(given.get("device", "auto")))
+    asked = Config.of(given)
+    text = corpus.load(Path(asked.corpus), encoding=asked.encoding, errors=asked.errors, limit=asked.limit,
+                       val=asked.val)
+    report(f"{text.name}: {len(text.ids):,} characters; loading torch")
+    device = runtime.pick_device(asked.device)
     config = Config.of(given, device)
-    report(f"reading {Path(config.corpus).name}")
-    text = corpus.load(Path(config.corpus), encoding=config.encoding, errors=config.errors, limit=config.limit,
-                       val=config.val)
-    report(f"{len(text.ids):,} characters, {config.layers}x{config.hidden} LSTM of "
-           f"{footprint.parameters(config, len(text.vocabulary)):,} parameters")
     remarks = list(text.remarks)
     if len(text.vocabulary) > MANY:
         remarks.append(f"{len(text.vocabulary):,} distinct characters: "
@@ -66,6 +64,7 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
         config = dataclasses.replace(config, batch_size=rows, bptt=bptt)
     config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()))
     footprint.check(config, len(text.vocabulary), device)
+    report(f"{config.layers}x{config.hidden} LSTM of {footprint.parameters(config, len(text.vocabulary)):,} parameters")
     choice = runtime.choose(config, device, len(text.vocabulary), report)
     runtime.apply(choice.threads)
     return Plan(_sealed(config, text, choice), text, tuple(remarks), choice.compared)

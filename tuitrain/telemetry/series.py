@@ -102,6 +102,14 @@ class History:
         mean = np.divide(self._sum[:n], self._good[:n], out=np.full(n, np.nan), where=~empty)
         return self.first_step + np.arange(n) * float(self.width), low, high, mean, self._bad[:n].copy()
 
+    def largest(self) -> tuple[float, int] | None:
+        """The largest number and the first step of its bucket, its own step as long as buckets are a step wide; None
+        before the first."""
+        if not self._good.any():
+            return None
+        place = int(np.argmax(self._high))
+        return float(self._high[place]), self.first_step + place * self.width
+
     def _halve(self) -> None:
         half = self.capacity // 2
         for array, merge, rest in ((self._low, np.minimum, np.inf), (self._high, np.maximum, -np.inf),

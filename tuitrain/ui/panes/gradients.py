@@ -10,6 +10,8 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, nice_ticks
 from tuitrain.ui.view import View
 
+LARGE = 3.0
+"""Times the present norm from which on the largest one is named."""
 LIMITER = 0.1
 """Share of clipped steps from which the clip sets the size of steps rather than guards against rare ones."""
 
@@ -30,7 +32,14 @@ class Gradients(Picture):
         colours = self.palette()
         steps, values = recent(state.grad_norms, state.grad_norm, view.window)
         values = np.log10(np.maximum(values, 1e-12))
+        curves = [Curve(steps, values, colours.train)]
         shown = values[np.isfinite(values)]
+        if len(steps) < len(state.grad_norms) and not view.window:
+            # One spike among a hundred steps is what a person looks for, and a mean hides it.
+            at, least, most, _, _ = state.grad_norms.buckets()
+            band = np.log10(np.maximum(np.stack([least, most], 1).ravel(), 1e-12))
+            curves.insert(0, Curve(np.repeat(at, 2), band, colours.ghost))
+            shown = np.concatenate([shown, band[np.isfinite(band)]])
         clip = float(state.knobs.get("clip") or 0)
         low, high = (float(shown.min()), float(shown.max())) if len(shown) else (-1.0, 1.0)
         levels = []
@@ -42,31 +51,36 @@ class Gradients(Picture):
         low, high = np.floor(low * 2) / 2, np.ceil(high * 2 + 0.01) / 2
         ticks = [(t, number(10.0**t)) for t in nice_ticks(low, high, 4)]
         marks = [(s, colours.alarm) for s in bad_steps(state.grad_norms)]
-        return Chart([Curve(steps, values, colours.train)], (low, high), ticks, x_limits(state, view), levels, marks,
+        return Chart(curves, (low, high), ticks, x_limits(state, view), levels, marks,
                      colours.dim)
 
     def _words(self, state: RunState, width: int) -> Text:
         colours, words = self.palette(), Text()
         words.append(f"now {number(state.norm)}", style=colours.train)
-        clip, share = float(state.knobs.get("clip") or 0), state.share_clipped
-        if state.config.get("clip_kind") == "element":
-            words.append(f"  each element clamped to ±{number(clip)}", style=colours.limit)
-        elif not clip:
-            words.append("  clip is off", style=colours.limit)
-        else:
-            words.append(f"  ╌ clip {number(clip)}", style=colours.limit)
-            role = what_clip_is(share)
-            brief = role.removesuffix(" here").removeprefix("it ").removeprefix("a ")
-            for said in (f": clipped {percent(share)} of the last 500, {role}", f": {percent(share)}, {role}",
-                         f": {percent(share)}, {brief}", f": {brief}"):
-                if words.cell_len + len(said) <= width:
-                    words.append(said)
-                    break
+        largest = state.grad_norms.largest()
+        if largest is not None and largest[0] > LARGE * state.norm:
+            words.append(f" · largest {number(largest[0])} at {largest[1]:,}", style=colours.alarm)
+        for clip in self._clip(state):
+            if words.cell_len + len(clip) <= width:
+                return words.append(clip, style=colours.limit)
         return words
 
+    @staticmethod
+    def _clip(state: RunState) -> list[str]:
+        """What the clip is and does, from the longest words to the shortest."""
+        clip, share = float(state.knobs.get("clip") or 0), state.share_clipped
+        advised = f", advised {number(state.health.advice['value'])}" if state.health.advice else ""
+        if state.config.get("clip_kind") == "element":
+            return [f" · each element clamped to ±{number(clip)}", f" · clamp {number(clip)}"]
+        if not clip:
+            return [f" · clip off{advised}", " · clip off"]
+        acted = what_clip_did(share)
+        return [f" · ╌ clip {number(clip)}{advised}: {acted}", f" · ╌ clip {number(clip)}: {acted}",
+                f" · clip {number(clip)}: {percent(share)}", f" · clip {number(clip)}"]
 
-def what_clip_is(share: float) -> str:
-    """The part the clip plays, from the share of steps it acts on."""
+
+def what_clip_did(share: float) -> str:
+    """What the clip did to the last 500 steps, from the share of them that it acted on."""
     if share == 0:
-        return "it never acts here"
-    return "a guard here" if share < LIMITER else "a step limiter here"
+        return "acted on none of the last 500 steps"
+    return f"acted on {percent(share)} of the last 500 steps, " + ("a guard" if share < LIMITER else "a step limiter")
