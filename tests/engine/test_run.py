@@ -9,6 +9,7 @@ from tests.conftest import TINY, Run
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine import evaluation, prepare, worker
+from tuitrain.engine.budget import Budget
 from tuitrain.engine.runtime import aside
 from tuitrain.errors import CheckpointError, CorpusError, UsageError
 from tuitrain.protocol import commands as c
@@ -192,8 +193,7 @@ def test_a_budget_in_minutes_becomes_steps_and_is_corrected(start: Start) -> Non
     run = start(minutes=1.0)
     first = run.machine.knobs.steps
     now = [0.0]
-    run.trainer._clock = lambda: now[0]
-    run.trainer._began = 0.0
+    run.trainer._budget = Budget(60.0, lambda: now[0])
     while run.machine.progress.step < 100:
         now[0] += 0.1  # six seconds of the minute in the first 60 steps
         run.to_step(run.machine.progress.step + 1)
@@ -201,3 +201,13 @@ def test_a_budget_in_minutes_becomes_steps_and_is_corrected(start: Start) -> Non
     assert changed and changed[0].by == "budget" and first > 0
     assert run.machine.knobs.steps == pytest.approx(600, rel=0.1)
     assert isinstance(run.answer(c.Undo), e.CommandRefused), "a correction is nobody's intervention"
+
+
+def test_a_branch_without_steps_is_resumed_as_it_was(start: Start, resume: Start) -> None:
+    run = start(steps=1000, checkpoint_every=100_000, evaluate_every=100_000)
+    run.to_step(30)
+    run.answer(c.Pause)
+    back = run.answer(c.Rollback, to=20)
+    run.stop()
+    opening = resume(run.folder).of(e.RunResumed)[0]
+    assert (opening.branch, opening.step) == (back.branch, 20)

@@ -414,9 +414,9 @@ def _damage(path: Path, rng: random.Random) -> str:
 
 def signals(times: int, folder: Path, rng: random.Random) -> Row:
     """Each signal that ends a run, at a random moment: a checkpoint of the very last step, the documented exit code."""
-    row = Row("signal", "INT, QUIT, TERM, HUP, USR1, USR2 at a random step; TSTP, CONT and WINCH storms before")
-    codes = {signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143, signal.SIGHUP: 129,
-             signal.SIGUSR1: 138, signal.SIGUSR2: 140}
+    row = Row("signal", "INT, QUIT, TERM, HUP, USR1, USR2, XCPU at a random step; TSTP, CONT and WINCH storms before")
+    codes = {signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143, signal.SIGHUP: 143,
+             signal.SIGUSR1: 75, signal.SIGUSR2: 75, signal.SIGXCPU: 75}
     process = Process.fresh(folder / "run", "--steps=60")
     row.expect(process.process.wait(PATIENCE) == 0, process.tail())
     for number in [number for number in codes for _ in range(times)]:

@@ -26,8 +26,8 @@ PATIENCE = 1.0
 def state(**other: Any) -> dict[str, Any]:
     full = RunState()
     full.fold(e.StepsDone(branch=0, first_step=1, epoch=0.1, loss=(3.0, 2.9), grad_norm=(1.0, 1.0),
-                          clipped=(False, False), lr=(0.01, 0.01), norms={}, seconds=0.1, every=1, skipped=(False, False),
-                          clip=(1.0, 1.0)))
+                          clipped=(False, False), lr=(0.01, 0.01), norms={}, seconds=0.1, every=1,
+                          skipped=(False, False), clip=(1.0, 1.0)))
     return {**full.to_wire(), **other}
 
 

@@ -286,3 +286,19 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None
         list(journal.read(tmp_path / "journal.jsonl"))
     with pytest.raises(RunError, match=r"pipe|regular"):
         folder.open_regular(tmp_path / "journal.jsonl", os.O_WRONLY)
+
+
+def test_what_a_full_disk_made_the_journal_drop_is_reported(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuitrain.engine.worker import Worker
+
+    run = start(steps=10)
+    book = run._journal
+    worker = Worker(run.trainer, book)
+    monkeypatch.setattr(journal, "MAX_WAITING", 3)
+    monkeypatch.setattr(book, "_append", lambda line: False)
+    for number in range(8):
+        worker.announce(e.NoteAdded(branch=0, step=1, text=f"n{number}", id="", by="me"))
+    monkeypatch.undo()
+    worker.announce(e.NoteAdded(branch=0, step=1, text="room again", id="", by="me"))
+    said = [event.text for event, _ in journal.read(run.folder.journal) if isinstance(event, e.EngineSaid)]
+    assert any("5 lines of the journal were given up" in text for text in said)

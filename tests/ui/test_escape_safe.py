@@ -18,7 +18,7 @@ EVIL = "\x1b[2Jx\x1b]0;t\x07\x9b31m\r\x7f\u202e\u2066"
 
 
 def obeyed(text: str) -> list[str]:
-    return [c for c in text if unicodedata.category(c) == "Cc" and c != "\n" or c in "\u202e\u2066"]
+    return [c for c in text if (unicodedata.category(c) == "Cc" and c != "\n") or c in "\u202e\u2066"]
 
 
 @pytest.mark.parametrize("kind", [

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from tuitrain.cli.screen import Screen
-from tuitrain.cli.serve import Host, exit_code, print_to_the_end, remembered
+from tuitrain.cli.serve import Host, exit_code, print_to_the_end
 from tuitrain.cli.signals import Signals
 from tuitrain.errors import RunError
 from tuitrain.headless import Lines
 from tuitrain.host.launch import launch
+from tuitrain.host.past import Past
 from tuitrain.protocol.commands import Command, SaveCheckpoint, Stop
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run.directory import RunDirectory
@@ -62,7 +63,7 @@ class LocalSession:
                 self.ended = event
         if self._feed.lost != self._lost:
             self._lost = self._feed.lost
-            self.state = remembered(self._host.run)
+            self.state = Past(self._host.run).state
             self.resynchronised += 1
             return []
         return events

@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "send": "one command to a run that is alive",
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",
+    "verify": "is this run whole? checks every file of its folder",
     "fetch": "download a public-domain book by name",
     "help": "what the words on the screen mean",
     "completion": "what makes bash, zsh or fish complete your typing",

@@ -39,9 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.run import checkpoints
     from tuitrain.telemetry.units import safe
 
-    _, tensors, wrong = checkpoints.load_newest(folder.checkpoints, arguments.checkpoint)
+    mark, tensors, wrong = checkpoints.load_newest(folder.checkpoints, arguments.checkpoint,
+                                                   run=str(kept.get("run", "")))
     for message in wrong:
-        print(f"tuitrain: {message}; the checkpoint before it is used", file=sys.stderr)
+        print(safe(f"tuitrain: {message}; {mark.name} is used"), file=sys.stderr)
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = NumpyLSTM(weights, int(kept["config"]["layers"]))
     ids, unknown = corpus.encode("\n" if arguments.prompt is None else arguments.prompt, kept["vocabulary"])

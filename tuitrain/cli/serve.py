@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from tuitrain.cli.signals import Signals, out_of_time
 from tuitrain.errors import ERROR, TuitrainError
 from tuitrain.headless import Lines
+from tuitrain.host.past import Past
 from tuitrain.host.server import Server
 from tuitrain.protocol.events import RunEnded
-from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
 from tuitrain.telemetry.run_state import RunState
 
@@ -28,11 +28,13 @@ class Host:
 
     def __init__(self, worker: "Worker", run: RunDirectory, lock: Lock) -> None:
         self.worker, self.run, self._lock = worker, run, lock
-        self.past = remembered(run)
+        self._index = Past(run)
+        self.past = copy.deepcopy(self._index.state)
         self.past.status, self.past.ended, self.past.clients = "starting", "", 0
         self.feed = worker.feed()
         self._server = _server(worker, run, copy.deepcopy(self.past))
         self._limit: threading.Timer | None = None
+        worker.trainer.saves.on_committed = lambda: self._index.keep(lock.folder)
         self._ending = threading.Thread(target=self._end, name="ending")
 
     def start(self) -> None:
@@ -57,6 +59,7 @@ class Host:
             self._limit.cancel()
         if self._server is not None:
             self._server.close()
+        self._index.keep(self._lock.folder, now=True)
         self._lock.release()
 
 
@@ -70,14 +73,6 @@ def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | Non
         return None
     server.start()
     return server
-
-
-def remembered(run: RunDirectory) -> RunState:
-    """What the journal says of a run so far: one who attaches to a resumed run sees all of it."""
-    state = RunState()
-    for event, when in journal.read(run.journal):
-        state.fold(event, when)
-    return state
 
 
 def serve(host: Host, *, json: bool) -> int:

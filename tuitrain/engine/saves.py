@@ -21,6 +21,9 @@ class Saves:
         self._machine, self._saver, self._every = machine, saver, every
         self._serial = serial
         self.extra: Callable[[], dict[str, Any]] = dict
+        self.on_committed: Callable[[], None] | None = None
+        """Called in the writer's thread after each checkpoint."""
+        saver.after = self._committed
 
     def attend(self) -> Iterator[Event]:
         """Hand over what is due; tell what the writer did."""
@@ -40,6 +43,10 @@ class Saves:
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,
             tensors=lambda: {name: t.cpu().numpy() for name, t in snapshot.tensors.items()},
             facts=facts, id=id, by=by))
+
+    def _committed(self) -> None:
+        if self.on_committed is not None:
+            self.on_committed()
 
     def finish(self, snapshot: Snapshot) -> Iterator[Event]:
         """Write what waits, then this last snapshot, and end the writer; `failing` says whether that went well."""

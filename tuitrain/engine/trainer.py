@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
+from tuitrain.engine.budget import Budget
 from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.probes import Probes
@@ -37,8 +38,6 @@ from tuitrain.run.saver import Saver
 
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 MAX_NOTE = 2000
-CORRECTIONS = (0.05, 0.15, 0.35, 0.6, 0.8, 0.92)
-"""Shares of a budget in minutes at which its steps are re-estimated; in between all is scheduled in steps."""
 
 
 class Trainer:
@@ -61,9 +60,10 @@ class Trainer:
         self._opening = opening
         self._clock = clock
         self._stop: c.Stop | None = None
-        self._began = self._epoch_began = self._paused_since = clock()
+        self._epoch_began = self._paused_since = clock()
         # A resumed run keeps the steps that its minutes had become.
-        self._corrections = [] if isinstance(opening, RunResumed) or not config.minutes else list(CORRECTIONS)
+        timed = config.minutes and not isinstance(opening, RunResumed)
+        self._budget = Budget(config.minutes * 60, clock) if timed else None
         self.evaluations.on_best = lambda snapshot: self.saves.submit(snapshot, "best")
         self.saves.extra = lambda: {"best_val": self.evaluations.best, "branches": self.steering.branches,
                                     "guard_mode": self.guard_mode}
@@ -93,12 +93,15 @@ class Trainer:
         if self._over():
             yield EngineSaid(text="this is the last step of the run; `--steps N` sets a later one, `--steps 0` none")
         yield from self.steering.snapshot("start")
-        self._began = self._epoch_began = self._clock()
+        self._epoch_began = self._clock()
+        if self._budget is not None:
+            self._budget.begin(self.machine.progress.step)
         self.reporter.moved()
 
     def _over(self) -> bool:
         last = self.machine.knobs.steps
-        return self._stop is not None or 0 < last <= self.machine.progress.step
+        spent = self._budget is not None and not self.paused and self._budget.spent
+        return self._stop is not None or spent or 0 < last <= self.machine.progress.step
 
     def _say(self) -> Iterator[Event]:
         machine = self.machine
@@ -133,17 +136,13 @@ class Trainer:
                           val_loss=None, val_step=0, seconds=round(seconds, 3))
 
     def _keep_to_the_budget(self) -> Iterator[Event]:
-        """Minutes are a wish about the clock; a few times in a run they are turned into steps anew, and journaled."""
-        config, progress = self.machine.config, self.machine.progress
-        if not self._corrections or self.machine.schedule.landing:
+        """Minutes are turned into steps anew now and then, which is journaled like any turn of a knob."""
+        planned, step = self.machine.knobs.steps, self.machine.progress.step
+        if self._budget is None or self.machine.schedule.landing or not planned:
             return
-        gone, budget = self._clock() - self._began, config.minutes * 60
-        if gone < self._corrections[0] * budget:
-            return
-        self._corrections.pop(0)
-        steps = progress.step + max(1, round((budget - gone) * progress.step / gone))
-        if abs(steps - self.machine.knobs.steps) > 0.01 * self.machine.knobs.steps:
-            yield from self.steering.correct_steps(steps, by="budget")
+        last = self._budget.last_step(step, planned)
+        if last != planned:
+            yield from self.steering.correct_steps(last, by="budget")
 
     def _rest(self) -> Iterator[Event]:
         """While paused: finish what was begun, then wait for a command without spinning."""
@@ -241,7 +240,9 @@ class Trainer:
         self.paused = False
         # A pause is not training time: neither the budget nor the speed may count it.
         waited = self._clock() - self._paused_since
-        self._began, self._epoch_began = self._began + waited, self._epoch_began + waited
+        self._epoch_began += waited
+        if self._budget is not None:
+            self._budget.waited(waited)
         self.reporter.moved()
         yield Continued(**answer)
 

@@ -96,6 +96,8 @@ class Worker:
         with self._lock:
             now = time.time()
             self._journal.write(event, now)
+            if self._journal.dropped and not self._journal.waiting:
+                self._journal.write(EngineSaid(level="warning", text=self._journal.say_dropped()), now)
             for feed in self._feeds:
                 feed.put(event, now)
             for command in (*self._guard.react(event), *self._guard.tick()):

@@ -1,15 +1,18 @@
 """Sessions out of a journal: a look at a run that has no socket, and a replay. Nothing can be asked of either."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 
 from tuitrain.errors import RunError
+from tuitrain.host.past import Past
 from tuitrain.protocol.codec import DamagedLine, decode_event
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.run.folder import open_regular
 from tuitrain.telemetry.run_state import RunState
 
 LASTS = 60.0
@@ -27,17 +30,18 @@ class Look:
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
+        past = Past(run)
         try:
-            self._file = open(run.journal, "rb")  # noqa: SIM115 - open for as long as the session
+            # Open for as long as the session.
+            self._file = open(open_regular(run.journal, os.O_RDONLY), "rb")  # noqa: SIM115
         except OSError as error:
             raise RunError(f"{run.journal}: {error.strerror or error}") from None
+        self._file.seek(past.offset)
         self._rest = b""
         self._next = 0.0
-        self.closed = False
         self.resynchronised = 0
-        self.state = RunState()
-        for event, when in self.drain_timed():
-            self.state.fold(event, when)
+        self.state = past.state
+        self.closed = bool(past.state.ended) or not is_alive(run)
 
     def send(self, command: Command) -> None:
         """Raises RunError always."""
@@ -71,10 +75,10 @@ class Replay:
     def __init__(self, run: RunDirectory, speed: float | None = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._clock = run, clock
-        times = [when for _, when in journal.read(run.journal)]
-        if not times:
+        times = journal.times(run.journal)
+        if times is None:
             raise RunError(f"{run.path} has nothing to replay: its journal is missing or empty")
-        self._first, self._last = times[0], max(times)
+        self._first, self._last = times
         self.speed = speed or 2.0 ** max(0, round(math.log2(max(1.0, (self._last - self._first) / LASTS))))
         self.playing = True
         self.now = self._first
@@ -134,7 +138,8 @@ class Replay:
         self._ahead = next(self._events, None)
 
     def _until(self, when: float) -> Iterator[tuple[Event, float]]:
-        while self._ahead is not None and self._ahead[1] <= when:
+        # After a clock that went back, later events have earlier times; the last one is the end all the same.
+        while self._ahead is not None and min(self._ahead[1], self._last) <= when:
             yield self._ahead
             self._ahead = next(self._events, None)
 

@@ -80,7 +80,8 @@ class Server:
         self._wake()
         self._thread.join(LAST_WORDS + 1)
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            if _identity(self._path) == self._bound:  # in a folder begun anew it is another run's
+                self._path.unlink()
 
     def _bind(self, path: Path) -> socket.socket:
         # The caller holds the run's lock, so a socket that is here belongs to nobody any more.
@@ -92,6 +93,7 @@ class Server:
                 listener.bind(name)
         finally:
             os.umask(before)
+        self._bound = _identity(path)
         listener.listen(BACKLOG)
         return listener
 
@@ -245,6 +247,11 @@ class Server:
 
     def _watching(self) -> int:
         return sum(c.watches for c in self._clients.values())
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def _same_user(connection: socket.socket) -> bool:

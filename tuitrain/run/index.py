@@ -53,14 +53,18 @@ class Digest:
                 self.last = event.bpc
                 self.best = event.bpc if self.best is None else min(self.best, event.bpc)
             case e.RolledBack():
-                self.branch, self.step = event.branch, event.to_step
+                self._moved(event.branch, event.to_step)
             case e.RunResumed() | e.Undone():
-                self.branch, self.step = event.branch, event.step
+                self._moved(event.branch, event.step)
             case e.RunEnded():
                 self.ended = event.reason
         if isinstance(event, e.RunStarted | e.RunResumed):
             self.ended = ""
         self.highest_branch = max(self.highest_branch, self.branch)
+
+    def _moved(self, branch: int, step: int) -> None:
+        self.branch, self.step = branch, step
+        self.tips[branch] = max(step, self.tips.get(branch, 0))  # a branch without steps yet ends where it begins
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -19,6 +19,8 @@ MAX_WAITING = 50_000
 """Lines kept in memory while the disk takes none; the oldest go first, and it is said how many."""
 STREAM_ONLY = (SamplePiece, MachineUsed)
 BLOCK = 1 << 20
+TAIL = 1 << 16
+"""Bytes at the end of a journal that most often hold its last event."""
 _BEGIN = b'{"v":'
 """What every line begins with; others need no closer look."""
 
@@ -86,6 +88,21 @@ def lines(path: Path, trouble: Trouble, start: int = 0) -> Iterator[bytes]:
             trouble.torn = max(1, trouble.torn)
 
 
+def times(path: Path) -> tuple[float, float] | None:
+    """The Unix times of the first and the last event, without reading what is between; None if there is none."""
+    first = next(read(path), None)
+    if first is None:
+        return None
+    size = path.stat().st_size
+    reach = TAIL
+    while True:
+        # What comes before the first line end there is the rest of a line, and counts as damaged.
+        newest = deque(read(path, start=max(0, size - reach)), maxlen=1)
+        if newest:
+            return first[1], max(first[1], newest[0][1])
+        reach *= 16
+
+
 class Journal:
     """The one writer of a journal; the caller holds the run's lock. `sync` may come from another thread."""
 
@@ -114,6 +131,16 @@ class Journal:
                 self._waiting.popleft()
                 self.dropped += 1
             self._flush()
+
+    @property
+    def waiting(self) -> int:
+        """Lines that the disk has not taken yet."""
+        return len(self._waiting)
+
+    def say_dropped(self) -> str:
+        """How many lines were given up while the disk took none, in words; from here on they are reported."""
+        count, self.dropped = self.dropped, 0
+        return f"the disk took nothing for so long that {count:,} lines of the journal were given up"
 
     def sync(self) -> None:
         """Write what waits and make it durable. Raises OSError if the disk does not take it."""

@@ -129,7 +129,8 @@ class PickPoint(Dialog[tuple[str, str, str]]):
             val = "-" if p.val is None else f"{bpc(p.val):.3f}"
             age = duration(self._now - p.time) if p.time else "-"
             table.add_row(f"{p.step:,}", str(p.branch), age, f"{bpc(p.train):.3f}", val, number(p.lr),
-                          number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory", Text(printable(p.reason)), key=p.name)
+                          number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory",
+                          Text(printable(p.reason)), key=p.name)
         table.focus()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

@@ -1,0 +1,60 @@
+"""Is this run whole? Checks configuration, text, journal and every checkpoint, and prints a table.
+
+example: tuitrain verify runs/copperfield-1
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuitrain.errors import ERROR, FINISHED, CorpusError
+from tuitrain.run import verify
+from tuitrain.run.directory import RunDirectory
+from tuitrain.telemetry.units import safe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, and whether to mend it."""
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("--repair", action="store_true",
+                        help=f"move what is broken into {verify.ASIDE}/ of the run; nothing is deleted")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a row for each thing that was checked; exit code 1 if anything is damaged and still in place."""
+    folder = RunDirectory(Path(arguments.run))
+    if not folder.path.is_dir():
+        folder.read_config()  # says that it is no run
+    lock = folder.lock() if arguments.repair else None
+    try:
+        findings = list(verify.check(folder, lambda kept: _text(folder, kept)))
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            print(safe(f"{finding.what.ljust(width)}  {finding.state.ljust(7)}  {finding.why}").rstrip())
+        damaged = [finding for finding in findings if finding.state == verify.DAMAGED]
+        if lock is not None:
+            for moved in verify.set_aside(folder, damaged):
+                print(safe(f"moved to {moved}"))
+            damaged = [finding for finding in damaged if not finding.files]
+    finally:
+        if lock is not None:
+            lock.release()
+    if not damaged:
+        return FINISHED
+    remedy = "" if arguments.repair else f"; `tuitrain verify --repair {folder.path}` sets aside what is broken"
+    print(f"tuitrain: {len(damaged)} of {len(findings)} are damaged{safe(remedy)}", file=sys.stderr)
+    return ERROR
+
+
+def _text(folder: RunDirectory, kept: dict[str, object]) -> str:
+    """What the run's copy of its text is. Raises CorpusError if it is damaged."""
+    from tuitrain.engine import corpus
+
+    if not folder.corpus.exists():
+        return "the run has no copy of its text"
+    size = kept.get("corpus_bytes")
+    text = corpus.load_copy(folder.corpus, str(kept.get("corpus_name", "")), 0.1,
+                            size if isinstance(size, int) else None)
+    if text.sha256 != kept.get("corpus_sha256"):
+        raise CorpusError("it is not the text that the run began with; name that one by --corpus when you resume")
+    return f"{len(text.ids):,} characters"

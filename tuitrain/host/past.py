@@ -1,0 +1,62 @@
+"""What a run was up to now, folded from its journal. A long journal is read from where its index ends."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from tuitrain.errors import RunError
+from tuitrain.run import index, journal
+from tuitrain.run.directory import RunDirectory
+from tuitrain.run.folder import Folder
+from tuitrain.run.index import Index
+from tuitrain.telemetry.run_state import RunState
+
+RARELY = 30.0
+"""Seconds between two indices of a run that saves more often than that."""
+
+
+class Past:
+    """The picture of a run as its journal tells it: `state` after the journal's first `offset` bytes.
+
+    Raises RunError if the journal is no regular file.
+    """
+
+    def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._index = index.load(run)
+        self._kept = -RARELY
+        self._lock = threading.Lock()
+        self.state = RunState()
+        if self._index.offset:
+            try:
+                self.state = RunState.from_wire(self._index.extra["state"])
+            except (KeyError, TypeError, ValueError, AttributeError):  # of another version: read all of it again
+                self._index = Index()
+        self.read_on()
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the journal that are in the state."""
+        return self._index.offset
+
+    def read_on(self) -> None:
+        """Take in what the journal holds by now."""
+        trouble = journal.Trouble(offset=self._index.offset)
+        for event, when in journal.read(self._run.journal, trouble, start=self._index.offset):
+            self.state.fold(event, when)
+            self._index.digest.fold(event, when)
+        self._index.digest.damaged += trouble.damaged
+        self._index.offset = trouble.offset
+
+    def keep(self, folder: Folder, *, now: bool = False) -> None:
+        """Read on and write the index into the run's folder, unless that was just done. Never fails: it is a cache."""
+        with self._lock:
+            if folder.gone or not (now or self._clock() - self._kept >= RARELY):
+                return
+            self._kept = self._clock()
+            try:
+                self.read_on()
+                self._index.extra = {"state": self.state.to_wire()}
+                index.save(self._run, self._index, folder)
+            except (OSError, RunError, ValueError):
+                return  # a full disk: the index of before is as good as none, and the journal is read instead

@@ -1,0 +1,134 @@
+"""Is this run whole? Checks every file of a run folder and sets aside what is broken; deletes nothing.
+
+Knows nothing of the text: who calls checks it with what reads texts.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tuitrain.errors import CheckpointError, RunError, TuitrainError
+from tuitrain.run import checkpoints, index, journal
+from tuitrain.run.directory import RunDirectory
+from tuitrain.run.folder import PRIVATE_FOLDER, Folder
+
+ASIDE: Final = "set-aside"
+WHOLE: Final = "whole"
+DAMAGED: Final = "damaged"
+REMARK: Final = "remark"
+"""Nothing that harms: what is not ours, what a reader passes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was checked, how it is (WHOLE, DAMAGED or REMARK) and why; `files` are what a repair sets aside, relative
+    to the run folder."""
+
+    what: str
+    state: str
+    why: str = ""
+    files: tuple[str, ...] = ()
+
+
+def check(run: RunDirectory, check_text: Callable[[dict[str, object]], str]) -> Iterator[Finding]:
+    """Everything there is to check, in turn. `check_text` takes the configuration and says what the text is, or raises
+    TuitrainError."""
+    try:
+        kept, sealed = run.read_sealed_config()
+    except RunError as error:
+        yield Finding("config.json", DAMAGED, str(error))
+        kept, sealed = {}, True
+    else:
+        yield Finding("config.json", WHOLE, "" if sealed else "of an older version, which wrote no checksum")
+    if kept:
+        try:
+            yield Finding(run.corpus.name, WHOLE, check_text(kept))
+        except TuitrainError as error:
+            yield Finding(run.corpus.name, DAMAGED, str(error))
+    yield from _journal(run)
+    yield from _checkpoints(run, str(kept.get("run", "")))
+
+
+def _journal(run: RunDirectory) -> Iterator[Finding]:
+    trouble = journal.Trouble()
+    try:
+        events = sum(1 for _ in journal.read(run.journal, trouble))
+    except (OSError, RunError) as error:
+        yield Finding(run.journal.name, DAMAGED, str(error))
+        return
+    if not os.path.lexists(run.journal):
+        yield Finding(run.journal.name, DAMAGED, "it is missing: what happened is not known, the run can go on")
+    elif trouble.damaged:
+        yield Finding(run.journal.name, DAMAGED,
+                      f"{trouble.damaged:,} damaged lines are passed over, {events:,} events are whole")
+    else:
+        yield Finding(run.journal.name, WHOLE, f"{events:,} events")
+    if trouble.torn:
+        yield Finding(run.journal.name, REMARK, f"it ends inside a line ({trouble.torn:,} bytes), which the next "
+                                                "writer moves to journal.torn")
+    if os.path.lexists(run.index):
+        fits = index.load(run).offset > 0
+        yield Finding(run.index.name, WHOLE if fits else REMARK,
+                      "" if fits else "it does not fit the journal and is made anew")
+
+
+def _checkpoints(run: RunDirectory, id: str) -> Iterator[Finding]:
+    try:
+        marks, damaged = checkpoints.survey(run.checkpoints, id)
+        with Folder(run.path) as here, Folder(Path(run.checkpoints.name), inside=here) as folder:
+            names = set(folder.names())
+    except (OSError, RunError) as error:
+        yield Finding("checkpoints", DAMAGED, str(error))
+        return
+    known = set()
+    for mark in marks:
+        files = _files(mark.name, names)
+        known |= {Path(file).name for file in files}
+        try:
+            checkpoints.load(run.checkpoints, mark)
+        except CheckpointError as error:
+            yield Finding(mark.name, DAMAGED, str(error), files)
+        else:
+            yield Finding(mark.name, WHOLE, f"branch {mark.branch}, step {mark.step:,}, {mark.reason}")
+    for bad in damaged:
+        files = _files(bad.name, names)
+        known |= {Path(file).name for file in files}
+        yield Finding(bad.name, DAMAGED, bad.why, files)
+    for name in sorted(names - known):
+        stem = name.removesuffix(".safetensors")
+        if stem != name and checkpoints.NAME.fullmatch(stem):
+            yield Finding(name, DAMAGED, "it has lost its mark", (f"{run.checkpoints.name}/{name}",))
+        else:
+            yield Finding(name, REMARK, "not a checkpoint of this run; it is left alone")
+    if not marks:
+        yield Finding("checkpoints", DAMAGED if damaged else REMARK, "there is none to go on from")
+
+
+def _files(name: str, names: set[str]) -> tuple[str, ...]:
+    return tuple(f"checkpoints/{name}.{end}" for end in ("json", "safetensors") if f"{name}.{end}" in names)
+
+
+def set_aside(run: RunDirectory, findings: list[Finding]) -> list[str]:
+    """Move the files of what is damaged into `set-aside/`, never over another one; the caller holds the lock.
+
+    Returns where they are now, relative to the run folder. Raises OSError or RunError.
+    """
+    moved = []
+    with Folder(run.path) as here:
+        for file in [file for finding in findings if finding.state == DAMAGED for file in finding.files]:
+            if not here.has(ASIDE):
+                os.mkdir(ASIDE, PRIVATE_FOLDER, dir_fd=here.fd)
+            with Folder(Path(ASIDE), inside=here) as aside, \
+                    Folder(Path(file).parent, inside=here) as source:
+                name, number = Path(file).name, 1
+                free = name
+                while aside.has(free):
+                    number += 1
+                    free = f"{name}.{number}"
+                os.rename(name, free, src_dir_fd=source.fd, dst_dir_fd=aside.fd)
+                aside.sync()
+                source.sync()
+                moved.append(f"{ASIDE}/{free}")
+    return moved
