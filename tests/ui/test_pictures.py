@@ -56,6 +56,9 @@ class State:
 
 LEVELS = replace(healthy()[0], facts={**FACTS, "levels": {"letters alone": 4.48, "letter pairs": 3.52,
                                                           "letter triples": 2.97, "best possible": 1.75}})
+SPIKE = [healthy()[0], *(steps(first, 100) for first in range(1, 1801, 100)), steps(1801, 42),
+         steps(1843, 1, norm=16.0), steps(1844, 57), *(steps(first, 100) for first in range(1901, 7001, 100))]
+"""One norm of 16 in 7,000 steps: what a person came to see."""
 STATES = {
     "starting": State([]),
     "first steps": State([*healthy()[:1], steps(1, 3)]),
@@ -81,6 +84,7 @@ STATES = {
     "ascii": State(braille=False),
     "reference lines": State([LEVELS, *healthy()[1:]]),
     "maximised": State(keys=("1", "z")),
+    "spike": State(SPIKE),
     "why, well": State(well(), keys=("w",)),
     **{f"why, {name}": State(ill(name), keys=("w",)) for name in ILLS},
     "inside": State(well(), keys=("8", "z")),
