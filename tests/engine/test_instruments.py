@@ -28,7 +28,7 @@ def test_readings_are_what_a_plain_computation_gives(corpus: Path, optimizer: st
         m.learn()
     old = {name: p.detach().clone() for name, p in m.model.named_parameters()}
     recurrent = m.model.lstm.weight_hh_l1
-    state = m.optimizer.parts[0][0].state[recurrent]
+    state = m.optimizer.parts[0].state[recurrent]
     if optimizer == "adam":
         then = state["exp_avg_sq"].clone() / (1 - m.config.betas[1] ** float(state["step"]))
     else:

@@ -40,7 +40,12 @@ class Gradients:
         factor = (threshold / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(self.tensors(), factor)
 
-    def clamp(self, threshold: float) -> None:
+    def clamp(self, threshold: Tensor) -> None:
         """Clamp each element to +-threshold (char-rnn's `grad_clip`): another thing, it changes the direction."""
-        torch._foreach_clamp_min_(self.tensors(), -threshold)
-        torch._foreach_clamp_max_(self.tensors(), threshold)
+        if threshold.device.type == "cpu":  # a number is quicker there, and to ask for it costs nothing
+            bound = float(threshold)
+            torch._foreach_clamp_min_(self.tensors(), -bound)
+            torch._foreach_clamp_max_(self.tensors(), bound)
+            return
+        for gradient in self.tensors():
+            gradient.clamp_(-threshold, threshold)

@@ -105,7 +105,7 @@ class Learner:
 
     def _limit(self, norm: Tensor) -> None:
         if self._config.clip_kind == "element":
-            self.gradients.clamp(float(self._clip))
+            self.gradients.clamp(self._clip)
         # On the CPU asking costs nothing, and a factor of one would still cost a pass over all gradients.
         elif self._device.type != "cpu" or bool(norm > self._clip):
             self.gradients.clip(norm, self._clip)

@@ -68,9 +68,8 @@ class Machine:
         return self.knobs.lr * self.schedule.factor(self.progress.step + 1, self.knobs.steps)
 
     def capture(self) -> None:
-        """On a GPU, turn the step into one CUDA graph unless it must ask the host something; else leave it eager."""
-        asks_host = not self.optimizer.fused or self.config.clip_kind == "element"
-        if self.device.type != "cuda" or asks_host:
+        """On a GPU, turn the step into one CUDA graph."""
+        if self.device.type != "cuda":
             return
         before = self.freeze()
         try:
