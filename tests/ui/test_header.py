@@ -117,7 +117,7 @@ def test_the_panes_stay_in_view_behind_a_dialog_in_every_theme(theme: str) -> No
         await pilot.press("c")
         await pilot.pause()
         picture = app.export_screenshot()
-        assert "threshold" in picture and "harbour" in picture and "timeline" in picture
+        assert "keeps" in picture and "harbour" in picture and "timeline" in picture
 
     drive(Script(healthy()), act)
 

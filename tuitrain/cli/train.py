@@ -93,6 +93,8 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
     from tuitrain.cli.serve import Host
     from tuitrain.engine import prepare
 
+    if folder.config.exists():
+        folder.create()  # says what is wrong, before anything is read or timed
     made = runtime.aside(lambda: prepare.plan(given, _report))
     folder.create()
     try:
