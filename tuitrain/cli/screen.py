@@ -140,11 +140,11 @@ class Screen:
         alive, state = is_alive(self._run), self._app.state
         if self.crashed:
             return f"tuitrain: the cockpit failed; {self._comeback() if alive else 'training is not running'}"
-        if alive or (self.connecting and self._app.session is None):
-            return f"tuitrain: {self._comeback()}"
-        if state.status == "ended":
+        if state.status == "ended":  # its process may still hold the folder for a moment
             return (f"tuitrain: {state.ended} at step {state.step:,}; go on with "
                     f"`tuitrain resume {self._run.path}`")
+        if alive or (self.connecting and self._app.session is None):
+            return f"tuitrain: {self._comeback()}"
         return (f"tuitrain: the process that trained {self._run.path} is gone, see {self._run.log}; go on with "
                 f"`tuitrain resume {self._run.path}`")
 
