@@ -24,7 +24,7 @@ from tuitrain.telemetry.run_state import RunState
 
 MAX_BUFFER = 256 << 10
 MAX_LINE = 64 << 10
-MAX_CLIENTS = 32
+MAX_CLIENTS = 256
 BACKLOG = 512
 """Connections that may wait to be accepted: whoever comes with one that fits is not told that nobody answers."""
 LAST_WORDS = 2.0
