@@ -120,6 +120,8 @@ class Lines:
                 self.header()
                 exact = "exactly" if event.exact else f"not bit-identical: {event.why_not}"
                 self._say(event.step, f"resumed from {event.checkpoint} on branch {event.branch}, {exact}")
+            case e.Evaluated(part=True):
+                pass  # too often for a line of its own
             case e.Evaluated():
                 self._say(event.step, f"validation {event.bpc:.4f} bpc" + (", the best so far" if event.best else ""))
             case e.EpochEnded():

@@ -92,3 +92,14 @@ def test_after_a_rollback_the_same_trouble_is_found_again() -> None:
                         knobs={"lr": 0.001, "clip": 1.0}, asked=None, point="")
     found = considered(analyst, [back, *told(1201, healthy(1500)[1200:]), *told(1501, [2.8] * 60)])
     assert any(isinstance(x, f.AlarmRaised) for x in found)
+
+
+def test_validation_of_a_part_raises_no_alarm_and_spoils_no_best() -> None:
+    analyst = Analyst()
+    considered(analyst, [START, *told(1, healthy(1500))])
+    at = [e.Evaluated(branch=0, step=step, loss=loss, bpc=loss, best=False, characters=9, reason="interval",
+                      seconds=0.1, part=part)
+          for step, loss, part in [(1000, 1.5, False), (1100, 0.9, True), (1200, 1.45, False), (1300, 3.0, True),
+                                   (1400, 3.0, True)]]
+    assert considered(analyst, at) == []
+    assert list(analyst.validation.losses) == [(1000, 1.5), (1200, 1.45)] and analyst.validation.best == 1.45

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import TINY, Run
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
-from tuitrain.engine import evaluation, prepare, worker
+from tuitrain.engine import evaluation, evaluations, prepare, worker
 from tuitrain.engine.budget import Budget
 from tuitrain.engine.runtime import aside
 from tuitrain.errors import CheckpointError, CorpusError, UsageError
@@ -18,6 +18,7 @@ from tuitrain.protocol import findings as f
 from tuitrain.run import journal
 from tuitrain.run.checkpoints import list_all
 from tuitrain.run.directory import RunDirectory
+from tuitrain.telemetry.sentences import headline
 
 Start = Callable[..., Run]
 
@@ -65,6 +66,53 @@ def test_evaluations_that_overlap_do_not_mix_their_weights(start: Start, monkeyp
     run.to_step(run.machine.progress.step + 60)
     told = next(x for x in run.events if isinstance(x, e.Evaluated) and x.id == again)
     assert told.step == alone.step and told.loss == alone.loss
+
+
+def test_an_evaluation_that_is_due_takes_few_slices_after_each_step_and_ends_before_the_next(
+        start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
+    run = start(val=0.5, evaluate_every=90)
+    slices = run.trainer.evaluations._evaluator.slices()
+    run.to_step(89)
+    taken = len(run.of(e.Evaluated))
+    run.to_step(90)
+    assert len(run.of(e.Evaluated)) == taken and run.trainer.evaluations.busy
+    run.to_step(90 + 25)
+    assert run.trainer.evaluations.busy
+    run.to_step(90 + 32)
+    told = run.of(e.Evaluated)[-1]
+    assert slices > 10 and not run.trainer.evaluations.busy and (told.step, told.part) == (90, False)
+
+
+def test_an_evaluation_slower_than_its_interval_is_ended_before_the_next_and_none_is_refused(start: Start) -> None:
+    run = start(val=0.5, evaluate_every=1)
+    run.to_step(12)
+    assert [x.step for x in run.of(e.Evaluated)] == list(range(1, 12 + 1 - run.trainer.evaluations.busy))
+
+
+def test_a_part_is_measured_often_is_never_the_best_and_moves_no_schedule(
+        start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "steps_between_parts", lambda config, validation: 8)
+    run = start(val=0.5, lr_schedule="plateau", lr_patience=1, evaluate_every=40)
+    monkeypatch.setattr(evaluation, "PART_ROWS", 5)
+    run.to_step(39)
+    parts = [x for x in run.of(e.Evaluated) if x.part]
+    assert [x.step for x in parts] == [2, 4, 8, 16, 24, 32]
+    assert not any(x.best for x in parts) and all(x.characters == 5 * 96 for x in parts)
+    whole = [x for x in run.of(e.Evaluated) if not x.part]
+    assert [x.step for x in whole] == [10] and run.trainer.evaluations.best == whole[0].loss
+    assert run.machine.schedule.state()["plateau_best"] == whole[0].loss
+
+
+def test_the_line_of_an_epoch_has_the_newest_validation_and_says_how_old_it_is(start: Start) -> None:
+    run = start(evaluate_every=30)
+    run.to_step(run.machine.steps_per_epoch)
+    [epoch] = run.of(e.EpochEnded)
+    whole = [x for x in run.of(e.Evaluated) if not x.part]
+    assert epoch.step - 30 <= epoch.val_step <= epoch.step
+    assert epoch.val_loss == next(x.loss for x in whole if x.step == epoch.val_step)
+    age = epoch.step - epoch.val_step
+    assert headline(epoch).endswith(f"bpc of {age:,} steps ago" if age else "bpc")
 
 
 def test_quick_steps_are_thinned_but_loss_and_norm_are_kept(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
+from tuitrain.run.index import Digest
 from tuitrain.telemetry import units
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.sentences import headline
 from tuitrain.telemetry.series import History, Ring
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=200)
@@ -149,3 +152,20 @@ def test_a_cut_history_goes_on_at_the_cut(values: list[float], cut: int, more: l
     mean = history.buckets()[3]
     expected = np.where(np.isfinite(kept), kept, np.nan) if kept else np.zeros(0)
     assert np.allclose(mean, expected, equal_nan=True)
+
+
+def test_a_part_of_the_validation_text_is_never_taken_for_the_whole() -> None:
+    whole = e.Evaluated(branch=0, step=4, loss=2.0, bpc=2.9, best=True, characters=9, reason="interval", seconds=0.1)
+    part = replace(whole, step=6, loss=1.0, bpc=1.4, best=False, part=True)
+    state, digest = RunState(), Digest()
+    for event in (whole, part):
+        state.fold(event)
+        digest.fold(event, 1.0)
+    assert (state.val_loss, state.best_loss, state.best_step) == (2.0, 2.0, 4)
+    assert (state.evaluations, state.parts) == ([(4, 2.0)], [(6, 1.0)])
+    assert RunState.from_wire(state.to_wire()).parts == state.parts
+    assert (digest.last, digest.best) == (2.9, 2.9)
+    assert not headline(part)
+    state.fold(e.RolledBack(from_branch=0, from_step=9, to_step=5, branch=1, id="", by="", knobs={}, asked=None,
+                            point=""))
+    assert state.parts == [] and state.evaluations == [(4, 2.0)]

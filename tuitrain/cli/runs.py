@@ -113,7 +113,7 @@ def _take(found: Summary, line: bytes) -> None:
     match event:
         case e.StepsDone():
             found.step = event.first_step + len(event.loss) - 1
-        case e.Evaluated():
+        case e.Evaluated(part=False):
             found.last, found.best = event.bpc, min(found.best, event.bpc)
         case e.RolledBack():
             found.step, found.branches = event.to_step, max(found.branches, event.branch + 1)

@@ -97,7 +97,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     named = [x for x in notes if any(cause in x.text.lower().replace(" ", "_") for cause in fault.right)]
     acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == "you"
             and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
-    losses = [x.loss for x in events if isinstance(x, e.Evaluated)]
+    losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
     reached = max((x.step for x in events if isinstance(x, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)
     if reached < at:
         return f"you left before it happened: {fault.words}, at step {at:,}"

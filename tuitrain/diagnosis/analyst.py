@@ -162,7 +162,7 @@ class Analyst:
                 yield from self._found(found)
 
     def _evaluated(self, event: e.Evaluated) -> Iterator[e.Event]:
-        if event.reason not in ("interval", "epoch"):
+        if event.part or event.reason not in ("interval", "epoch"):
             return
         if self.level.broken:
             self.validation.forget()

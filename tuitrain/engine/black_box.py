@@ -1,6 +1,5 @@
 """What is kept of the time around an onset: the text that was being read, and the last numbers."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from tuitrain.engine.corpus import decode
 from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.findings import BlackBoxKept
@@ -68,10 +68,7 @@ def keep(machine: Machine, folder: Path, onset: int, before: Snapshot | None, id
 def _replayed(machine: Machine, before: Snapshot, offsets: list[NDArray[np.int64]], first: int,
               onset: int) -> dict[str, float]:
     """The test that tells text from weights: the old weights on the batches before the onset, and on those at it."""
-    model = copy.deepcopy(machine.model).eval()
-    weights = before.part("model")
-    for name, parameter in model.named_parameters():
-        parameter.data = weights[name]
+    model = Scratch(machine.model).load(before)
     text, time = machine.learner._ids, machine.learner._time
     found = {}
     for name, begin in (("usual", onset - 60), ("onset", onset + 2)):

@@ -1,17 +1,19 @@
-"""When the validation loss is measured: due by step, one slice of frozen weights after each step.
+"""When the validation loss is measured: due by step, a few slices of frozen weights after each step.
 
-An evaluation never changes what training does next, with one exception: the plateau schedule lives on it, so there
-it is made at once, at its own step, and resuming stays exact.
+The whole validation part is measured at intervals, and so slowly that training hardly notices; a small fixed part of it
+often and at once. An evaluation never changes what training does next, with one exception: the plateau schedule lives
+on the whole, so there it is measured at once, at its own step, and resuming stays exact.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from tuitrain.engine.evaluation import Evaluator
+from tuitrain.engine.evaluation import Evaluator, steps_between_parts
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
@@ -19,73 +21,101 @@ from tuitrain.errors import Refused
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event
 
 LN2 = float(np.log(2))
+SPREAD = 3
+"""An evaluation that is due takes its slices over a third of the time to the next one."""
+AT_A_TIME = 3
+"""Slices after each step of an evaluation that somebody waits for: about as long as the step."""
 
 
 @dataclass(slots=True)
 class _Evaluation:
     snapshot: Snapshot
+    slices: Iterator[tuple[Tensor, int]]
     reason: str
     id: str
     by: str
     started: float
-    slices: Iterator[tuple[float, int]] | None = None
-    epochs: list[EpochEnded] = field(default_factory=list)
+    pace: float
+    """Slices after each step."""
+    credit: float = 0.0
+    sums: tuple[Tensor, int] | None = None
 
 
 class Evaluations:
-    """One evaluation at a time on frozen weights, one slice after each step."""
+    """One evaluation of the whole at a time on frozen weights, and parts between its slices."""
 
     def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._every, self._clock = machine, every, clock
         self._evaluator = Evaluator(machine.config, machine.model, machine.corpus.validation)
+        self._every_part = steps_between_parts(machine.config, len(machine.corpus.validation))
         self._at_once = machine.config.lr_schedule == "plateau"
         self._running: deque[_Evaluation] = deque()
-        self._sums = (0.0, 0)
         self.best = float("inf")
         self.latest: tuple[float | None, int] = (None, 0)
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """Start what is due, do one slice; the line of an epoch waits for its evaluation."""
-        started = due(self._machine.progress.step, self._every, early=(4,))
+        """Start what is due and do some slices of what was started; the line of an epoch has the newest loss."""
+        step = self._machine.progress.step
+        started = due(step, self._every, early=(4,))
         # A long epoch ends with an evaluation, too. By step alone, so that a resumed run does the same.
         started = started or (epoch is not None and self._machine.steps_per_epoch >= self._every)
         if started:
-            self.start("epoch" if epoch is not None else "interval")
-        if epoch is not None:
-            if started:
-                self._running[-1].epochs.append(epoch)
-            else:
-                yield self._with_loss(epoch)
+            yield from self.advance(everything=True)  # what takes longer than the time between two
+            pace = self._evaluator.slices() * SPREAD / self._every
+            self._begin("epoch" if epoch is not None else "interval", pace=pace)
+        elif self._every_part and due(step, self._every_part, early=(4, 2)):
+            yield self._part()
         yield from self.advance(everything=started and self._at_once)
+        if epoch is not None:
+            yield self._with_loss(epoch)
 
     def start(self, reason: str, id: str = "", by: str = "") -> None:
         """Evaluate the weights as they are now; asked twice, it is queued."""
         if len(self._running) > 4:
             raise Refused("evaluations are under way already; wait for them")
-        self._running.append(_Evaluation(self._machine.freeze(), reason, id, by, self._clock()))
+        self._begin(reason, id, by)
+
+    def _begin(self, reason: str, id: str = "", by: str = "", *, pace: float = AT_A_TIME) -> None:
+        snapshot = self._machine.freeze()
+        self._running.append(_Evaluation(snapshot, self._evaluator.run(snapshot), reason, id, by, self._clock(), pace))
 
     @property
     def busy(self) -> bool:
         return bool(self._running)
 
-    def advance(self, everything: bool = False) -> Iterator[Event]:
-        """One slice of the running evaluation, or all slices of all of them."""
+    def advance(self, everything: bool = False, hurry: bool = False) -> Iterator[Event]:
+        """The slices that are due after a step, at least one in a hurry, or all slices of all evaluations."""
         while self._running:
             evaluation = self._running[0]
-            if evaluation.slices is None:  # one model for all evaluations, so one at a time
-                evaluation.slices = self._evaluator.run(evaluation.snapshot)
-            for self._sums in evaluation.slices:
-                if not everything:
-                    return
+            # Who waits for the second waits for the first, too.
+            evaluation.credit += max(e.pace for e in self._running)
+            if hurry:
+                evaluation.credit = max(1.0, evaluation.credit)
+            while everything or evaluation.credit >= 1:
+                evaluation.credit -= 1
+                sums = next(evaluation.slices, None)
+                if sums is None:
+                    break
+                evaluation.sums = sums
+            else:
+                return
             self._running.popleft()
             yield from self._finished(evaluation)
             if not everything:
                 return
 
+    def _part(self) -> Evaluated:
+        began, snapshot = self._clock(), self._machine.freeze()
+        *_, (nats, count) = self._evaluator.run(snapshot, part=True)
+        loss = float(nats) / count
+        return Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=False, part=True,
+                         characters=count, reason="interval", seconds=round(self._clock() - began, 3))
+
     def _finished(self, evaluation: _Evaluation) -> Iterator[Event]:
-        nats, count = self._sums
-        loss, snapshot = nats / count, evaluation.snapshot
+        assert evaluation.sums is not None
+        nats, count = evaluation.sums
+        loss, snapshot = float(nats) / count, evaluation.snapshot
         best = loss < self.best
         self.latest = (loss, snapshot.step)
         if best:
@@ -93,8 +123,6 @@ class Evaluations:
         yield Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=best,
                         characters=count, reason=evaluation.reason, id=evaluation.id, by=evaluation.by,
                         seconds=round(self._clock() - evaluation.started, 3))
-        for epoch in evaluation.epochs:
-            yield self._with_loss(epoch)
         # What a person asks for on the way must not move the plateau schedule.
         if evaluation.reason in ("interval", "epoch") and self._machine.schedule.evaluated(loss):
             yield EngineSaid(text=f"no better validation loss for {self._machine.config.lr_patience} evaluations: "

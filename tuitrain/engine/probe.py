@@ -54,7 +54,10 @@ class Probe:
         self._layers: list[nn.LSTM] = []
 
     def read(self, snapshot: Snapshot) -> dict[str, Any]:
-        """loss, entropy in nats per character, and a dict per layer; see `_layer` for its numbers."""
+        """loss, entropy in nats per character, and a dict per layer; see `_layer` for its numbers.
+
+        The host is asked once, for all numbers together.
+        """
         weights = {name: t.to(self._device) for name, t in snapshot.part("model").items()}
         table = weights.get("embedding.weight", torch.eye(len(weights["head.bias"]), device=self._device))
         x = F.embedding(self._inputs, table).requires_grad_()
@@ -70,47 +73,57 @@ class Probe:
             counted = slice(-1, None) if self._config.loss == "last" else slice(None)
             chances = F.log_softmax(logits[:, counted], -1)
             loss = F.nll_loss(chances.flatten(0, 1), self._targets[:, counted].flatten())
-            return {"loss": float(loss), "entropy": float(-(chances.exp() * chances).sum(-1).mean()),
-                    "layers": tuple(self._layer(i, weights, entered[i], left[i], flows[i])
-                                    for i in range(len(entered)))}
+            entropy = -(chances.exp() * chances).sum(-1).mean()
+            rows = torch.stack([self._measure(i, weights, entered[i], left[i], flows[i]) for i in range(len(entered))])
+            told = torch.cat([torch.stack([loss, entropy]), rows.flatten()]).cpu().numpy()
+        return {"loss": float(told[0]), "entropy": float(told[1]),
+                "layers": tuple(_layer(row) for row in told[2:].reshape(rows.shape))}
 
     def _loaded(self, weights: dict[str, Tensor]) -> list[nn.LSTM]:
         if not self._layers:
             with torch.random.fork_rng(devices=[]):  # initial weights would move the generator that dropout reads
                 for i in range(self._config.layers):
                     inputs = weights[f"lstm.weight_ih_l{i}"].shape[1]
-                    self._layers.append(nn.LSTM(inputs, self._config.hidden, batch_first=True).to(self._device))
+                    layer = nn.LSTM(inputs, self._config.hidden, batch_first=True).to(self._device)
+                    self._layers.append(layer.requires_grad_(False))
         for i, layer in enumerate(self._layers):
             for name, parameter in layer.named_parameters():
-                parameter.requires_grad_(False)
-                parameter.data = weights[f"lstm.{name[:-1]}{i}"]
+                parameter.copy_(weights[f"lstm.{name[:-1]}{i}"])  # in place, or cuDNN finds them scattered
         return self._layers
 
-    def _layer(self, i: int, weights: dict[str, Tensor], x: Tensor, h: Tensor, flow: Tensor) -> dict[str, Any]:
-        """saturation {gate: share at its ends}, dead (share of units that never move), recurrent_norm, radius
-        (spectral, of the candidate block); flow: log10 of the mean gradient norm per time step over the last one's,
-        first, peak and worst (highest peak of any example) in the same unit, memory (steps back with 1 % of it)."""
+    def _measure(self, i: int, weights: dict[str, Tensor], x: Tensor, h: Tensor, flow: Tensor) -> Tensor:
+        """The numbers that `_layer` reads, on the device."""
         before = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1)
         recurrent = weights[f"lstm.weight_hh_l{i}"]
         gates = F.linear(x, weights[f"lstm.weight_ih_l{i}"], weights[f"lstm.bias_ih_l{i}"]) + F.linear(
             before, recurrent, weights[f"lstm.bias_hh_l{i}"])
         parts = dict(zip(GATES, gates.chunk(4, -1), strict=True))
-        saturation = {name: _share((part.tanh().abs() > PINNED) if name == "g" else
-                                   ((part.sigmoid() < SHUT) | (part.sigmoid() > OPEN))) for name, part in parts.items()}
+        saturation = [_share((part.tanh().abs() > PINNED) if name == "g" else
+                             ((part.sigmoid() < SHUT) | (part.sigmoid() > OPEN))) for name, part in parts.items()]
         norms = flow.float().norm(dim=-1)
         mean = norms.mean(0)
-        last = mean[-1].clamp(min=1e-30)
-        profile = (mean / last).nan_to_num(0.0, 1e30)
+        profile = (mean / mean[-1].clamp(min=1e-30)).nan_to_num(0.0, 1e30)
         worst = (norms / norms[:, -1:].clamp(min=1e-30)).amax(1).max()
-        far = torch.nonzero(profile >= 0.01).flatten().tolist()
-        return {"saturation": saturation, "dead": _share(h.flatten(0, 1).std(0) < DEAD),
-                "recurrent_norm": float(recurrent.norm()), "radius": spectral_radius(recurrent.chunk(4)[2]),
-                "first": float(profile[0]), "peak": float(profile.max()), "worst": float(worst),
-                "memory": len(profile) - 1 - min(far, default=len(profile) - 1),
-                "flow": [round(float(v), 2) for v in profile.clamp(min=1e-12).log10()]}
+        single = [*saturation, _share(h.flatten(0, 1).std(0) < DEAD), recurrent.norm(),
+                  spectral_radius(recurrent.chunk(4)[2]), worst]
+        return torch.cat([torch.stack(single), profile])
 
 
-def spectral_radius(matrix: Tensor) -> float:
+def _layer(row: NDArray[np.float32]) -> dict[str, Any]:
+    """saturation {gate: share at its ends}, dead (share of units that never move), recurrent_norm, radius
+    (spectral, of the candidate block); flow: log10 of the mean gradient norm per time step over the last one's,
+    first, peak and worst (highest peak of any example) in the same unit, memory (steps back with 1 % of it)."""
+    saturation = {name: round(float(share), 4) for name, share in zip(GATES, row, strict=False)}
+    dead, norm, radius, worst = (float(v) for v in row[len(GATES) : len(GATES) + 4])
+    profile = row[len(GATES) + 4 :]
+    far = np.flatnonzero(profile >= 0.01)
+    return {"saturation": saturation, "dead": round(dead, 4), "recurrent_norm": norm, "radius": radius,
+            "first": float(profile[0]), "peak": float(profile.max()), "worst": worst,
+            "memory": len(profile) - 1 - int(far[0]) if len(far) else 0,
+            "flow": [round(float(v), 2) for v in np.log10(np.maximum(profile, 1e-12))]}
+
+
+def spectral_radius(matrix: Tensor) -> Tensor:
     """Largest absolute eigenvalue, by the growth of a few vectors under powers of the matrix; within a few per cent."""
     size = matrix.shape[0]
     start = np.random.default_rng(0).standard_normal((size, min(8, size)))
@@ -122,8 +135,8 @@ def spectral_radius(matrix: Tensor) -> float:
         vectors = vectors / norm
         if round_ >= ROUNDS // 2:
             grown = grown + norm.log()
-    return float((grown / (ROUNDS - ROUNDS // 2)).exp())
+    return (grown / (ROUNDS - ROUNDS // 2)).exp()
 
 
-def _share(flags: Tensor) -> float:
-    return round(float(flags.float().mean()), 4)
+def _share(flags: Tensor) -> Tensor:
+    return flags.float().mean()

@@ -147,7 +147,7 @@ class Trainer:
     def _rest(self) -> Iterator[Event]:
         """While paused: finish what was begun, then wait for a command without spinning."""
         yield from self.reporter.flush()
-        yield from self.evaluations.advance()
+        yield from self.evaluations.advance(hurry=True)
         yield from self.samples.advance(0.5)
         yield from self.saves.tell()
         if not self.samples.busy and not self.evaluations.busy:

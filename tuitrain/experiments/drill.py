@@ -94,7 +94,7 @@ def _judged(fault: Fault, seed: int, at: int, events: list[e.Event]) -> Outcome:
     late = [x for x in verdicts if x.step >= at]
     said = next((x for x in late if x.alarming), late[0] if late else None)
     first = min([x.step for x in alarms if x.step >= at] + [x.step for x in late], default=None)
-    losses = [(x.step, x.loss) for x in events if isinstance(x, e.Evaluated)]
+    losses = [(x.step, x.loss) for x in events if isinstance(x, e.Evaluated) and not x.part]
     before = [loss for step, loss in losses if step < at]
     early = sum(x.step < at for x in alarms) + sum(x.step < at for x in verdicts)
     cause = said.cause if said else ""

@@ -102,7 +102,10 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated(Event):
-    """Validation loss of the weights as they were at `step`."""
+    """Validation loss of the weights as they were at `step`.
+
+    `part`: of a small fixed part of the validation text, to be compared with other parts only; never the best.
+    """
 
     branch: int
     step: int
@@ -112,6 +115,7 @@ class Evaluated(Event):
     characters: int
     reason: str
     seconds: float
+    part: bool = False
     id: str = ""
     by: str = ""
 

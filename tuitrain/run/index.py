@@ -49,7 +49,7 @@ class Digest:
             case e.StepsDone():
                 self.branch, self.step = event.branch, event.first_step + len(event.loss) - 1
                 self.tips[event.branch] = max(self.step, self.tips.get(event.branch, 0))
-            case e.Evaluated():
+            case e.Evaluated(part=False):
                 self.last = event.bpc
                 self.best = event.bpc if self.best is None else min(self.best, event.bpc)
             case e.RolledBack():

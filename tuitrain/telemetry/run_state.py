@@ -68,6 +68,9 @@ class RunState:
     ghost: tuple[int, History, History] | None = None
     """The branch that was left last, and its losses and norms."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
+    """(step, loss) of the whole validation text, oldest first."""
+    parts: list[tuple[int, float]] = field(default_factory=list)
+    """(step, loss) of the small fixed part of it that is measured more often."""
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
     unusable: int = 0
@@ -94,6 +97,10 @@ class RunState:
                 self._open(event)
             case e.StepsDone():
                 self._learned(event)
+            case e.Evaluated(part=True):
+                self.parts.append((event.step, event.loss))
+                if len(self.parts) > EVALUATIONS:
+                    del self.parts[1::2]
             case e.Evaluated():
                 self.val_loss, self.val_step = event.loss, event.step
                 self.evaluations.append((event.step, event.loss))
@@ -177,7 +184,7 @@ class RunState:
                          for name, ring in self.norms.items()}
         wire["histories"] = [self.losses.to_wire(), self.grad_norms.to_wire()]
         wire["ghost"] = self.ghost and [self.ghost[0], self.ghost[1].to_wire(), self.ghost[2].to_wire()]
-        wire["evaluations"] = plain(self.evaluations)
+        wire["evaluations"], wire["parts"] = plain(self.evaluations), plain(self.parts)
         wire["story"], wire["health"] = self.story.to_wire(), self.health.to_wire()
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
@@ -194,8 +201,10 @@ class RunState:
         state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
         if ghost:
             state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))
-        state.evaluations = [(int(step), float(loss)) for step, loss in evaluations]
-        if len(norms) > GROUPS or len(evaluations) > 2 * EVALUATIONS:
+        parts = wire.get("parts", [])  # an older host has none
+        state.evaluations, state.parts = ([(int(step), float(loss)) for step, loss in kind]
+                                          for kind in (evaluations, parts))
+        if len(norms) > GROUPS or max(len(evaluations), len(parts)) > 2 * EVALUATIONS:
             raise ValueError("more than a state holds")
         for name, values in norms.items():
             state._group(name, np.array([float(v) for v in values[-GROUP_DRAINS:]]))
@@ -250,6 +259,7 @@ class RunState:
         self.losses.cut(step)
         self.grad_norms.cut(step)
         self.evaluations = [(at, loss) for at, loss in self.evaluations if at <= step]
+        self.parts = [(at, loss) for at, loss in self.parts if at <= step]
 
     def _return(self, branch: int, step: int) -> None:
         left, here = self.ghost, self.branch

@@ -70,8 +70,11 @@ def headline(event: e.Event) -> str:
         case e.RunEnded():
             return f"ended: {event.reason}" + (f": {safe(event.message)}" if event.message else "")
         case e.EpochEnded():
-            val = "" if event.val_loss is None else f", validation {bpc(event.val_loss):.3f}"
-            return f"epoch {event.epoch} done: train {bpc(event.loss):.3f}{val} bpc"
+            val = "" if event.val_loss is None else f", validation {bpc(event.val_loss):.3f} bpc"
+            age = f" of {event.step - event.val_step:,} steps ago" if event.val_step < event.step else ""
+            return f"epoch {event.epoch} done: train {bpc(event.loss):.3f} bpc{val}{age if val else ''}"
+        case e.Evaluated(part=True):
+            return ""  # the plot has it
         case e.Evaluated():
             return f"validation {event.bpc:.3f} bpc" + (", the best so far" if event.best else "")
         case e.CheckpointSaved():
