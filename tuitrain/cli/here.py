@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from tuitrain.cli.screen import Screen
-from tuitrain.cli.serve import Host, exit_code, print_to_the_end
+from tuitrain.cli.serve import WorkerHost, exit_code, print_to_the_end
 from tuitrain.cli.signals import Signals
 from tuitrain.errors import RunError
 from tuitrain.headless import Lines
@@ -37,7 +37,7 @@ class LocalSession:
     gets its picture anew from the journal.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: WorkerHost) -> None:
         self._host, self._feed, self._lost = host, host.feed, 0
         self.state: RunState = host.past
         self.resynchronised = 0
@@ -127,10 +127,10 @@ def _stream(fd: int) -> _Terminal:
 class Here:
     """One sitting: the host is made once the cockpit stands, and dealt with when the cockpit is gone."""
 
-    def __init__(self, run: RunDirectory, begin: Callable[[], Host], corpus: str | None = None, *,
+    def __init__(self, run: RunDirectory, begin: Callable[[], WorkerHost], corpus: str | None = None, *,
                  mouse: bool = True) -> None:
         self._run, self._begin, self._corpus, self._mouse = run, begin, corpus, mouse
-        self._host: Future[Host] = Future()
+        self._host: Future[WorkerHost] = Future()
         self._session: LocalSession | None = None
 
     def show(self) -> int:
@@ -174,7 +174,7 @@ class Here:
         self._host.set_result(host)
         return self._session
 
-    def _go_on_headless(self, host: Host) -> int:
+    def _go_on_headless(self, host: WorkerHost) -> int:
         """Nobody is there: the same process, its output in engine.log."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         host.worker.watched(False)
@@ -184,13 +184,13 @@ class Here:
         print("tuitrain: the terminal hung up; training goes on without it")
         return print_to_the_end(host, self._lines(host))
 
-    def _end(self, host: Host, number: int) -> int:
+    def _end(self, host: WorkerHost, number: int) -> int:
         ending = Signals(host.worker)
         ending.install()
         ending.received(number)
         return print_to_the_end(host, self._lines(host))
 
-    def _hand_over(self, host: Host) -> None:
+    def _hand_over(self, host: WorkerHost) -> None:
         """Save and end here, go on exactly there in a process of its own."""
         print("tuitrain: handing the run over to a process of its own", file=sys.stderr)
         host.worker.send(Stop(id="detach", by="you", reason=HANDED_OVER))
@@ -200,7 +200,7 @@ class Here:
         print(f"tuitrain: training goes on, pid {pid}; come back with `tuitrain attach {self._run.path}`",
               file=sys.stderr)
 
-    def _lines(self, host: Host) -> Lines:
+    def _lines(self, host: WorkerHost) -> Lines:
         lines = Lines(sys.stdout, str(self._run.path))
         lines.state = host.past if self._session is None else self._session.state
         return lines

@@ -12,7 +12,7 @@ from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from tuitrain.cli.serve import Host
+    from tuitrain.cli.serve import WorkerHost
     from tuitrain.protocol.session import Session
 
 
@@ -56,19 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
     return serve(_host(arguments, given, folder), json=arguments.json)
 
 
-def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Host":
+def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "WorkerHost":
     before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
-    from tuitrain.cli.serve import Host
+    from tuitrain.cli.serve import WorkerHost
     from tuitrain.engine import prepare
 
     lock = folder.lock()
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}))
-    host = Host(worker, folder, lock)
+    host = WorkerHost(worker, folder, lock)
     if arguments.minutes:
         host.end_after(60 * arguments.minutes)
     return host

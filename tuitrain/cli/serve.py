@@ -1,7 +1,6 @@
 """A host: the worker trains, the server serves; in the foreground the main thread prints and minds the signals."""
 
 import contextlib
-import copy
 import os
 import sys
 import threading
@@ -10,32 +9,23 @@ from typing import TYPE_CHECKING
 from tuitrain.cli.signals import Signals, out_of_time
 from tuitrain.errors import ERROR, TuitrainError
 from tuitrain.headless import Lines
-from tuitrain.host.past import Past
-from tuitrain.host.server import Server
+from tuitrain.host.host import Host
 from tuitrain.protocol.events import RunEnded
 from tuitrain.run.directory import Lock, RunDirectory
-from tuitrain.telemetry.run_state import RunState
 
 if TYPE_CHECKING:
     from tuitrain.engine.worker import Worker
 
 
-class Host:
-    """The run that this process trains: its worker, its socket and its lock.
-
-    Socket and lock are given up when the run ends, whatever else the process still does.
-    """
+class WorkerHost(Host):
+    """A host whose worker is a thread of this process; it gives up socket and lock when the run ends."""
 
     def __init__(self, worker: "Worker", run: RunDirectory, lock: Lock) -> None:
-        self.worker, self.run, self._lock = worker, run, lock
-        self._index = Past(run)
-        self.past = copy.deepcopy(self._index.state)
-        self.past.status, self.past.ended, self.past.clients = "starting", "", 0
+        super().__init__(worker, run, lock)
+        self.worker = worker
         self.feed = worker.feed()
-        self._server = _server(worker, run, copy.deepcopy(self.past))
         self._limit: threading.Timer | None = None
-        worker.trainer.saves.on_committed = lambda: self._index.keep(lock.folder)
-        self._ending = threading.Thread(target=self._end, name="ending")
+        self._ending = threading.Thread(target=self._end_with_the_run, name="ending")
 
     def start(self) -> None:
         """Begin to train."""
@@ -53,29 +43,14 @@ class Host:
         """Until the run has ended and its folder is free."""
         self._ending.join()
 
-    def _end(self) -> None:
+    def _end_with_the_run(self) -> None:
         self.worker.join()
         if self._limit is not None:
             self._limit.cancel()
-        if self._server is not None:
-            self._server.close()
-        self._index.keep(self._lock.folder, now=True)
-        self._lock.release()
+        self.end()
 
 
-def _server(worker: "Worker", run: RunDirectory, past: RunState) -> Server | None:
-    """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
-    try:
-        server = Server(worker, run.socket, str(run.path), past)
-    except OSError as error:
-        print(f"tuitrain: no socket in {run.path} ({error.strerror or error}); `send` and `attach` will not reach it",
-              file=sys.stderr)
-        return None
-    server.start()
-    return server
-
-
-def serve(host: Host, *, json: bool) -> int:
+def serve(host: WorkerHost, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
     Signals(host.worker).install()
     lines = Lines(sys.stdout, str(host.run.path), json=json)
@@ -83,7 +58,7 @@ def serve(host: Host, *, json: bool) -> int:
     return print_to_the_end(host, lines)
 
 
-def print_to_the_end(host: Host, lines: Lines) -> int:
+def print_to_the_end(host: WorkerHost, lines: Lines) -> int:
     """Print what the run says until it has ended; returns the exit code."""
     reading = True
     while lines.ended is None:

@@ -12,7 +12,7 @@ import numpy as np
 from tuitrain.cli import streams
 from tuitrain.cli.here import Here
 from tuitrain.cli.screen import has_screen
-from tuitrain.cli.serve import Host
+from tuitrain.cli.serve import WorkerHost
 from tuitrain.engine import runtime
 from tuitrain.errors import UsageError
 from tuitrain.experiments import drill
@@ -116,13 +116,13 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     return "\n".join(rows)
 
 
-def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) -> Host:
-    def ready() -> Host:
+def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) -> WorkerHost:
+    def ready() -> WorkerHost:
         worker = drill.worker_of(fault, corpus, seed, folder, "warn", **drill.SITTING)
         worker.trainer.introduce(drill=True)
         worker.without_analyst()  # the eye is trained, not the reading of verdicts
         fault.inject(worker.trainer, at, np.random.default_rng((seed, 77)))
-        return Host(worker, folder, folder.lock())
+        return WorkerHost(worker, folder, folder.lock())
 
     runtime.before_torch()
     return runtime.aside(ready)

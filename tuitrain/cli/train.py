@@ -16,7 +16,7 @@ from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
-    from tuitrain.cli.serve import Host
+    from tuitrain.cli.serve import WorkerHost
     from tuitrain.protocol.session import Session
 
 
@@ -85,12 +85,12 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
     return serve(host, json=arguments.json)
 
 
-def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
+def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     before_training()
     from tuitrain.engine import runtime
 
     runtime.before_torch()
-    from tuitrain.cli.serve import Host
+    from tuitrain.cli.serve import WorkerHost
     from tuitrain.engine import prepare
 
     if folder.config.exists():
@@ -107,7 +107,7 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "Host":
     except BaseException:  # no memory, a signal, a mistake: a folder that could not be resumed helps nobody
         folder.discard()
         raise
-    return Host(worker, folder, lock)
+    return WorkerHost(worker, folder, lock)
 
 
 def _report(words: str) -> None:

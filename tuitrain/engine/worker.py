@@ -62,22 +62,21 @@ class Feed:
             self.on_ready()
 
 
-class Worker:
-    """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
+class Announcer:
+    """Takes every event of a run to the journal, the analyst, the guard and the feeds; commands go the other way.
 
-    def __init__(self, trainer: Trainer, journal: Journal) -> None:
-        self.trainer, self._journal = trainer, journal
+    `send` takes a command from any thread to whoever obeys it.
+    """
+
+    def __init__(self, send: Callable[[Command], None], journal: Journal, guard_mode: str) -> None:
+        self.send = send
+        """Ask the engine; the answer is an event."""
+        self._journal = journal
         self._analyst: Analyst | None = Analyst()
-        self._guard = Guard(trainer.guard_mode)
+        self._guard = Guard(guard_mode)
         self._countdown: threading.Timer | None = None
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()
-        # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
-        self._thread = threading.Thread(target=self._carry, name="training", daemon=False)
-
-    def start(self) -> None:
-        """Begin to train."""
-        self._thread.start()
 
     def feed(self) -> Feed:
         """A new consumer; it sees what happens from now on."""
@@ -85,10 +84,6 @@ class Worker:
         with self._lock:
             self._feeds.append(feed)
         return feed
-
-    def send(self, command: Command) -> None:
-        """Ask the engine; the answer is an event."""
-        self.trainer.inbox.put(command)
 
     def announce(self, event: Event) -> None:
         """Journal and spread an event, also one that did not happen in the engine, such as a client that joined; the
@@ -115,7 +110,7 @@ class Worker:
             for command in self._guard.tick():
                 self.send(command)
 
-    def _diagnose(self, event: Event) -> None:
+    def diagnose(self, event: Event) -> None:
         """What the analyst makes of it; a mistake in the analysis is told and ends the analysis, never the run."""
         if self._analyst is None:
             return
@@ -146,21 +141,46 @@ class Worker:
                 self.send(command)
             self._count_down()
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the run; True once the thread is gone."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
     def _forget(self, feed: Feed) -> None:
         with self._lock:
             if feed in self._feeds:
                 self._feeds.remove(feed)
 
+    def close(self) -> None:
+        """Announce nothing more; the journal is durable and closed."""
+        with self._lock:
+            if self._countdown is not None:
+                self._countdown.cancel()
+            self._journal.close()
+
+
+class Worker(Announcer):
+    """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
+
+    def __init__(self, trainer: Trainer, journal: Journal) -> None:
+        super().__init__(trainer.inbox.put, journal, trainer.guard_mode)
+        self.trainer = trainer
+        # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
+        self._thread = threading.Thread(target=self._carry, name="training", daemon=False)
+
+    def start(self) -> None:
+        """Begin to train."""
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the run; True once the thread is gone."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def after_saving(self, call: Callable[[], None]) -> None:
+        """Have this called in the writer's thread after each checkpoint."""
+        self.trainer.saves.on_committed = call
+
     def _carry(self) -> None:
         try:
             for event in self.trainer.run():
                 self.announce(event)
-                self._diagnose(event)
+                self.diagnose(event)
         except Exception as error:
             progress = self.trainer.machine.progress
             self.announce(RunEnded(
@@ -168,7 +188,4 @@ class Worker:
                 message=f"{type(error).__name__}: {error}".splitlines()[0], traceback=traceback.format_exc()))
             self.trainer.saves.abandon()
         finally:
-            with self._lock:
-                if self._countdown is not None:
-                    self._countdown.cancel()
-                self._journal.close()
+            self.close()
