@@ -9,6 +9,8 @@ import pytest
 from tuitrain.protocol import events as e
 from tuitrain.run import journal
 
+pytestmark = pytest.mark.slow
+
 BOOK = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "copperfield.txt"
 
 

@@ -22,6 +22,8 @@ from tuitrain.protocol import events as e
 from tuitrain.run import checkpoints, journal
 from tuitrain.run.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 SMALL = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items()]
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.test_cli import SMALL, tuitrain
 from tuitrain.run.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 
 def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", line.replace("tuitrain", f"{sys.executable} -m tuitrain")], cwd=cwd,

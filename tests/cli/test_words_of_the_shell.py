@@ -16,6 +16,8 @@ from tuitrain.errors import UsageError
 from tuitrain.protocol import commands as c
 from tuitrain.run.directory import new_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("end", ["steps", "epochs", "minutes"])
 def test_a_typed_end_replaces_the_presets(end: str) -> None:

@@ -12,6 +12,8 @@ from tuitrain.protocol.findings import CAUSES
 from tuitrain.run.directory import RunDirectory
 from tuitrain.run.journal import Journal
 
+pytestmark = pytest.mark.slow
+
 HARBOUR = Path(__file__).resolve().parents[2] / "corpora" / "harbour.txt"
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.campaign import FAULTS, make
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"kills": 4, "full-disk": 1, "power-cuts": 2, "damage": 60, "signals": 1, "garbage": 300, "drops": 2}
 
 

@@ -104,3 +104,9 @@ def test_what_is_no_message_is_damaged(line: bytes) -> None:
 def test_lone_surrogates_do_not_break_a_line() -> None:
     note = events.NoteAdded(branch=0, step=1, text="\ud800 half", id="", by="")
     assert codec.decode_event(codec.encode(note).encode())[0] == note
+
+
+@pytest.mark.parametrize("clip", [math.inf, math.nan, 1.5, "auto", None])
+def test_a_number_or_a_word_comes_back_as_what_it_was(clip: float | str | None) -> None:
+    back = codec.decode_command(codec.encode(commands.Rollback(id="1", by="me", clip=clip)))
+    assert same(back.clip, clip)

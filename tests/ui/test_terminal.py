@@ -21,6 +21,8 @@ from tuitrain.protocol import events as e
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, is_alive
 
+pytestmark = pytest.mark.slow
+
 SMALL = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items()] + ["--on-divergence=warn", "--clip=1"]
 """A text learned by heart in a few hundred steps is no healthy run; these tests are about other things."""
 LIMIT = 90.0

@@ -165,7 +165,7 @@ def _typed(hint: Any, value: Any) -> Any:
 def _union(args: tuple[Any, ...], value: Any) -> Any:
     if value is None and type(None) in args:
         return None
-    if isinstance(value, str) and str in args:
+    if isinstance(value, str) and str in args and not (value in _NON_FINITE and float in args):
         return value
     for hint in args:
         if hint is not type(None):
