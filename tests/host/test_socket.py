@@ -106,7 +106,8 @@ def raw(run: RunDirectory) -> socket.socket:
 
 
 @pytest.mark.parametrize("data", [b"hello\n", b"\x00" * 100 + b"\n", b'{"v":1}\n', b"x" * (70 << 10),
-                                  codec.encode(e.Paused(branch=0, step=1, id="", by="")).encode() + b"\n"])
+                                  codec.encode(e.Paused(branch=0, step=1, id="", by="")).encode() + b"\n"],
+                         ids=["words", "zeros", "another version", "no end", "an event"])
 def test_what_is_not_understood_closes_the_connection(run: RunDirectory, served: Source, data: bytes) -> None:
     with raw(run) as connection, contextlib.suppress(ConnectionError):  # closed with data unread is a reset
         connection.sendall(data)
