@@ -69,7 +69,7 @@ class Config:
     minutes: float = _option(0.0, "training time of the whole run, turned into steps", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
-    device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    device: str = _option("auto", "where to train: auto, cpu, cuda, or cuda:1 for the second GPU", metavar="NAME")
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
     precision: str = _option("auto", "number format of the matrix products", choices=("auto", "fp32", "bf16"))
     encoding: str = _option("utf-8", "encoding of the text file")
@@ -148,7 +148,7 @@ class Config:
             for name in (*INTERVALS, "threads"):
                 if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
                     raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
-            if config.device not in ("cpu", "cuda") or config.precision == "auto" or config.lr_schedule == "auto":
+            if config.device == AUTO or config.precision == "auto" or config.lr_schedule == "auto":
                 raise UsageError("--device, --precision or --lr-schedule was never decided")
         except UsageError as error:
             raise UsageError(f"config.json is damaged: {error}") from None
@@ -167,6 +167,8 @@ class Config:
                     raise UsageError(f"{name} {value}: must be a finite number")
             if facts["low"] is not None and not facts["low"] <= value <= facts["high"]:
                 raise UsageError(f"{name} {value}: must be from {facts['low']:g} to {facts['high']:g}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
+            raise UsageError(f"--device {self.device}: choose one of auto, cpu, cuda, or cuda:1 for the second GPU")
         if self.embedding != "onehot" and not (isinstance(self.embedding, int) and self.embedding >= 1):
             raise UsageError(f"--embedding {self.embedding}: give a size of 1 or more, or onehot")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):

@@ -33,6 +33,8 @@ def answer(parser: argparse.ArgumentParser, command: str, first: tuple[str, ...]
     for action in parser._actions:
         if action.dest == "run" and not action.option_strings:
             action.completer = _runs  # type: ignore[attr-defined]
+        elif action.dest == "device":
+            action.completer = lambda **_: ("auto", "cpu", "cuda")  # type: ignore[attr-defined]
         elif action.dest == "words":
             from tuitrain.cli.send import NAMES
 

@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 
 def _device_name(device: str) -> str:
-    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu"
+    return "cpu" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _cpu() -> str:

@@ -42,14 +42,14 @@ def check(config: Config, characters: int, device: str) -> None:
         raise UsageError(
             f"--layers {config.layers} --hidden {config.hidden} on {characters:,} characters: "
             f"{parameters(config, characters):,} parameters, to train them takes about {need / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB of the {'GPU' if device == 'cuda' else 'machine'} are free; take fewer --layers, a "
+            f"{free / 1e9:.1f} GB of the {'machine' if device == 'cpu' else 'GPU'} are free; take fewer --layers, a "
             "smaller --hidden or a smaller --batch-size")
 
 
 def available(device: str) -> int:
     """Bytes of memory that are free on a device."""
-    if device == "cuda":
+    if device != "cpu":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)

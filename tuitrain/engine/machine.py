@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tuitrain.config import Config
 from tuitrain.diagnosis.clip_advisor import LOOK_BACK
-from tuitrain.engine import capture, optimizers, runtime
+from tuitrain.engine import capture, devices, optimizers, runtime
 from tuitrain.engine.batches import make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import make_model
@@ -43,6 +43,7 @@ class Machine:
     """One model being trained. `steps_per_epoch` is fixed by corpus and batch shape."""
 
     def __init__(self, config: Config, corpus: Corpus, knobs: Knobs) -> None:
+        devices.make_current(config.device)
         torch.manual_seed(config.seed)
         self.config, self.corpus, self.knobs = config, corpus, knobs
         self.device = torch.device(config.device)
@@ -148,6 +149,7 @@ class Machine:
 
     def start_training_thread(self) -> None:
         """Thread settings that belong to the thread that trains."""
+        devices.make_current(self.config.device)
         if isinstance(self.config.threads, int):
             runtime.apply(self.config.threads)
 

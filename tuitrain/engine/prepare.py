@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from tuitrain.config import INTERVALS, Config, parse_every
-from tuitrain.engine import corpus, environment, footprint, runtime
+from tuitrain.engine import corpus, devices, environment, footprint, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.corpus import Corpus
@@ -51,9 +51,9 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
     text = corpus.load(Path(asked.corpus), encoding=asked.encoding, errors=asked.errors, limit=asked.limit,
                        val=asked.val)
     report(f"{text.name}: {len(text.ids):,} characters; loading torch")
-    device = runtime.pick_device(asked.device)
-    config = Config.of(given, device)
     remarks = list(text.remarks)
+    device = devices.pick(asked.device, remarks.append)
+    config = Config.of(given, devices.kind(device))
     if len(text.vocabulary) > MANY:
         remarks.append(f"{len(text.vocabulary):,} distinct characters: "
                        f"{footprint.parameters(config, len(text.vocabulary)):,} parameters, about "
@@ -65,7 +65,7 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
     config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()))
     footprint.check(config, len(text.vocabulary), device)
     report(f"{config.layers}x{config.hidden} LSTM of {footprint.parameters(config, len(text.vocabulary)):,} parameters")
-    choice = runtime.choose(config, device, len(text.vocabulary), report)
+    choice = runtime.choose(config, devices.kind(device), len(text.vocabulary), report)
     runtime.apply(choice.threads)
     return Plan(_sealed(config, text, choice), text, tuple(remarks), choice.compared)
 
@@ -119,7 +119,8 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     kept, has_checksum = run.read_sealed_config()
     config = config_of(run, kept)
     text = _corpus_of(run, kept, config, corpus_path)
-    device = runtime.pick_device("auto" if config.device == "cuda" else "cpu")
+    changed: list[str] = []
+    device = devices.again(config.device, changed.append)
     began = config
     config = dataclasses.replace(config, device=device)
     if device == "cpu" and config.precision == "bf16" and not runtime.cpu_has_bf16():
@@ -133,7 +134,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
                                                    most=footprint.largest_checkpoint(config, len(text.vocabulary)))
     machine = Machine(config, text, first_knobs(config))
     _thaw(machine, run, mark, tensors)
-    machine.remarks += [*(f"{message}; goes on from {mark.name}" for message in wrong), *left]
+    machine.remarks += [*changed, *(f"{message}; goes on from {mark.name}" for message in wrong), *left]
     if not has_checksum or not mark.run:
         machine.remarks.append("config.json and the checkpoints are of an older version and have no checksum of their "
                                "own; damage to them may go unnoticed")
@@ -231,9 +232,9 @@ def _corpus_of(run: RunDirectory, kept: Mapping[str, Any], config: Config, path:
 
 def _why_not_exact(kept: Mapping[str, Any], began: Config, config: Config) -> str:
     """What differs from where the run began, in words; empty if nothing that matters does."""
-    if config.device != began.device:
+    if devices.kind(config.device) != devices.kind(began.device):
         return f"began on {began.device}, goes on on {config.device}"
-    if config.device == "cuda" and config.dropout:
+    if devices.kind(config.device) == "cuda" and config.dropout:
         return "dropout on CUDA keeps a state of its own"
     then, now = kept.get("versions", {}), environment.versions()
     differs = [f"{name} was {then.get(name)}, is {now[name]}" for name in ("torch", "cpu", "capability")

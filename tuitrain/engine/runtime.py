@@ -1,4 +1,4 @@
-"""Allocator, threads, precision, device: chosen once, before torch does any work.
+"""Allocator, threads, precision: chosen once, before torch does any work.
 
 This module imports no torch at its top, because the allocator has to be set before torch is loaded.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuitrain.config import Config
-from tuitrain.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -89,18 +88,6 @@ def aside(work: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
-
-
-def pick_device(asked: str) -> str:
-    """`cpu` or `cuda`. Raises UsageError if cuda is asked for and torch sees none."""
-    import torch
-
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        build = "a build for CUDA that sees no GPU" if torch.version.cuda else "a CPU build"
-        raise UsageError(f"--device cuda: torch {torch.__version__} is {build}; use --device cpu, "
-                         "or install a CUDA build (README, GPU)")
-    return "cuda" if asked != "cpu" and there else "cpu"
 
 
 def cpu_has_bf16() -> bool:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import psutil
 import torch
 
 from tuitrain.protocol.events import Event, MachineUsed
 
+T = TypeVar("T")
 PERIOD = 2.0
 """Seconds between looks."""
 
@@ -34,9 +36,14 @@ class Usage:
         """Load in %, degrees Celsius, bytes this process has reserved, bytes there are; None where unknown."""
         if not self._asks_gpu:
             return None, None, None, None
-        memory, total = torch.cuda.memory_reserved(self._device), torch.cuda.mem_get_info(self._device)[1]
+        load = self._read(lambda device: float(torch.cuda.utilization(device)))
+        temperature = self._read(lambda device: float(torch.cuda.temperature(device)))
+        total = self._read(lambda device: torch.cuda.mem_get_info(device)[1])
+        return load, temperature, self._read(torch.cuda.memory_reserved), total
+
+    def _read(self, ask: Callable[[torch.device], T]) -> T | None:
+        """One reading; None where there is none: a part of a GPU (MIG) has no load, and a card may have no sensor."""
         try:
-            return (float(torch.cuda.utilization(self._device)), float(torch.cuda.temperature(self._device)), memory,
-                    total)
+            return ask(self._device)
         except Exception:  # no driver library, no permission, an unknown device: each has an exception of its own
-            return None, None, memory, total
+            return None

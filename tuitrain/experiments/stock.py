@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tuitrain.config import Config
-from tuitrain.engine import runtime
+from tuitrain.engine import devices, runtime
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
     text = Path(arguments.corpus).read_text()
     known = {c: i for i, c in enumerate(sorted(set(text)))}
-    device, precision = runtime.pick_device("auto"), "fp32"
+    device, precision = devices.pick("auto", lambda words: None), "fp32"
     if arguments.ours:
         config = Config.of({name: getattr(arguments, name) for name in ("layers", "hidden", "batch_size", "bptt")})
         choice = runtime.aside(lambda: runtime.choose(config, device, len(known), lambda words: None))
