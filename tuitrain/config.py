@@ -85,8 +85,8 @@ class Config:
     snapshot_every: Every = _option("5s", "interval of snapshots in memory", metavar="N|30s|5m|epoch")
     keep: int = _option(3, "recent checkpoints kept beside the best and the pinned ones; 0 keeps all",
                         low=0, high=100_000)
-    snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory", low=0, high=10**7,
-                                   metavar="MB")
+    snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory, of a GPU's a quarter",
+                                   low=0, high=10**7, metavar="MB")
     on_divergence: str = _option("rollback", "when training breaks; a cockpit pauses",
                                  choices=("warn", "pause", "rollback", "stop"))
 

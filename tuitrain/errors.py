@@ -6,11 +6,13 @@
     ├── RunError             exit 1   the run folder is missing, locked or not what it should be
     │   └── CheckpointError  exit 1   a checkpoint is missing or damaged
     └── Refused              exit 1   the engine understood a command and will not do it
+        └── NoRoom           exit 1   no memory is left for a copy of the run's state
 
 Every message is one line that names the thing and the remedy.
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 FINISHED = 0
@@ -50,6 +52,18 @@ class CheckpointError(RunError):
 
 class Refused(TuitrainError):
     """A command that the engine will not carry out; it becomes CommandRefused."""
+
+
+class NoRoom(Refused):
+    """There is no memory left for a copy of the run's state."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python says so by class, torch and the loader of libraries in words alone."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM) or any(
+        said in words for said in ("can't allocate memory", "cannot allocate memory", "out of memory",
+                                   "failed to map segment", "cannot create thread", "can't start new thread"))
 
 
 def nearest(word: str, names: Iterable[str], likeness: float = 0.6) -> str:

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import TINY, Run
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
-from tuitrain.engine import evaluation, evaluations, prepare, worker
+from tuitrain.engine import environment, evaluation, evaluations, prepare, worker
 from tuitrain.engine.budget import Budget
 from tuitrain.engine.runtime import aside
 from tuitrain.errors import CheckpointError, CorpusError, UsageError
@@ -210,14 +210,25 @@ def test_resume_refuses_another_text_and_an_empty_run(start: Start, resume: Star
         resume(run.folder)
 
 
-def test_another_machine_is_said_to_be_not_bit_identical(start: Start, resume: Start) -> None:
+def test_another_machine_is_said_to_be_not_bit_identical(
+        start: Start, resume: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(steps=10)
     run.finish()
-    kept = run.folder.read_config()
-    kept["versions"]["cpu"] = "Another Processor"
-    run.folder.write_config(kept)
+    monkeypatch.setattr(environment, "_cpu", lambda: "Another Processor")
     opening = resume(run.folder, steps=20).of(e.RunResumed)[0]
     assert not opening.exact and "Another Processor" in opening.why_not
+
+
+def test_a_checkpoint_is_compared_with_where_it_was_written_not_with_where_the_run_began(
+        start: Start, resume: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(steps=10)
+    run.finish()
+    monkeypatch.setattr(environment, "_cpu", lambda: "Another Processor")
+    resume(run.folder, steps=20).finish()
+    assert resume(run.folder, steps=30).of(e.RunResumed)[0].exact
+    monkeypatch.undo()
+    opening = resume(run.folder, steps=40).of(e.RunResumed)[0]
+    assert not opening.exact and "cpu was Another Processor" in opening.why_not
 
 
 def test_a_short_text_shrinks_the_batch_and_says_so(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import importlib
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 from tuitrain import __version__
 from tuitrain.cli import streams
 from tuitrain.cli.signals import EndedEarly
-from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageError, nearest
+from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageError, is_out_of_memory, nearest
 
 SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
@@ -95,14 +94,6 @@ def _guarded(words: list[str]) -> int:
         _complain(f"unexpected {type(error).__name__}: {str(error) or 'no message'}; "
                   "TUITRAIN_TRACEBACK=1 shows where")
         return ERROR
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: Python says so by class, torch and the loader of libraries in words alone."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM) or any(
-        said in words for said in ("can't allocate memory", "cannot allocate memory", "out of memory",
-                                   "failed to map segment", "cannot create thread", "can't start new thread"))
 
 
 def _dispatch(words: list[str]) -> int:

@@ -3,8 +3,12 @@
 import os
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tuitrain.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Remark = Callable[[str], None]
 """Takes a sentence that a person should read when the run begins."""
@@ -49,6 +53,17 @@ def make_current(device: str) -> None:
         torch.cuda.set_device(_number(device))
 
 
+def event(device: "torch.device") -> "torch.cuda.Event | None":
+    """An event that has passed when all that was asked of a GPU until now is done; None for a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
 def kind(device: str) -> str:
     """`cpu` or `cuda`: the device without its number."""
     return device.partition(":")[0]
@@ -73,6 +88,8 @@ def _trouble(device: str) -> tuple[str, bool]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         among = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
         return f"there is only {', '.join(f'cuda:{i}' for i in range(count))}{among}", True
+    # Without it cuBLAS, and cuDNN's LSTM with it, need not sum in the same order twice. Read at the first product.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2")
     try:
         first_kernel(device)
     except RuntimeError as error:  # in exclusive use, full, of an architecture that this build has no kernels for

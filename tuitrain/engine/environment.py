@@ -1,6 +1,7 @@
 """What a run trains on: versions, device, processor. Told once when it begins, compared when it is resumed."""
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,44 @@ import torch
 
 from tuitrain import __version__
 from tuitrain.config import Config
+from tuitrain.engine import devices
+
+DECISIVE = {"cpu": ("torch", "cpu", "capability"), "cuda": ("torch", "gpu", "cuda", "cudnn")}
+"""The versions that decide whether numbers repeat bit for bit, by the kind of device."""
 
 
 def of(config: Config) -> dict[str, Any]:
     """The fields of RunStarted and RunResumed that name the machine."""
-    return {"versions": versions(), "device": _device_name(config.device), "threads": int(config.threads),
+    return {"versions": versions(config.device), "device": _device_name(config.device), "threads": int(config.threads),
             "precision": config.precision}
 
 
-def versions() -> dict[str, str]:
-    """What decides whether numbers repeat bit for bit."""
-    return {"tuitrain": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
+def versions(device: str) -> dict[str, str]:
+    """What is installed, and what computes."""
+    told = {"tuitrain": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
             "python": platform.python_version(), "cpu": _cpu(),
             "capability": torch.backends.cpu.get_cpu_capability()}
+    if devices.kind(device) == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        told |= {"gpu": f"{torch.cuda.get_device_name(device)} ({major}.{minor})", "cuda": str(torch.version.cuda),
+                 "cudnn": str(torch.backends.cudnn.version())}
+    return told
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words, why numbers may not repeat bit for bit between two machines as `of` tells them; empty if they do."""
+    was, is_ = str(then.get("device", "")).partition(" (")[0], str(now["device"]).partition(" (")[0]
+    if was and devices.kind(was) != devices.kind(is_):
+        return [f"was on {was}, goes on on {is_}"]
+    kind = devices.kind(is_)
+    before, after = then.get("versions", {}), now["versions"]
+    differs = [f"{name} was {before[name]}, is {after[name]}" if name in before else f"its {name} was not recorded"
+               for name in DECISIVE[kind] if before.get(name) != after[name]]
+    if then.get("precision", now["precision"]) != now["precision"]:
+        differs.append(f"precision was {then['precision']}, is {now['precision']}")
+    if kind == "cpu" and then.get("threads", now["threads"]) != now["threads"]:
+        differs.append(f"threads were {then['threads']}, are {now['threads']}")
+    return differs
 
 
 def _device_name(device: str) -> str:

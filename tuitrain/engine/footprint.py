@@ -46,6 +46,18 @@ def check(config: Config, characters: int, device: str) -> None:
             "smaller --hidden or a smaller --batch-size")
 
 
+def snapshot_budget(config: Config, characters: int) -> int:
+    """Bytes that restore points may take: what was asked for, else a twentieth of the host's memory.
+
+    On a GPU they lie beside the model, and take a quarter of what is free there and not needed to train.
+    """
+    if config.snapshot_memory:
+        return config.snapshot_memory << 20
+    if config.device == "cpu":
+        return int(psutil.virtual_memory().total // 20)
+    return max(0, available(config.device) - needed(config, characters)) // 4
+
+
 def available(device: str) -> int:
     """Bytes of memory that are free on a device."""
     if device != "cpu":

@@ -3,7 +3,7 @@
 Knows how to learn one step, to freeze itself and to thaw; knows nothing of commands, events or files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,9 @@ from tuitrain.engine.instruments import EVERY, Instruments
 from tuitrain.engine.learner import Learner
 from tuitrain.engine.schedule import Schedule
 from tuitrain.engine.snapshot import Snapshot, copied
+from tuitrain.errors import NoRoom, is_out_of_memory
 from tuitrain.knobs import Knobs
+from tuitrain.telemetry.units import size
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Machine:
         self.schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
         self.progress = Progress()
         self.remarks: list[str] = []
+        self.make_room: Callable[[int], bool] = lambda bytes: False
+        """Asked to free memory for a copy of so many bytes; whether it freed any."""
         self._frozen: Snapshot | None = None
 
     @property
@@ -105,9 +109,35 @@ class Machine:
             progress.best_smooth = min(progress.best_smooth, progress.smooth_loss)
 
     def freeze(self) -> Snapshot:
-        """A copy of everything that the next steps depend on; the same one until something changes."""
+        """A copy of everything that the next steps depend on; the same one until something changes.
+
+        Where memory is short, older copies make room. If there are none left, a GPU's state is copied to the host; if
+        even that fails, NoRoom is raised.
+        """
         if self._frozen is not None and self._frozen.facts == self._facts():
             return self._frozen
+        self._frozen = None
+        live = self.state()
+        self._frozen = Snapshot(live.branch, live.step, self._copied(live), live.facts, devices.event(self.device))
+        return self._frozen
+
+    def _copied(self, live: Snapshot) -> dict[str, Tensor]:
+        places = [None] if self.device.type == "cpu" else [None, torch.device("cpu")]
+        while True:
+            try:
+                return copied(live.tensors, places[0])
+            except (RuntimeError, MemoryError, OSError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                words = str(error).splitlines()[0] if str(error) else "out of memory"
+            if self.make_room(live.bytes):
+                continue
+            places.pop(0)
+            if not places:
+                raise NoRoom(f"no memory for a copy of the run's state ({size(live.bytes)}): {words}")
+
+    def state(self) -> Snapshot:
+        """Everything that the next steps depend on, itself and not copied: true until the next step."""
         live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
         live |= {"hidden.h": self.learner.hidden[0], "hidden.c": self.learner.hidden[1]}
@@ -115,8 +145,7 @@ class Machine:
         live["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             live["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        self._frozen = Snapshot(self.progress.branch, self.progress.step, copied(live), self._facts())
-        return self._frozen
+        return Snapshot(self.progress.branch, self.progress.step, live, self._facts())
 
     def _facts(self) -> dict[str, Any]:
         return {"progress": asdict(self.progress), "cursor": self.cursor.state(),

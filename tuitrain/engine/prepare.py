@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tuitrain.config import INTERVALS, Config, parse_every
 from tuitrain.engine import corpus, devices, environment, footprint, runtime
 from tuitrain.engine.batches import fitted, make_cursor
@@ -121,13 +119,11 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     text = _corpus_of(run, kept, config, corpus_path)
     changed: list[str] = []
     device = devices.again(config.device, changed.append)
-    began = config
     config = dataclasses.replace(config, device=device)
     if device == "cpu" and config.precision == "bf16" and not runtime.cpu_has_bf16():
         config = dataclasses.replace(config, precision="fp32")
     footprint.check(config, len(text.vocabulary), device)
     runtime.apply(int(config.threads))
-    why_not = _why_not_exact(kept, began, config)
     id = str(kept.get("run", ""))
     left = checkpoints.clean(run.checkpoints, id)
     mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint, run=id,
@@ -149,6 +145,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
             machine.knobs = machine.knobs.turned(name, value)
     except Refused as refusal:
         raise UsageError(str(refusal)) from None
+    why_not = _why_not_exact(mark.facts.get("environment", kept), config)  # older versions' marks have none
     opening = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
@@ -166,7 +163,7 @@ def _worker(machine: Machine, run: RunDirectory, opening: RunStarted | RunResume
     if book.torn:
         machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
     saver = Saver(run.checkpoints, Retention(last=config.keep), run=id, sync=book.sync)
-    memory = config.snapshot_memory << 20 or psutil.virtual_memory().total // 20
+    memory = footprint.snapshot_budget(config, len(machine.corpus.vocabulary))
     trainer = Trainer(machine, saver, opening, snapshot_memory=memory, serial=serial)
     if facts is not None:
         trainer.evaluations.best = float(facts.get("best_val", "inf"))
@@ -230,19 +227,12 @@ def _corpus_of(run: RunDirectory, kept: Mapping[str, Any], config: Config, path:
     return text
 
 
-def _why_not_exact(kept: Mapping[str, Any], began: Config, config: Config) -> str:
-    """What differs from where the run began, in words; empty if nothing that matters does."""
-    if devices.kind(config.device) != devices.kind(began.device):
-        return f"began on {began.device}, goes on on {config.device}"
-    if devices.kind(config.device) == "cuda" and config.dropout:
-        return "dropout on CUDA keeps a state of its own"
-    then, now = kept.get("versions", {}), environment.versions()
-    differs = [f"{name} was {then.get(name)}, is {now[name]}" for name in ("torch", "cpu", "capability")
-               if then.get(name) != now[name]]
-    if config.precision != began.precision:
-        differs.append(f"precision was {began.precision}, is {config.precision}")
-    if config.device == "cpu" and runtime.threads_in_use() != began.threads:
-        differs.append(f"threads were {began.threads}, are {runtime.threads_in_use()}")
+def _why_not_exact(before: Mapping[str, Any], config: Config) -> str:
+    """What differs from where the checkpoint was written, in words; empty if nothing that matters does."""
+    now = environment.of(config) | {"threads": runtime.threads_in_use()}
+    differs = environment.differences(before, now)
+    if not differs and devices.kind(config.device) == "cuda" and config.dropout:
+        differs.append("dropout on CUDA keeps a state of its own")
     return "; ".join(differs)
 
 

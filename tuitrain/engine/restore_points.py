@@ -38,6 +38,18 @@ class RestorePoints:
             old.pinned = False
         return point, self._thin(point)
 
+    def give_up(self, wanted: int) -> Point | None:
+        """Give up the point that is missed least because so many bytes are wanted and not there; None if there is none.
+
+        From now on the budget is what is left and those bytes: more than that does not fit.
+        """
+        if not self._points:
+            return None
+        victim = self._least_missed(next(reversed(self._points.values())))
+        del self._points[victim.name]
+        self.budget = self.bytes + wanted
+        return victim
+
     def pin(self, point: Point) -> None:
         """Keep a point while it is among the last that were pinned."""
         point.pinned = True

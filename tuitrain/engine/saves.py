@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tuitrain.engine import environment
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
@@ -20,6 +21,7 @@ class Saves:
     def __init__(self, machine: Machine, saver: Saver, every: int, serial: int = 0) -> None:
         self._machine, self._saver, self._every = machine, saver, every
         self._serial = serial
+        self._environment = environment.of(machine.config)
         self.extra: Callable[[], dict[str, Any]] = dict
         self.on_committed: Callable[[], None] | None = None
         """Called in the writer's thread after each checkpoint."""
@@ -38,11 +40,10 @@ class Saves:
     def submit(self, snapshot: Snapshot, reason: str, *, pinned: bool = False, id: str = "", by: str = "") -> None:
         """Give the writer a snapshot. Raises Refused if a person's request waits already."""
         self._serial += 1
-        facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial})
+        facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial, "environment": self._environment})
         self._saver.submit(Job(
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,
-            tensors=lambda: {name: t.cpu().numpy() for name, t in snapshot.tensors.items()},
-            facts=facts, id=id, by=by))
+            tensors=snapshot.arrays, facts=facts, id=id, by=by))
 
     def _committed(self) -> None:
         if self.on_committed is not None:

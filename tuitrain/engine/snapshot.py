@@ -8,16 +8,17 @@ import contextlib
 import mmap
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 ALIGNMENT = 64
 LARGE = 1 << 20
-"""Bytes from which a copy gets a block of its own."""
+"""Bytes from which a copy on the CPU gets a block of its own."""
 _idle: deque[mmap.mmap] = deque(maxlen=2)
 """Blocks whose snapshot is gone: to touch a fresh one takes ten times as long."""
 
@@ -30,6 +31,8 @@ class Snapshot:
     step: int
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+    ready: torch.cuda.Event | None = None
+    """When it has passed, the tensors on the GPU are written."""
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,11 +44,52 @@ class Snapshot:
         return {name[cut:]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
 
 
-def copied(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fresh copies of live tensors, in one call for those that share a device."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All tensors as arrays on the host, which no one may change. Waits for a GPU, and keeps no one else waiting.
+
+        One copy for each block of GPU memory, from a stream of its own: a small model has some sixty tensors, and sixty
+        copies in the stream of the training would each wait for the steps that are queued there.
+        """
+        away = next((t.device for t in self.tensors.values() if t.is_cuda), None)
+        if away is None:
+            return {name: t.cpu().numpy() for name, t in self.tensors.items()}
+        stream = torch.cuda.Stream(away)
+        if self.ready is not None:
+            stream.wait_event(self.ready)
+        else:
+            stream.wait_stream(torch.cuda.default_stream(away))
+        with torch.cuda.stream(stream):
+            fetched = in_blocks(self.tensors, _pinned)
+        stream.synchronize()
+        return {name: t.numpy() for name, t in fetched.items()}
+
+
+def in_blocks(tensors: Mapping[str, Tensor], copy: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """The same tensors as views of copies of their memory; `copy` takes a block of bytes [n], once for each block."""
+    blocks: dict[int, Tensor] = {}
+    views = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in blocks:
+            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(memory)
+            blocks[memory.data_ptr()] = copy(whole)
+        views[name] = torch.empty(0, dtype=tensor.dtype).set_(
+            blocks[memory.data_ptr()].untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+    return views
+
+
+def _pinned(block: Tensor) -> Tensor:
+    """A copy in host memory, under way; what is there already stays as it is."""
+    if not block.is_cuda:
+        return block
+    return torch.empty(block.shape, dtype=block.dtype, pin_memory=True).copy_(block, non_blocking=True)
+
+
+def copied(live: Mapping[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+    """Fresh copies of live tensors, in one call for those that share a device; all on `device` if one is named."""
     names = list(live)
     sources = [live[name].detach() for name in names]
-    copies = _empty(sources)
+    copies = _empty(sources, device)
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, tensor in enumerate(sources):
         groups.setdefault((tensor.device, tensor.dtype), []).append(i)
@@ -54,26 +98,38 @@ def copied(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(names, copies, strict=True))
 
 
-def _empty(sources: list[Tensor]) -> list[Tensor]:
-    """Room for copies. On the CPU one block outside the allocator's heap, one of a forgotten snapshot if there is any.
+def _empty(sources: list[Tensor], device: torch.device | None) -> list[Tensor]:
+    """Room for copies, in one block for each device: what is fetched from there is fetched at once.
 
-    In the heap a snapshot would take the place of the activations that the last step has freed, and the next step
-    would have to grow the heap anew: at 3x512 that step took 200 ms longer, 4 % of the training.
+    On the CPU it lies outside the allocator's heap, and is one of a forgotten snapshot if there is any. In the heap
+    a snapshot would take the place of the activations that the last step has freed, and the next step would have to
+    grow the heap anew: at 3x512 that step took 200 ms longer, 4 % of the training.
     """
-    host = [t for t in sources if t.device.type == "cpu"]
-    size = sum(_padded(t) for t in host)
-    if size < LARGE:
-        return [torch.empty_like(t) for t in sources]
-    block = torch.frombuffer(_pages(size), dtype=torch.uint8)  # keeps the pages for as long as a view of it lives
-    copies, begin = [], 0
-    for tensor in sources:
-        if tensor.device.type != "cpu":
-            copies.append(torch.empty_like(tensor))
+    places = [device or t.device for t in sources]
+    sizes: dict[torch.device, int] = {}
+    for tensor, place in zip(sources, places, strict=True):
+        sizes[place] = sizes.get(place, 0) + _padded(tensor)
+    blocks = {place: _block(size, place) for place, size in sizes.items()}
+    begins = dict.fromkeys(sizes, 0)
+    copies = []
+    for tensor, place in zip(sources, places, strict=True):
+        block, begin = blocks[place], begins[place]
+        if block is None:
+            copies.append(torch.empty_like(tensor, device=place))
             continue
         end = begin + tensor.numel() * tensor.element_size()
         copies.append(block[begin:end].view(tensor.dtype).view(tensor.shape))
-        begin += _padded(tensor)
+        begins[place] += _padded(tensor)
     return copies
+
+
+def _block(size: int, place: torch.device) -> Tensor | None:
+    """Memory of so many bytes on a device; None for little on the CPU, which is better off in the heap."""
+    if place.type != "cpu":
+        return torch.empty(size, dtype=torch.uint8, device=place)
+    if size < LARGE:
+        return None
+    return torch.frombuffer(_pages(size), dtype=torch.uint8)  # keeps the pages for as long as a view of it lives
 
 
 def _pages(size: int) -> memoryview:

@@ -20,6 +20,7 @@ from tuitrain.knobs import Knobs, Value
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import (
+    EngineSaid,
     Event,
     KnobChanged,
     LandingStarted,
@@ -29,6 +30,7 @@ from tuitrain.protocol.events import (
     SnapshotTaken,
     Undone,
 )
+from tuitrain.telemetry.units import many, size
 
 MOVED = 0.2
 """Share by which an automatic clip must be off before it is moved: each move is told."""
@@ -50,7 +52,8 @@ class Intervention:
     said: str
     knobs: Knobs
     schedule: dict[str, Any]
-    point: Point
+    point: str
+    """The name of a restore point: the point itself may be given up for want of memory."""
     at: float
 
 
@@ -62,6 +65,9 @@ class Steering:
         self._machine, self._points, self.folder = machine, points, folder
         self.choice = Choice(machine, points, folder)
         self._reporter, self._clock = reporter, clock
+        machine.make_room = self._make_room
+        self._given_up: list[Point] = []
+        self._wanted = 0
         self._done: list[Intervention] = []
         self.branches = machine.progress.branch + 1
 
@@ -135,15 +141,16 @@ class Steering:
         yield from self._reporter.flush()
         last = self._done[-1]
         machine = self._machine
-        if (last.name == "rollback" or command.weights) and self._points.get(last.point.name) is None:
+        point = self._points.get(last.point) if last.name == "rollback" or command.weights else None
+        if point is None and (last.name == "rollback" or command.weights):
             raise Refused("the snapshot from before that intervention is no longer in memory")
         self._done.pop()
-        if last.name == "rollback":
+        if point is not None and last.name == "rollback":
             # The tip that was left: its branch goes on where it ended, under the knobs it had.
-            machine.thaw(last.point.snapshot)
+            machine.thaw(point.snapshot)
             self._reporter.moved()
-        elif command.weights:
-            self._open_branch(last.point.snapshot, last.knobs)
+        elif point is not None:
+            self._open_branch(point.snapshot, last.knobs)
         elif last.name == "land":
             machine.schedule.restore(last.schedule)
         else:
@@ -160,6 +167,7 @@ class Steering:
 
     def attend(self) -> Iterator[Event]:
         """Look, now and then, whether an automatic clip should move. By step alone, so that a resumed run does too."""
+        yield from self._tell_given_up()
         if self._machine.knobs.clip_auto and self._machine.progress.step % ADVISED_EVERY == 0:
             yield from self._reporter.flush()
             yield from self.follow_advice()
@@ -209,17 +217,38 @@ class Steering:
             return
         point, events = self._keep(f"before {said}", True, "", by)
         yield from events
-        self._done.append(Intervention(name, said, self._machine.knobs, self._machine.schedule.state(), point, now))
+        machine = self._machine
+        self._done.append(Intervention(name, said, machine.knobs, machine.schedule.state(), point.name, now))
         del self._done[:-50]
 
     def _keep(self, reason: str, pinned: bool, id: str, by: str) -> tuple[Point, list[Event]]:
         snapshot = self._machine.freeze()
+        events = list(self._tell_given_up())
         point, dropped = self._points.add(snapshot, reason, pinned=pinned)
-        events: list[Event] = [SnapshotTaken(
+        events += [SnapshotTaken(
             branch=snapshot.branch, step=snapshot.step, id=id, by=by, reason=reason, pinned=pinned,
             bytes=snapshot.bytes, point=point.name)]
-        events += [SnapshotDropped(branch=p.snapshot.branch, step=p.snapshot.step, point=p.name) for p in dropped]
+        events += map(_dropped, dropped)
         return point, events
+
+    def _make_room(self, bytes: int) -> bool:
+        point = self._points.give_up(bytes)
+        if point is None:
+            return False
+        self._given_up.append(point)
+        self._wanted = bytes
+        return True
+
+    def _tell_given_up(self) -> Iterator[Event]:
+        """Say which points went because memory ran out."""
+        gone, self._given_up = self._given_up, []
+        if not gone:
+            return
+        yield from map(_dropped, gone)
+        yield EngineSaid(level="warning", text=(
+            f"no memory for a snapshot of {size(self._wanted)}: {many(len(gone), 'restore point')} of "
+            f"{size(sum(p.snapshot.bytes for p in gone))} given up, {len(self._points)} left; they take at most "
+            f"{size(self._points.budget)} from now on"))
 
     def _open_branch(self, snapshot: Snapshot, knobs: Knobs) -> None:
         machine = self._machine
@@ -232,6 +261,10 @@ class Steering:
 
     def _here(self) -> dict[str, int]:
         return {"branch": self._machine.progress.branch, "step": self._machine.progress.step}
+
+
+def _dropped(point: Point) -> SnapshotDropped:
+    return SnapshotDropped(branch=point.snapshot.branch, step=point.snapshot.step, point=point.name)
 
 
 def _value(value: Any) -> Value:

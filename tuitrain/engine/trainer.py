@@ -1,5 +1,6 @@
 """The loop: learn, say so, obey what was asked. A generator of events that does not know that it is watched."""
 
+import math
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tuitrain.engine.saves import Saves
 from tuitrain.engine.schedule import due
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.usage import Usage
-from tuitrain.errors import DIVERGED, ERROR, FINISHED, Refused
+from tuitrain.errors import DIVERGED, ERROR, FINISHED, NoRoom, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
     CommandRefused,
@@ -38,6 +39,8 @@ from tuitrain.run.saver import Saver
 
 GUARD_MODES = ("warn", "pause", "rollback", "stop")
 MAX_NOTE = 2000
+COMPLAINT = 60.0
+"""Seconds after which it is said again that memory is short."""
 
 
 class Trainer:
@@ -61,6 +64,7 @@ class Trainer:
         self._clock = clock
         self._stop: c.Stop | None = None
         self._epoch_began = self._paused_since = clock()
+        self._complain = -math.inf
         # A resumed run keeps the steps that its minutes had become.
         timed = config.minutes and not isinstance(opening, RunResumed)
         self._budget = Budget(config.minutes * 60, clock) if timed else None
@@ -92,11 +96,22 @@ class Trainer:
             yield EngineSaid(text=remark, level="warning")
         if self._over():
             yield EngineSaid(text="this is the last step of the run; `--steps N` sets a later one, `--steps 0` none")
-        yield from self.steering.snapshot("start")
+        yield from self._with_room(self.steering.snapshot("start"))
         self._epoch_began = self._clock()
         if self._budget is not None:
             self._budget.begin(self.machine.progress.step)
         self.reporter.moved()
+
+    def _with_room(self, chores: Iterator[Event]) -> Iterator[Event]:
+        """What is done beside training; without memory for a copy of the state it waits for better times."""
+        try:
+            yield from chores
+        except NoRoom as error:
+            if self._clock() >= self._complain:
+                self._complain = self._clock() + COMPLAINT
+                yield EngineSaid(level="warning", text=(
+                    f"{error}; training goes on, and until there is memory again without restore points, checkpoints, "
+                    "evaluations and samples"))
 
     def _over(self) -> bool:
         last = self.machine.knobs.steps
@@ -104,6 +119,9 @@ class Trainer:
         return self._stop is not None or spent or 0 < last <= self.machine.progress.step
 
     def _say(self) -> Iterator[Event]:
+        yield from self._with_room(self._attend())
+
+    def _attend(self) -> Iterator[Event]:
         machine = self.machine
         epoch = None
         if machine.cursor.index == machine.cursor.batches_per_epoch:
@@ -250,16 +268,20 @@ class Trainer:
         stop, progress = self._stop, self.machine.progress
         yield from self.reporter.flush()
         if stop is None or stop.exit_code in (FINISHED, DIVERGED):
-            if stop is None and self.evaluations.latest[1] != progress.step:
-                self.evaluations.start("end")
-            yield from self.evaluations.advance(everything=True)
-            if stop is None and not self.samples.busy:
-                self.samples.start()
-            yield from self.samples.finish(everything=stop is None)
-        yield from self.saves.finish(self.machine.freeze())
+            yield from self._with_room(self._last_words(stop))
+        yield from self.saves.finish(self.machine.state())  # no copy: nothing changes it any more
         reason, code = (stop.reason, stop.exit_code) if stop else ("finished", FINISHED)
         if self.saves.failing:
             reason, code = f"{reason}, but its last state could not be saved", code or ERROR
         yield RunEnded(reason=reason, exit_code=code,
                        branch=progress.branch, step=progress.step, id=stop.id if stop else "",
                        by=stop.by if stop else "")
+
+    def _last_words(self, stop: c.Stop | None) -> Iterator[Event]:
+        """The evaluation and the samples that a run ends with."""
+        if stop is None and self.evaluations.latest[1] != self.machine.progress.step:
+            self.evaluations.start("end")
+        yield from self.evaluations.advance(everything=True)
+        if stop is None and not self.samples.busy:
+            self.samples.start()
+        yield from self.samples.finish(everything=stop is None)
