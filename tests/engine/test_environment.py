@@ -1,5 +1,6 @@
 """Two machines compared: what decides whether the same numbers come again, on a CPU and on a GPU."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from tests.conftest import TINY
 from tuitrain.config import Config
-from tuitrain.engine import environment, prepare
+from tuitrain.engine import environment, prepare, repeats
 
 H100 = {"versions": {"torch": "2.13.0+cu130", "gpu": "NVIDIA H100 (9.0)", "cuda": "13.0", "cudnn": "91002", "cpu": "A",
                      "capability": "AVX512"},
@@ -57,6 +58,26 @@ def test_a_gpu_is_recorded_with_what_computes_on_it() -> None:
     assert told["device"] == "cuda:1 (NVIDIA H100)"
     assert {name: told["versions"][name] for name in ("gpu", "cuda", "cudnn")} == {
         "gpu": "NVIDIA H100 (9.0)", "cuda": "13.0", "cudnn": "91002"}
+
+
+@pytest.mark.usefixtures("h100")
+def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(repeats, "_file", lambda: tmp_path / "cache" / "repeats.json")
+    config = Config.of({**TINY, "device": "cuda", "optimizer": "adam"})
+
+    def why() -> str:
+        return prepare._why_not_exact(environment.of(config), config)
+
+    assert "no `tuitrain selftest --device cuda` has shown yet that this GPU repeats adam" in why()
+    repeats.remember("cuda", {"sgd"})
+    assert "repeats adam" in why()
+    repeats.remember("cuda", {"adam", "sgd"})
+    assert why() == ""
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91100)
+    assert "adam" in why()
+    for content in ("", "[]", '{"x": 3}'):
+        (tmp_path / "cache" / "repeats.json").write_text(content)
+        assert "adam" in why()
 
 
 @pytest.mark.usefixtures("h100")

@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "help": "what the words on the screen mean",
     "completion": "what makes bash, zsh or fish complete your typing",
     "drill": "faults to be spotted, by you or by the analyst",
+    "selftest": "does this CPU or GPU do what is promised?",
     "bench": "what this machine gives, as ratios measured in one run",
 }
 
@@ -149,7 +150,7 @@ def _help() -> str:
     lines += ["", "examples",
               "  tuitrain copperfield.txt --no-ui --minutes 10",
               "  tuitrain send runs/copperfield-1 lr x0.5",
-              "  tuitrain resume runs/copperfield-1", "",
+              "",
               "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
               "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 75 out of time (resume it),",
               "130 interrupted, 131 quit, 143 terminated; each of the last four after a checkpoint"]

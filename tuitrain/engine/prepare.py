@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitrain.config import INTERVALS, Config, parse_every
-from tuitrain.engine import corpus, devices, environment, footprint, runtime
+from tuitrain.engine import corpus, devices, environment, footprint, repeats, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.corpus import Corpus
@@ -145,7 +145,8 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
             machine.knobs = machine.knobs.turned(name, value)
     except Refused as refusal:
         raise UsageError(str(refusal)) from None
-    why_not = _why_not_exact(mark.facts.get("environment", kept), config)  # older versions' marks have none
+    there = mark.facts.get("environment")  # older versions' marks have none
+    why_not = _why_not_exact(there if isinstance(there, dict) else kept, config)
     opening = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
@@ -231,8 +232,12 @@ def _why_not_exact(before: Mapping[str, Any], config: Config) -> str:
     """What differs from where the checkpoint was written, in words; empty if nothing that matters does."""
     now = environment.of(config) | {"threads": runtime.threads_in_use()}
     differs = environment.differences(before, now)
-    if not differs and devices.kind(config.device) == "cuda" and config.dropout:
-        differs.append("dropout on CUDA keeps a state of its own")
+    if not differs and devices.kind(config.device) == "cuda":
+        if config.dropout:
+            differs.append("dropout on CUDA keeps a state of its own")
+        elif not repeats.shown(config.device, config.optimizer):
+            differs.append(f"no `tuitrain selftest --device {config.device}` has shown yet that this GPU repeats "
+                           f"{config.optimizer} bit for bit")
     return "; ".join(differs)
 
 

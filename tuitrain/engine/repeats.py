@@ -1,0 +1,50 @@
+"""What the selftest has shown of this machine's GPUs: with which optimizers they repeat a run bit for bit.
+
+Kept in the person's cache, under the versions that decide: another driver's libraries, another card or another torch
+has been shown nothing yet.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+from tuitrain.engine import devices, environment
+
+
+def remember(device: str, optimizers: Iterable[str]) -> None:
+    """Keep with which optimizers rollback and resume were exact; where there is no cache, nothing is promised."""
+    known = {**_known(), _key(device): sorted(optimizers)}
+    path = _file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.tmp")
+        part.write_text(json.dumps(known))
+        part.replace(path)
+    except OSError:
+        return
+
+
+def shown(device: str, optimizer: str) -> bool:
+    """Whether a run with this optimizer repeats bit for bit here, as far as anybody has tried."""
+    return optimizer in _known().get(_key(device), [])
+
+
+def _key(device: str) -> str:
+    there = environment.versions(device)
+    return ", ".join(there[name] for name in environment.DECISIVE[devices.kind(device)])
+
+
+def _file() -> Path:
+    return Path(platformdirs.user_cache_dir("tuitrain", appauthor=False)) / "repeats.json"
+
+
+def _known() -> dict[str, list[str]]:
+    """What is kept; what another version wrote or somebody damaged is passed over."""
+    try:
+        kept = json.loads(_file().read_text())
+        return {str(key): list(map(str, names)) for key, names in kept.items() if isinstance(names, list)}
+    except (OSError, ValueError, AttributeError):
+        return {}
