@@ -69,7 +69,7 @@ class Config:
     minutes: float = _option(0.0, "training time of the whole run, turned into steps", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
-    device: str = _option("auto", "where to train: auto, cpu, cuda, or cuda:1 for the second GPU", metavar="NAME")
+    device: str = _option("auto", "where to train: auto, cpu, cuda, cuda:1", metavar="NAME")
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
     precision: str = _option("auto", "number format of the matrix products", choices=("auto", "fp32", "bf16"))
     encoding: str = _option("utf-8", "encoding of the text file")
