@@ -71,6 +71,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     at = cut.machine.progress.step
     again = resume(cut.folder)
     assert again.of(e.RunResumed)[0].exact and again.machine.progress.step == at
+    assert again.of(e.RunResumed)[0].parent is None, "no branch was opened"
     assert again.machine.progress.branch == 0
     again.to_step(70)
     again.events += list(again.trainer.reporter.flush())
@@ -106,7 +107,7 @@ def test_a_journal_beyond_the_checkpoint_opens_a_branch(
     journal.close()
     again = resume(run.folder)
     assert (again.machine.progress.branch, again.machine.progress.step) == (1, at)
-    assert again.machine.progress.lineage == [[0, at]]
+    assert again.machine.progress.lineage == [[0, at]] and again.of(e.RunResumed)[0].parent == 0
 
 
 def test_snapshots_are_not_changed_by_what_comes_after(start: Callable[..., Run]) -> None:

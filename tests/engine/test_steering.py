@@ -202,3 +202,17 @@ def test_a_restore_points_lineage_excludes_what_was_left(start: Start) -> None:
     run.to_step(15)
     back = run.answer(c.Rollback, to=run.machine.progress.step)
     assert back.to_step == 10, "points after 10 on branch 0 belong to the future that was left"
+
+
+def test_an_event_that_opens_a_branch_names_the_one_it_goes_on_from(start: Start) -> None:
+    run = start()
+    run.to_step(40)
+    first = run.answer(c.Rollback, to=10)
+    run.to_step(15)
+    left = next(x.point for x in run.of(e.SnapshotTaken) if x.branch == 0 and x.step > 10)
+    across = run.answer(c.Rollback, point=left)
+    assert (first.branch, first.parent) == (1, 0)
+    assert (across.from_branch, across.branch, across.parent) == (1, 2, 0), "a point of branch 0, not of the one left"
+    assert run.answer(c.Undo).parent is None, "an undone rollback returns to a branch that there was"
+    run.answer(c.SetKnob, name="lr", value=0.05)
+    assert (undone := run.answer(c.Undo, weights=True)).parent == 1 and undone.branch == 3

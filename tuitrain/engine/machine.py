@@ -40,6 +40,11 @@ class Progress:
     epoch_loss: float = 0.0
     epoch_steps: int = 0
 
+    @property
+    def parent(self) -> int | None:
+        """The branch that this one goes on from; None for the first."""
+        return self.lineage[-1][0] if self.lineage else None
+
 
 class Machine:
     """One model being trained. `steps_per_epoch` is fixed by corpus and batch shape."""

@@ -135,6 +135,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
         machine.remarks.append("config.json and the checkpoints are of an older version and have no checksum of their "
                                "own; damage to them may go unnoticed")
     branches = _continue_line(machine, run, mark)
+    opened = machine.progress.branch != mark.branch
     if steps is not None:
         if steps and steps < machine.progress.step:
             raise UsageError(f"--steps {steps}: the run is at step {machine.progress.step} already; --steps is the "
@@ -152,7 +153,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
         facts={**_facts(machine, (), kept.get("levels", {})),
                "guard": mark.facts.get("guard_mode", config.on_divergence)},
-        **environment.of(config))
+        parent=machine.progress.parent if opened else None, **environment.of(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
     return _worker(machine, run, opening, id, serial, mark.facts, branches)
 

@@ -130,7 +130,8 @@ class Steering:
         machine.cursor.skip(command.skip_batches)
         yield RolledBack(from_branch=tip.branch, from_step=tip.step, to_step=snapshot.step,
                          branch=machine.progress.branch, id=command.id, by=command.by,
-                         knobs=plain(asdict(knobs)), asked=command.to, point=name)
+                         knobs=plain(asdict(knobs)), asked=command.to, point=name,
+                         parent=machine.progress.parent)
         if command.clip == "auto":
             yield from self.follow_advice()
 
@@ -140,7 +141,7 @@ class Steering:
             raise Refused("there is nothing to undo")
         yield from self._reporter.flush()
         last = self._done[-1]
-        machine = self._machine
+        machine, parent = self._machine, None
         point = self._points.get(last.point) if last.name == "rollback" or command.weights else None
         if point is None and (last.name == "rollback" or command.weights):
             raise Refused("the snapshot from before that intervention is no longer in memory")
@@ -151,13 +152,15 @@ class Steering:
             self._reporter.moved()
         elif point is not None:
             self._open_branch(point.snapshot, last.knobs)
+            parent = machine.progress.parent
         elif last.name == "land":
             machine.schedule.restore(last.schedule)
         else:
             names = ("clip", "clip_auto") if last.name.startswith("clip") else (last.name,)
             machine.knobs = replace(machine.knobs, **{name: getattr(last.knobs, name) for name in names})
         what = last.said + (", weights too" if command.weights else "")
-        yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)))
+        yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)),
+                     parent=parent)
 
     def correct_steps(self, steps: int, by: str) -> Iterator[Event]:
         """The horizon of a budget in minutes, re-estimated: no intervention, nothing to undo."""

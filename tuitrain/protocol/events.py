@@ -1,8 +1,9 @@
 """What happened, in the past tense: one frozen class each. Knows nothing of who caused it or who reads it.
 
 Losses are nats per character, norms are global L2 norms before clipping, `seconds` are wall time, `bytes` bytes.
-`step` counts optimizer updates from 1, `branch` the lineages that rollbacks open, from 0. An event that answers
-a command carries its `id` and `by` (who asked); otherwise `id` is empty.
+`step` counts optimizer updates from 1, `branch` the lineages that rollbacks open, from 0. An event that opens a
+branch names its `parent`, the branch that it goes on from; None where none opens, and in what older versions wrote.
+An event that answers a command carries its `id` and `by` (who asked); otherwise `id` is empty.
 """
 
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class RunResumed(Event):
     threads: int
     precision: str
     facts: Json
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,7 @@ class Undone(Event):
     branch: int
     step: int
     knobs: Json
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +277,7 @@ class RolledBack(Event):
     knobs: Json
     asked: int | None
     point: str
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
