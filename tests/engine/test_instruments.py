@@ -34,7 +34,7 @@ def test_readings_are_what_a_plain_computation_gives(corpus: Path, optimizer: st
     else:
         then = state["square_avg"].clone()
     m.learn()
-    steps, read = m.instruments.drain()
+    steps, read = m.instruments.drain(m.progress.step)
     assert steps == [EVERY, 2 * EVERY]
     layer = [n for n, _ in m.model.named_parameters() if n.endswith("_l1")]
     now = dict(m.model.named_parameters())
@@ -53,7 +53,7 @@ def test_optimizers_without_a_memory_have_no_such_reading(corpus: Path) -> None:
     m = machine(corpus, optimizer="sgd", lr=0.1)
     for _ in range(EVERY):
         m.learn()
-    _, read = m.instruments.drain()
+    _, read = m.instruments.drain(m.progress.step)
     assert read["rms"].shape == (1, 0) and read["weights"].shape == (1, len(m.instruments.groups))
 
 

@@ -35,7 +35,7 @@ def test_the_momentum_of_sgd_is_zero_if_its_first_step_is_withheld(text: str) ->
     assert all(not tensor.any() for tensor in buffers.values())
     machine.learner.on_gradients = lambda: machine.model.head.weight.grad.fill_(math.nan)
     machine.learn()
-    assert machine.learner.drain(wait=True)[-1, 3] == 1
+    assert machine.learner.rows.remembered(1)[-1, 3] == 1
     assert all(not tensor.any() for tensor in machine.optimizer.tensors().values())
 
 

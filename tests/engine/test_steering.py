@@ -84,7 +84,7 @@ def test_a_rollback_keeps_the_present_knobs_never_stale_ones(start: Start) -> No
     run.answer(c.Rollback, to=10)
     run.machine.learn()
     assert run.machine.knobs.lr == 0.003
-    assert run.machine.learner.drain(wait=True)[-1, 4] == pytest.approx(0.003)
+    assert run.machine.learner.rows.remembered(1)[-1, 4] == pytest.approx(0.003)
 
 
 def test_the_last_good_point_is_old_enough_and_near_the_best(start: Start) -> None:

@@ -29,7 +29,7 @@ def keep(machine: Machine, folder: Path, onset: int, before: Snapshot | None, id
          by: str = "") -> BlackBoxKept:
     """Write `folder/b<branch>-s<step>.json` and say what is in it. `onset` may lie up to a ring of steps back."""
     learner, progress = machine.learner, machine.progress
-    rows = learner.remembered(ROWS)
+    rows = learner.rows.remembered(ROWS)
     losses, offsets = learner.remembered_streams(len(rows))
     first = progress.step - len(rows) + 1
     begin, end = (int(np.clip(onset - first + by_, 0, len(rows))) for by_ in (-AROUND[0], AROUND[1]))

@@ -51,13 +51,14 @@ class Instruments:
         """The run was set to another step."""
         self._readings = []
 
-    def drain(self) -> tuple[list[int], dict[str, NDArray[np.float32]]]:
-        """(steps, {weights, update_ratio, rms, gates: [readings, names]}) since the last call."""
-        if not self._readings:
+    def drain(self, upto: int) -> tuple[list[int], dict[str, NDArray[np.float32]]]:
+        """(steps, {weights, update_ratio, rms, gates: [readings, names]}) since the last call, up to a step."""
+        due = [(step, row) for step, row in self._readings if step <= upto]
+        if not due:
             return [], {}
-        steps = [step for step, _ in self._readings]
-        rows = torch.stack([row for _, row in self._readings]).cpu().numpy()
-        self._readings = []
+        self._readings = self._readings[len(due):]
+        steps = [step for step, _ in due]
+        rows = torch.stack([row for _, row in due]).cpu().numpy()
         ends = np.cumsum([len(self.groups), len(self.groups), len(self.matrices)])
         return steps, dict(zip(("weights", "update_ratio", "rms", "gates"), np.split(rows, ends, axis=1), strict=True))
 

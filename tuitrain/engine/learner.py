@@ -1,4 +1,4 @@
-"""One optimisation step and its numbers, kept as device tensors in a ring. Knows nothing of epochs or events.
+"""One optimisation step and its numbers, kept as rows on the device. Knows nothing of epochs or events.
 
 No host sync per step on a GPU, and nothing is rebuilt when a knob turns: learning rate and clip are scalars on the
 device, so the whole step can be captured as one CUDA graph (capture.py).
@@ -19,14 +19,14 @@ from tuitrain.engine.batches import Batch
 from tuitrain.engine.gradients import Gradients
 from tuitrain.engine.model import CharLSTM, Hidden
 from tuitrain.engine.optimizers import Optimizer
+from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
 
 COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip")
 """The first columns of a row; the norm of each parameter group follows."""
-RING = 1024
 
 
 class Learner:
-    """`step` learns from one batch; `drain` hands over the numbers of the steps since."""
+    """`step` learns from one batch; `rows` has the numbers of the steps."""
 
     def __init__(self, config: Config, model: CharLSTM, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
         self.model = model
@@ -41,13 +41,10 @@ class Learner:
         self.hidden: Hidden = (torch.zeros(shape, device=self._device), torch.zeros(shape, device=self._device))
         self._lr = torch.zeros((), device=self._device)
         self._clip = torch.zeros((), device=self._device)
-        width = len(COLUMNS) + len(self.gradients.names)
-        self._ring = torch.zeros(RING, width, device=self._device)
-        self._row = torch.zeros(1, dtype=torch.int64, device=self._device)
-        self._streams = torch.zeros(RING, config.batch_size, device=self._device)
-        self._read: deque[NDArray[np.int64]] = deque(maxlen=RING)
-        self._rows_written = self._rows_read = 0
-        self._copying: tuple[Tensor, torch.cuda.Event, int] | None = None
+        event = event_of(self._device)
+        self.rows = Rows(len(COLUMNS) + len(self.gradients.names), config.batch_size, self._device, event)
+        self._lead = Lead(event)
+        self._read: deque[NDArray[np.int64]] = deque(maxlen=LENGTH)
         self.replay: Callable[[], None] | None = None
         self.on_gradients: Callable[[], None] | None = None
         """Called between backward pass and norms; faults are injected here."""
@@ -65,13 +62,14 @@ class Learner:
             self.advance()
         else:
             self.replay()
-        self._rows_written += 1
+        self._lead.step()
+        self.rows.count()
         self._read.append(batch.offsets)
 
     def captured(self, replay: Callable[[], None]) -> None:
         """From now on a step is a replay; what was learned while capturing is not counted."""
         self.replay = replay
-        self._row.zero_()
+        self.rows.forget()
 
     def prepare_capture(self) -> None:
         """Make the optimizer read its rate from the device."""
@@ -100,8 +98,9 @@ class Learner:
         self._limit(norm)
         self.optimizer.step((~finite).float())
         self._carry(hidden, finite)
-        self._streams.index_copy_(0, self._row, each.detach().view(len(self._offsets), -1).mean(1).unsqueeze(0))
-        self._write(loss.detach(), norm, group_norms, finite)
+        clipped = norm > self._clip
+        row = torch.stack([loss.detach(), norm, clipped.float(), (~finite).float(), self._lr, self._clip])
+        self.rows.write(torch.cat([row, group_norms]), each.detach().view(len(self._offsets), -1).mean(1))
 
     def _limit(self, norm: Tensor) -> None:
         if self._config.clip_kind == "element":
@@ -117,57 +116,6 @@ class Learner:
         for old, new in zip(self.hidden, (new_h, new_c), strict=True):
             old.copy_(torch.where(good, new, old.nan_to_num(0.0, 0.0, 0.0)))
 
-    def _write(self, loss: Tensor, norm: Tensor, group_norms: Tensor, finite: Tensor) -> None:
-        clipped = norm > self._clip
-        head = torch.stack([loss, norm, clipped.float(), (~finite).float(), self._lr, self._clip])
-        self._ring.index_copy_(0, self._row, torch.cat([head, group_norms]).unsqueeze(0))
-        self._row.add_(1).remainder_(RING)
-
-    @property
-    def undrained(self) -> int:
-        """Steps whose numbers have not been asked for yet."""
-        return self._rows_written - self._rows_read
-
-    def drain(self, wait: bool = False) -> NDArray[np.float32]:
-        """Rows [steps, columns] since the last call.
-
-        On a GPU they come one call late, by a copy that nobody waited for; `wait` fetches all there is.
-        """
-        if self._device.type == "cpu":
-            rows = self._take(self._ring, self._rows_written)
-            return rows
-        parts = [self._finish_copy()]
-        if wait:
-            parts.append(self._take(self._ring.cpu(), self._rows_written))
-        else:
-            target = torch.empty_like(self._ring, device="cpu", pin_memory=True)
-            target.copy_(self._ring, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-            self._copying = (target, event, self._rows_written)
-        return np.concatenate(parts)
-
-    def remembered(self, count: int) -> NDArray[np.float32]:
-        """The rows of the last `count` steps, told or not: [steps, columns]."""
-        return self._last(self._ring, count)
-
     def remembered_streams(self, count: int) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
         """(mean loss of each row of the batch [steps, B], the offsets of those rows) of the last `count` steps."""
-        return self._last(self._streams, count), list(self._read)[-count:]
-
-    def _last(self, ring: Tensor, count: int) -> NDArray[np.float32]:
-        count = min(count, self._rows_written, RING)
-        return ring.cpu().numpy()[np.arange(self._rows_written - count, self._rows_written) % RING]
-
-    def _finish_copy(self) -> NDArray[np.float32]:
-        if self._copying is None:
-            return np.zeros((0, self._ring.shape[1]), dtype=np.float32)
-        ring, event, upto = self._copying
-        self._copying = None
-        event.synchronize()
-        return self._take(ring, upto)
-
-    def _take(self, ring: Tensor, upto: int) -> NDArray[np.float32]:
-        where = np.arange(self._rows_read, upto) % RING
-        self._rows_read = upto
-        return ring.numpy()[where]
+        return self.rows.remembered_streams(count), list(self._read)[-count:]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tuitrain.engine.instruments import EVERY
 from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.rows import Window
 from tuitrain.protocol.events import Event, Floats, StepsDone, StepSkipped
 from tuitrain.protocol.findings import Measured
 
@@ -43,21 +44,26 @@ class Reporter:
 
     def report(self) -> Iterator[Event]:
         """StepsDone if it is time."""
-        if self._machine.learner.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
+        if self._machine.learner.rows.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
             yield from self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> Iterator[Event]:
         """StepsDone for all that was not told yet."""
-        rows = self._machine.learner.drain(wait)
-        now = self._asked = self._clock()
-        if not len(rows):
-            return  # on a GPU they come with the next call, and so does their time
-        seconds, self._since = now - self._since, now
-        first, self._next_step = self._next_step, self._next_step + len(rows)
+        self._asked = self._clock()
+        windows = self._machine.learner.rows.drain(self._clock, wait=wait)
+        for window in windows:
+            yield from self._tell(window)
+        if windows:
+            yield from self._measured()
+
+    def _tell(self, window: Window) -> Iterator[Event]:
+        """Tell a window: its steps took from the asking for the one before until its own, however late it came."""
+        rows, first = window.rows, self._next_step
+        seconds, self._since = window.asked - self._since, window.asked
+        self._next_step += len(rows)
         self._machine.absorb(rows)
         yield self._steps_done(rows, first, seconds)
         yield from self._skipped(rows, first)
-        yield from self._measured()
 
     def _steps_done(self, rows: NDArray[np.float32], first: int, seconds: float) -> StepsDone:
         every = 1
@@ -66,10 +72,11 @@ class Reporter:
         thin = rows[(-(first - 1)) % every :: every]
         column = {name: thin[:, i] for i, name in enumerate(COLUMNS)}
         groups = self._machine.learner.gradients.names
+        cursor, late = self._machine.cursor, self._machine.progress.step - (first + len(rows) - 1)
         clip = np.where(np.isinf(column["clip"]), np.float32(0), column["clip"])
         return StepsDone(
             branch=self._machine.progress.branch, first_step=first,
-            epoch=round(self._machine.cursor.epochs_done, 4),
+            epoch=round(cursor.epochs_done - late / cursor.batches_per_epoch, 4),
             loss=floats(rows[:, 0]), grad_norm=floats(rows[:, 1]), every=every,
             clipped=tuple(column["clipped"].astype(int).tolist()),
             skipped=tuple(column["skipped"].astype(int).tolist()),
@@ -79,7 +86,7 @@ class Reporter:
 
     def _measured(self) -> Iterator[Measured]:
         instruments = self._machine.instruments
-        steps, read = instruments.drain()
+        steps, read = instruments.drain(self._next_step - 1)
         if not steps:
             return
         names = {"weights": instruments.groups, "update_ratio": instruments.groups, "rms": instruments.matrices,

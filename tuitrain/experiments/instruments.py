@@ -46,8 +46,8 @@ def costs(corpus: Path, shape: Shape, rounds: int) -> dict[str, float]:
             pass
 
     def streams() -> None:
-        learner = machine.learner
-        learner._streams.index_copy_(0, learner._row, learner._streams[:1].clone())
+        rows = machine.learner.rows
+        rows._streams.index_copy_(0, rows._next, rows._streams[:1].clone())
 
     def probed() -> None:
         probe.read(machine.freeze())
@@ -74,7 +74,7 @@ def costs(corpus: Path, shape: Shape, rounds: int) -> dict[str, float]:
 def _reading(machine: Machine) -> None:
     machine.instruments.before()
     machine.instruments.after(1)
-    machine.instruments.drain()
+    machine.instruments.drain(1)
 
 
 def _timed(act: Callable[[], Any]) -> float:

@@ -354,7 +354,7 @@ def _text() -> Corpus:
 
 def _rows(machine: Machine, steps: int) -> NDArray[np.float32]:
     """The newest rows: loss, norm and the other columns of the learner."""
-    return machine.learner.remembered(steps)
+    return machine.learner.rows.remembered(steps)
 
 
 def _spoil(machine: Machine) -> None:
