@@ -1,10 +1,12 @@
 """Options that were not typed: who comes first, where a value is from, and what is said of a wrong one."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tuitrain.cli import options
 from tuitrain.cli.main import main
 from tuitrain.cli.settings import in_force, table
 from tuitrain.config import Config
@@ -61,3 +63,8 @@ def test_a_wrong_variable_is_named() -> None:
     with pytest.raises(UsageError, match="TUITRAIN_HIDEN: there is no option of that name; did you mean hidden"):
         in_force({}, None, {"TUITRAIN_HIDEN": "3"})
     assert in_force({}, None, {"TUITRAIN_TRACEBACK": "1"}) == {}
+
+
+def test_every_field_has_an_option_of_its_own_name() -> None:
+    grouped = [name for members in options.GROUPS.values() for name in members]
+    assert sorted([*grouped, *options.NOT_OPTIONS]) == sorted(spec.name for spec in dataclasses.fields(Config))

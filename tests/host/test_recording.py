@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.script import healthy, steps
+from tests.builders import healthy, steps
 from tuitrain.errors import RunError
 from tuitrain.host.recording import GAP, Look, Replay
 from tuitrain.protocol import commands as c

@@ -2,7 +2,7 @@
 
 import math
 
-from tests.ui.script import healthy, steps
+from tests.builders import healthy, steps
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.verdict import judge
 from tuitrain.protocol import events as e

@@ -14,8 +14,9 @@ from rich.console import Console
 from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
+from tests.builders import healthy, sample, steps
 from tests.ui.ills import ill
-from tests.ui.script import Script, drive, healthy, sample, screen, steps, until
+from tests.ui.script import Script, drive, screen, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.telemetry import glossary

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList, Static
 
+from tests.builders import healthy, steps
 from tests.ui.ills import ill
-from tests.ui.script import Script, drive, healthy, steps, until
+from tests.ui.script import Script, drive, until
 from tuitrain.cli.send import parse
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

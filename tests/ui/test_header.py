@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import CLOCK, healthy, steps
 from tests.ui.ills import ill, measured
-from tests.ui.script import CLOCK, Script, drive, healthy, screen, settled, steps, until
+from tests.ui.script import Script, drive, screen, settled, until
 from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

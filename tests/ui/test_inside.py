@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from tests.builders import healthy
 from tests.ui.ills import measured
-from tests.ui.script import Script, drive, healthy, screen
+from tests.ui.script import Script, drive, screen
 from tuitrain.telemetry.health import Health
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.panes.groups import ASCII, BLOCKS

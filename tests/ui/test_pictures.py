@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+from tests.builders import CLOCK, FACTS, healthy, sample, steps
 from tests.ui.ills import ILLS, ill, well
-from tests.ui.script import CLOCK, FACTS, Script, healthy, sample, settled, steps
+from tests.ui.script import Script, settled
 from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
 

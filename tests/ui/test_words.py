@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import healthy
 from tests.ui.ills import measured
-from tests.ui.script import Script, drive, healthy, screen, until
+from tests.ui.script import Script, drive, screen, until
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.sentences import headline
