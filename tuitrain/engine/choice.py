@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from tuitrain.engine.machine import Machine, on_lineage, progress_of
+from tuitrain.engine.machine import on_lineage, progress_of
 from tuitrain.engine.restore_points import Point, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steered import Steered
 from tuitrain.errors import CheckpointError, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.run import checkpoints
@@ -19,7 +20,7 @@ then."""
 class Choice:
     """Finds points in memory and on disk, and loads them. Raises Refused where there is none."""
 
-    def __init__(self, machine: Machine, points: RestorePoints, folder: Path) -> None:
+    def __init__(self, machine: Steered, points: RestorePoints, folder: Path) -> None:
         self._machine, self._points, self._folder = machine, points, folder
 
     def newest_before(self, step: int) -> Snapshot | None:

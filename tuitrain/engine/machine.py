@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tuitrain.config import Config
 from tuitrain.diagnosis.clip_advisor import LOOK_BACK
-from tuitrain.engine import capture, devices, optimizers, runtime
+from tuitrain.engine import capture, devices, environment, optimizers, runtime
 from tuitrain.engine.batches import make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import make_model
@@ -140,6 +140,11 @@ class Machine:
             places.pop(0)
             if not places:
                 raise NoRoom(f"no memory for a copy of the run's state ({size(live.bytes)}): {words}")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it is trained on: the fields that RunStarted has of it, and what decides whether numbers repeat."""
+        return environment.of(self.config)
 
     def state(self) -> Snapshot:
         """Everything that the next steps depend on, itself and not copied: true until the next step."""

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tuitrain.engine import environment
-from tuitrain.engine.machine import Machine
 from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steered import Steered
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import Event
 from tuitrain.run.saver import Job, Saver
@@ -18,10 +17,10 @@ PATIENCE = 30.0
 class Saves:
     """Checkpoints on disk: by interval, at the best validation loss, on request, at the end."""
 
-    def __init__(self, machine: Machine, saver: Saver, every: int, serial: int = 0) -> None:
+    def __init__(self, machine: Steered, saver: Saver, every: int, serial: int = 0) -> None:
         self._machine, self._saver, self._every = machine, saver, every
         self._serial = serial
-        self._environment = environment.of(machine.config)
+        self._environment = machine.environment
         self.extra: Callable[[], dict[str, Any]] = dict
         self.on_committed: Callable[[], None] | None = None
         """Called in the writer's thread after each checkpoint."""

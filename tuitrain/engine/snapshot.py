@@ -52,6 +52,8 @@ class Snapshot:
         """
         away = next((t.device for t in self.tensors.values() if t.is_cuda), None)
         if away is None:
+            if self.ready is not None:  # a GPU may still be writing into them
+                self.ready.synchronize()
             return {name: t.cpu().numpy() for name, t in self.tensors.items()}
         stream = torch.cuda.Stream(away)
         if self.ready is not None:

@@ -11,10 +11,9 @@ from typing import Any
 
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.engine.choice import Choice
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import Point, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steered import Reports, Steered
 from tuitrain.errors import Refused
 from tuitrain.knobs import Knobs, Value
 from tuitrain.protocol import commands as c
@@ -60,7 +59,7 @@ class Intervention:
 class Steering:
     """Carries commands out and answers each with events; raises Refused where it will not."""
 
-    def __init__(self, machine: Machine, points: RestorePoints, folder: Path, reporter: Reporter,
+    def __init__(self, machine: Steered, points: RestorePoints, folder: Path, reporter: Reports,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._points, self.folder = machine, points, folder
         self.choice = Choice(machine, points, folder)

@@ -90,6 +90,23 @@ class StepsDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logged(Event):
+    """Numbers of a curve that the loop itself keeps, each with its step."""
+
+    branch: int
+    name: str
+    steps: Flags
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactsAdded(Event):
+    """More is known of the run than when it began; `facts` take the place of those of the same names."""
+
+    facts: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpochEnded(Event):
     """One pass over the train split; `val_loss` is the evaluation of `val_step`, None before the first."""
 
@@ -293,6 +310,8 @@ class StepSkipped(Event):
     count: int
     streak: int
     sentence: str
+    kept: bool = True
+    """Whether they were kept from the weights: somebody's own loop makes its steps all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,287 @@
+"""Between two steps of somebody's own loop: tell the numbers, obey what was asked, keep and save.
+
+Runs in the loop's own thread, so it must be quick and may touch the model. Knows no file and no socket.
+"""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tuitrain.config import Every
+from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
+from tuitrain.engine.restore_points import RestorePoints
+from tuitrain.engine.saves import Saves
+from tuitrain.engine.steering import Steering
+from tuitrain.engine.trainer import GUARD_MODES, MAX_NOTE
+from tuitrain.engine.usage import Usage
+from tuitrain.errors import ERROR, Refused
+from tuitrain.protocol import commands as c
+from tuitrain.protocol import events as e
+from tuitrain.run.saver import Saver
+from tuitrain.watching.asides import Interval, loss_of, undisturbed, words_of
+from tuitrain.watching.offers import Offers
+from tuitrain.watching.recorder import Recorder
+from tuitrain.watching.report import Reporter
+from tuitrain.watching.subject import Subject
+
+LEAST_SHARE = 0.01
+"""Of the time that snapshots may take: they come less often where a copy takes longer."""
+Make = Callable[[], e.RunStarted | e.RunResumed]
+
+
+@dataclass(slots=True)
+class _Aside:
+    """A function of the loop's own and when it is due."""
+
+    call: Callable[[], Any]
+    interval: Interval
+
+
+class Loop:
+    """`between` is the whole of it: a generator of events, run through at each step. `inbox` takes commands."""
+
+    def __init__(self, subject: Subject, recorder: Recorder, saver: Saver, make_opening: Make, offers: Offers, *,
+                 guard: str, snapshot_every: Every, checkpoint_every: Every, snapshot_memory: int, serial: int = 0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.subject, self.recorder, self.offers = subject, recorder, offers
+        self.inbox: queue.SimpleQueue[c.Command] = queue.SimpleQueue()
+        self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock)
+        recorder.every = lambda: self.reporter.every
+        self.saves = Saves(subject, saver, 1 << 62, serial)
+        self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
+        self.guard_mode, self.best = guard, float("inf")
+        self.ended: e.RunEnded | None = None
+        self._usage = Usage(recorder.device, clock)
+        self._snapshots = Interval(snapshot_every, "snapshot_every", clock)
+        self._checkpoints = Interval(checkpoint_every, "checkpoint_every", clock)
+        self._evaluation: _Aside | None = None
+        self._sample: _Aside | None = None
+        self._make_opening, self._opened = make_opening, False
+        self._clock, self._paused = clock, False
+        self._stop: c.Stop | None = None
+        self._not_before = 0.0
+        """Before this no snapshot is taken: the last one was expensive."""
+        self.saves.extra = lambda: {"best_val": self.best, "branches": self.steering.branches,
+                                    "guard_mode": self.guard_mode}
+
+    def evaluates(self, call: Callable[[], Any], every: Every | None) -> None:
+        """Have this measured now and then."""
+        self._evaluation = _Aside(call, Interval(every, "every", self._clock))
+        self.offers.evaluates = True
+
+    def samples(self, call: Callable[[], Any], every: Every | None) -> None:
+        """Have this shown now and then."""
+        self._sample = _Aside(call, Interval(every, "every", self._clock))
+        self.offers.samples = True
+
+    def between(self, epoch: float | None) -> Iterator[e.Event]:
+        """After a step that the optimizer made: everything that happens before the next one."""
+        if not self._opened:
+            yield from self._open()
+        if epoch is not None:
+            self.reporter.epoch = epoch
+        if self.reporter.due:
+            yield from self.reporter.flush(wait=False)
+            yield from self._keep_up()
+        step = self.subject.progress.step
+        yield from self.steering.attend()
+        if self._evaluation is not None and self._evaluation.interval.due(step):
+            yield from self._evaluate("interval")
+        if self._sample is not None and self._sample.interval.due(step):
+            yield from self._draw()
+        yield from self._obey()
+        while self._paused and self._stop is None:
+            yield from self._rest()
+        if self._reached_the_end_that_was_set():
+            self._stop = c.Stop(id="", by="", reason="finished")
+        if self._stop is not None:
+            yield from self.finish(self._stop.reason, self._stop.exit_code, id=self._stop.id, by=self._stop.by)
+
+    def finish(self, reason: str, code: int, *, message: str = "", traceback: str = "", save: bool = True, id: str = "",
+               by: str = "") -> Iterator[e.Event]:
+        """The end of the run, once."""
+        if self.ended is not None:
+            return
+        if not self._opened:
+            yield from self._open()
+        progress = self.subject.progress
+        yield from self.reporter.flush()
+        if save:
+            yield from self.saves.finish(self.subject.freeze())
+            if self.saves.failing:
+                reason, code = f"{reason}, but its last state could not be saved", code or ERROR
+        else:
+            self.saves.abandon()
+        self.ended = e.RunEnded(reason=reason, exit_code=code, branch=progress.branch, step=progress.step,
+                                message=message, traceback=traceback, id=id, by=by)
+        yield self.ended
+
+    def _open(self) -> Iterator[e.Event]:
+        self._opened = True
+        yield self._make_opening()
+        for remark in self.offers.remarks:
+            yield e.EngineSaid(text=remark, level="warning")
+        self.reporter.waited()
+        yield from self._snapshot("start")
+
+    def _keep_up(self) -> Iterator[e.Event]:
+        """A few times a second: what goes by the clock."""
+        step = self.subject.progress.step
+        if (facts := self.offers.news()) is not None:
+            yield e.FactsAdded(facts=facts)
+        if self._clock() >= self._not_before and self._snapshots.due(step):
+            yield from self.reporter.flush()
+            yield from self._snapshot("interval")
+        if self._checkpoints.due(step):
+            yield from self.reporter.flush()
+            self.saves.submit(self.subject.freeze(), "interval")
+        yield from self.saves.tell()
+        yield from self._usage.attend()
+
+    def _snapshot(self, reason: str, **who: Any) -> Iterator[e.Event]:
+        began = self._clock()
+        yield from self.steering.snapshot(reason, **who)
+        now = self._clock()
+        self._not_before = now + (now - began) / LEAST_SHARE
+
+    def _rest(self) -> Iterator[e.Event]:
+        """While paused: wait for a command without spinning."""
+        yield from self.saves.tell()
+        try:
+            command = self.inbox.get(timeout=0.2)
+        except queue.Empty:
+            return
+        yield from self._answer(command)
+
+    def _obey(self) -> Iterator[e.Event]:
+        while not self.inbox.empty():
+            yield from self._answer(self.inbox.get())
+
+    def _answer(self, command: c.Command) -> Iterator[e.Event]:
+        try:
+            check_bounds(command)
+            if why := self.offers.capabilities().why_not(command):
+                raise Refused(why)
+            yield from self._do(command)
+        except Refused as refusal:
+            yield e.CommandRefused(id=command.id[:MAX_NAME], by=command.by[:MAX_NAME], reason=str(refusal)[:MAX_REASON])
+
+    def _do(self, command: c.Command) -> Iterator[e.Event]:
+        progress = self.subject.progress
+        who = {"id": command.id, "by": command.by}
+        answer: dict[str, Any] = {"branch": progress.branch, "step": progress.step, **who}
+        match command:
+            case c.SetKnob():
+                yield from self.steering.set_knob(command)
+            case c.ScaleKnob():
+                yield from self.steering.scale_knob(command)
+            case c.Land():
+                yield from self.steering.land(command)
+            case c.Rollback():
+                yield from self.steering.rollback(command)
+                yield from self._say_what_came_back()
+            case c.Undo():
+                yield from self.steering.undo(command)
+                if (self.subject.progress.branch, self.subject.progress.step) != (progress.branch, progress.step):
+                    yield from self._say_what_came_back()
+            case c.TakeSnapshot():
+                yield from self._snapshot("asked for", pinned=True, **who)
+            case c.SaveCheckpoint():
+                self.saves.submit(self.subject.freeze(), "asked for", pinned=True, **who)
+            case c.PinSnapshot():
+                yield from self.steering.pin(command)
+            case c.DrawSample():
+                yield from self._draw(**who)
+            case c.Evaluate():
+                yield from self._evaluate("asked for", **who)
+            case c.SetGuardMode():
+                if command.mode not in GUARD_MODES:
+                    raise Refused(f"guard {command.mode}: choose one of {', '.join(GUARD_MODES)}")
+                old, self.guard_mode = self.guard_mode, command.mode
+                yield e.GuardModeChanged(old=old, new=command.mode, **answer)
+            case c.AddNote():
+                if not 1 <= len(command.text.strip()) <= MAX_NOTE:
+                    raise Refused(f"a note has 1 to {MAX_NOTE} characters")
+                yield e.NoteAdded(text=command.text, **answer)
+            case c.Dismiss():
+                yield e.Dismissed(**answer)
+            case c.Pause():
+                if self._paused:
+                    raise Refused("training is paused already")
+                yield from self.reporter.flush()
+                self._paused = True
+                yield e.Paused(**answer)
+            case c.Continue():
+                if not self._paused:
+                    raise Refused("training is not paused")
+                self._paused = False
+                self.reporter.waited()
+                yield e.Continued(**answer)
+            case c.Stop():
+                self._stop = command
+            case _:
+                raise Refused(f"a watched loop knows no command {type(command).__name__}")
+
+    def _say_what_came_back(self) -> Iterator[e.Event]:
+        data = ("the data loader was set back, too, which counts from its next pass" if self.subject.sets_data_back
+                else "the data goes on")
+        yield e.EngineSaid(text=f"weights, optimizer and RNG as at step {self.subject.progress.step:,}; {data}")
+
+    def _reached_the_end_that_was_set(self) -> bool:
+        """The loop ends by itself; somebody may have set an earlier end."""
+        last = self.subject.knobs.steps
+        return last != self.offers.total_steps and 0 < last <= self.subject.progress.step
+
+    def _evaluate(self, reason: str, id: str = "", by: str = "") -> Iterator[e.Event]:
+        assert self._evaluation is not None
+        began = self._clock()
+        yield from self.reporter.flush()
+        try:
+            with undisturbed(self.subject.model):
+                loss, others = loss_of(self._evaluation.call())
+        except Exception as error:
+            self._evaluation, self.offers.evaluates = None, False
+            yield from self._failed("evaluation", error, id, by)
+            return
+        self.reporter.waited()
+        progress, best = self.subject.progress, loss < self.best
+        self.best = min(self.best, loss)
+        yield e.Evaluated(branch=progress.branch, step=progress.step, loss=loss, bpc=loss * self.offers.unit.scale,
+                          best=best, characters=0, reason=reason, seconds=round(self._clock() - began, 3), id=id, by=by)
+        for name, value in others.items():
+            yield e.Logged(branch=progress.branch, name=name, steps=(progress.step,), values=(value,))
+        if best:
+            self.saves.submit(self.subject.freeze(), "best")
+
+    def _draw(self, id: str = "", by: str = "") -> Iterator[e.Event]:
+        assert self._sample is not None
+        yield from self.reporter.flush()
+        try:
+            with undisturbed(self.subject.model):
+                text = words_of(self._sample.call())
+        except Exception as error:
+            self._sample, self.offers.samples = None, False
+            yield from self._failed("sample", error, id, by)
+            return
+        self.reporter.waited()
+        progress = self.subject.progress
+        yield e.SampleDrawn(branch=progress.branch, step=progress.step, temperature=0.0, prompt="", text=text,
+                            health={}, id=id, by=by)
+
+    def _failed(self, what: str, error: Exception, id: str, by: str) -> Iterator[e.Event]:
+        """A function of the loop's own raised: it is not called again, and training goes on."""
+        words = f"the script's {what} failed and is off: {type(error).__name__}: {error}".splitlines()[0][:MAX_REASON]
+        if id:
+            yield e.CommandRefused(id=id, by=by, reason=words)
+        else:
+            yield e.EngineSaid(text=words, level="warning")
+
+    def clip_given(self, clip: float) -> Iterator[e.Event]:
+        """The loop passed another threshold than the last time, and nobody had turned the knob."""
+        progress, old = self.subject.progress, self.subject.knobs
+        self.subject.knobs = replace(old, clip=clip)
+        if self._opened:
+            yield e.KnobChanged(branch=progress.branch, step=progress.step, name="clip", old=old.clip, new=clip, id="",
+                                by="script")

@@ -1,0 +1,146 @@
+"""The numbers of the last steps until they are told. What lies on a GPU comes by one small copy now and then, which
+nobody waits for; everything else is a number of the host at once."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+COLUMNS = 3
+"""Loss, gradient norm, learning rate."""
+
+
+@dataclass(slots=True)
+class Window:
+    """Steps from `first` on: (loss, norm, lr) [steps, 3], the clip of each, group norms of some, curves of one's own.
+
+    `asked` is when they were complete, on the caller's clock.
+    """
+
+    first: int
+    rows: NDArray[np.float32]
+    clips: list[float]
+    measured: list[bool]
+    """Whether the norm of each step should be a number."""
+    groups: dict[int, NDArray[np.float32]]
+    curves: dict[str, list[tuple[int, float]]]
+    asked: float
+
+
+@dataclass(slots=True)
+class _Pending:
+    first: int = 0
+    values: list[Any] = field(default_factory=list)
+    clips: list[float] = field(default_factory=list)
+    measured: list[bool] = field(default_factory=list)
+    groups: dict[int, Any] = field(default_factory=dict)
+    curves: list[tuple[str, int, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Copying:
+    pending: _Pending
+    host: Tensor
+    ready: torch.cuda.Event | None
+    asked: float
+
+
+def value_of(value: Any) -> Any:
+    """A number of the host, or a copy on its device of a tensor that lies elsewhere: the loop may write over it."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    value = value.detach()
+    if value.numel() != 1:
+        value = value.float().mean()
+    if value.device.type == "cpu":
+        return float(value.item())
+    return value.reshape(()).to(torch.float32, copy=True)
+
+
+class Numbers:
+    """`step` adds a row, `drain` hands over what is there."""
+
+    def __init__(self) -> None:
+        self._pending = _Pending()
+        self._copying: deque[_Copying] = deque()
+
+    def step(self, step: int, loss: Any, norm: Any, lr: Any, clip: float, groups: Tensor | None = None, *,
+             measured: bool = True) -> None:
+        """The numbers of a step, each as `value_of` gives it; `groups` a tensor [groups]. `measured`: the norm should
+        be a number."""
+        pending = self._pending
+        if not pending.clips:
+            pending.first = step
+        pending.values += (loss, norm, lr)
+        pending.clips.append(clip)
+        pending.measured.append(measured)
+        if groups is not None:
+            pending.groups[step] = groups if groups.device.type != "cpu" else groups.numpy()
+
+    def curve(self, name: str, step: int, value: Any) -> None:
+        """A number of a curve of one's own."""
+        self._pending.curves.append((name, step, value))
+
+    @property
+    def waiting(self) -> int:
+        """Steps that no drain has asked for yet."""
+        return len(self._pending.clips)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._pending = _Pending()
+        self._copying.clear()
+
+    def drain(self, clock: Callable[[], float], *, wait: bool) -> list[Window]:
+        """The windows that have arrived, oldest first; `wait` fetches all there is."""
+        windows = self._arrived(wait)
+        pending = self._pending
+        if not pending.clips and not pending.curves:
+            return windows
+        self._pending = _Pending()
+        away = [v for v in (*pending.values, *(value for _, _, value in pending.curves), *pending.groups.values())
+                if isinstance(v, Tensor)]
+        if not away:
+            return [*windows, _window(pending, iter(()), clock())]
+        flat = torch.cat([v.detach().to(away[0].device).reshape(-1).float() for v in away])
+        ready = None
+        if flat.is_cuda:
+            host = torch.empty(flat.shape, pin_memory=True).copy_(flat, non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+        else:
+            host = flat.cpu()
+        self._copying.append(_Copying(pending, host, ready, clock()))
+        return windows + self._arrived(wait)
+
+    def _arrived(self, wait: bool) -> list[Window]:
+        windows = []
+        while self._copying:
+            first = self._copying[0]
+            if first.ready is not None and not first.ready.query():
+                if not wait:
+                    break
+                first.ready.synchronize()
+            self._copying.popleft()
+            windows.append(_window(first.pending, iter(first.host.tolist()), first.asked))
+        return windows
+
+
+def _window(pending: _Pending, fetched: Any, asked: float) -> Window:
+    """With the fetched numbers in the places of the tensors, in the order in which they were asked for."""
+    def number(value: Any) -> float:
+        return next(fetched) if isinstance(value, Tensor) else value
+
+    values = [number(v) for v in pending.values]
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for name, step, value in pending.curves:
+        curves.setdefault(name, []).append((step, number(value)))
+    groups = {step: np.array([next(fetched) for _ in range(v.numel())], dtype=np.float32) if isinstance(v, Tensor)
+              else v for step, v in pending.groups.items()}
+    rows = np.array(values, dtype=np.float32).reshape(-1, COLUMNS)
+    return Window(pending.first, rows, pending.clips, pending.measured, groups, curves, asked)

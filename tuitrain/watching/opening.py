@@ -1,0 +1,229 @@
+"""`watch`: from a model and an optimizer to a run with a folder, a journal and a socket."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from tuitrain.config import Every
+from tuitrain.engine.choice import snapshot_of
+from tuitrain.engine.trainer import GUARD_MODES
+from tuitrain.errors import RunError, UsageError
+from tuitrain.host.host import Host
+from tuitrain.knobs import Knobs
+from tuitrain.protocol import codec
+from tuitrain.protocol.capabilities import LossUnit
+from tuitrain.protocol.events import RunResumed, RunStarted
+from tuitrain.run import checkpoints, index
+from tuitrain.run.checkpoints import Retention
+from tuitrain.run.directory import Lock, RunDirectory, new_id, new_run
+from tuitrain.run.journal import Journal
+from tuitrain.run.saver import Saver
+from tuitrain.watching.gradients import Grouped, Groups
+from tuitrain.watching.loop import Loop
+from tuitrain.watching.offers import SEVERAL, Offers
+from tuitrain.watching.outlet import Outlet
+from tuitrain.watching.pilot import Pilot
+from tuitrain.watching.recorder import Recorder
+from tuitrain.watching.subject import Stateful, Subject, of_one_process
+
+KIND = "watched"
+"""What a configuration calls a run of somebody's own loop."""
+RUN_VARIABLE = "TUITRAIN_RUN"
+"""Names the run folder of a script that names none: `tuitrain run` sets it."""
+
+
+def watch(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, run: str | os.PathLike[str] | None = None,
+          scheduler: Stateful | Sequence[Stateful] | None = None, total_steps: int | None = None,
+          groups: Groups | None = None, resume: bool = False, guard: str = "warn", loss: str = "loss",
+          checkpoint_every: Every = "60s", snapshot_every: Every = "5s", snapshot_memory: int | None = None,
+          keep: int = 3) -> Pilot:
+    """Open a run folder and a socket for the training loop that follows, say how to attach, and give its Pilot.
+
+    `run` is the run's folder (default: runs/<script>-<n>); with `resume` it goes on from its newest checkpoint if it
+    has one. `scheduler` is kept and restored along with the optimizer. `total_steps` is shown as the end. `groups`
+    names the parts of the model whose gradients are told apart (default: its top-level modules). `guard` is what
+    happens when training breaks: warn, pause, rollback or stop. `loss` is the name of what is minimised.
+    `snapshot_memory` is in MB (default: a twentieth of the memory).
+
+    Raises UsageError for what cannot be meant, RunError if the folder is another run or in use.
+    """
+    optimizers = _checked(model, optimizer, guard, total_steps)
+    schedulers = [] if scheduler is None else list(scheduler) if isinstance(scheduler, Sequence) else [scheduler]
+    rank, world = _place()
+    if rank:
+        return _Bystander()
+    subject = Subject(model, optimizers, schedulers, _knobs(optimizers[0], total_steps))
+    grouped = Grouped(model, groups)
+    name = _script()
+    path = run if run is not None else os.environ.get(RUN_VARIABLE)
+    folder = RunDirectory(Path(path)) if path else new_run(Path("runs"), name)
+    resumes = resume and (folder.config.exists() or folder.journal.exists())
+    lock = _opened(folder, resumes)
+    try:
+        kept = folder.read_config() if resumes else _begun(folder, subject, name, total_steps)
+        memory = (snapshot_memory << 20) if snapshot_memory else psutil.virtual_memory().total // 20
+        how = {"guard": guard, "snapshot_every": snapshot_every, "checkpoint_every": checkpoint_every,
+               "snapshot_memory": memory}
+        unit = LossUnit(loss, "", 1.0)
+        loop, outlet = _built(subject, grouped, folder, kept, resumes, unit, total_steps, world == 1, how, keep)
+        host = Host(outlet, folder, lock)
+    except BaseException:
+        lock.release()
+        if not resumes:
+            folder.discard()
+        raise
+    loop.offers.remarks += [SEVERAL] if world > 1 else []
+    sys.stderr.write(f"tuitrain: watching; `tuitrain attach {folder.path}` in another terminal is the cockpit\n")
+    return Pilot(loop, outlet, host)
+
+
+class _Bystander(Pilot):
+    """Of a process whose neighbour of rank 0 is watched: does nothing."""
+
+    def __init__(self) -> None:
+        self._live = self._stopped = False
+
+
+def _checked(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], guard: str, total: int | None
+             ) -> list[Optimizer]:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"tuitrain.watch: model is a {type(model).__name__}; give a torch.nn.Module, several as "
+                         "torch.nn.ModuleList([a, b])")
+    optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    for one in optimizers:
+        if not isinstance(one, Optimizer):
+            raise UsageError(f"tuitrain.watch: optimizer is a {type(one).__name__}; give a torch.optim.Optimizer, or a "
+                             "list of them")
+    if not optimizers:
+        raise UsageError("tuitrain.watch: give an optimizer")
+    if guard not in GUARD_MODES:
+        raise UsageError(f"tuitrain.watch: guard={guard!r}; choose one of {', '.join(GUARD_MODES)}")
+    if total is not None and total < 0:
+        raise UsageError(f"tuitrain.watch: total_steps={total}; give the number of the last step, or None")
+    of_one_process(model)
+    return optimizers
+
+
+def _place() -> tuple[int, int]:
+    """(rank of this process, number of processes) of a training that several do together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _script() -> str:
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    return Path(path).stem if path else "notebook"
+
+
+def _knobs(optimizer: Optimizer, total: int | None) -> Knobs:
+    from tuitrain.watching.rates import reference_of
+
+    return Knobs(lr=reference_of(optimizer), clip=0.0, temperature=(1.0,), prompt="", steps=total or 0)
+
+
+def _opened(folder: RunDirectory, resumes: bool) -> Lock:
+    if not resumes:
+        folder.create()
+    return folder.lock()
+
+
+def _config(subject: Subject, total: int | None) -> dict[str, Any]:
+    """What stands in the place of a sealed configuration: what is known of a loop that is not ours."""
+    group = subject.optimizers[0].param_groups[0]
+    return {"kind": KIND, "optimizer": subject.config.optimizer, "betas": list(subject.config.betas),
+            "alpha": float(group.get("alpha", 0.99)), "lr": subject.reference, "clip": 0.0, "steps": total or 0}
+
+
+def _begun(folder: RunDirectory, subject: Subject, name: str, total: int | None) -> dict[str, Any]:
+    """config.json of a new run."""
+    kept = {"v": codec.VERSION, "run": new_id(), "config": _config(subject, total), "vocabulary": "",
+            "corpus_name": name, "corpus_sha256": "", "levels": {}, **subject.environment}
+    folder.write_config(kept)
+    return kept
+
+
+def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mapping[str, Any], resumes: bool,
+           unit: LossUnit, total: int | None, alone: bool, how: dict[str, Any], keep: int) -> tuple[Loop, Outlet]:
+    run = str(kept.get("run", ""))
+    if resumes and kept.get("config", {}).get("kind") != KIND:
+        raise RunError(f"{folder.path} is not a run of a script; go on with `tuitrain resume {folder.path}`, or name "
+                       "another folder with run=")
+    restored = _restored(subject, folder, run) if resumes else None
+    script = f"run the script again with tuitrain.watch(…, run={str(folder.path)!r}, resume=True)"
+    offers = Offers(unit, total or 0, script, alone=alone)
+    book = Journal(folder.journal)
+    saver = Saver(folder.checkpoints, Retention(last=keep), run=run, sync=book.sync)
+    described = _described(subject, grouped)
+
+    def opening() -> RunStarted | RunResumed:
+        facts = {"knobs": codec.plain(dataclasses.asdict(subject.knobs)), "guard": how["guard"], "pid": os.getpid(),
+                 "parameters": sum(p.numel() for p in subject.model.parameters()), "remarks": [],
+                 "description": [list(row) for row in described], **offers.facts()}
+        common: dict[str, Any] = {"config": _config(subject, total), "vocabulary": "", "facts": facts,
+                                  **subject.environment}
+        if restored is None:
+            return RunStarted(**common)
+        why = "" if subject.sets_data_back else "the data comes as the script gives it, from its beginning"
+        return RunResumed(branch=subject.progress.branch, step=restored.step, checkpoint=restored.name, exact=not why,
+                          why_not=why, **common)
+
+    serial = max((checkpoints.written(c) for c in checkpoints.list_all(folder.checkpoints)), default=0)
+    recorder = Recorder(subject, grouped, subject.device)
+    loop = Loop(subject, recorder, saver, opening, offers, serial=serial, **how)
+    if restored is not None:
+        loop.best = float(restored.facts.get("best_val", "inf"))
+        loop.steering.branches = max(loop.steering.branches, _highest_branch(folder) + 1)
+    outlet = Outlet(loop.inbox.put, book, how["guard"])
+    outlet.on_saving(lambda call: setattr(loop.saves, "on_committed", call))
+    return loop, outlet
+
+
+def _restored(subject: Subject, folder: RunDirectory, run: str) -> checkpoints.Checkpoint | None:
+    """Set the subject to the newest whole checkpoint; None if the run never came to one. Raises RunError."""
+    checkpoints.clean(folder.checkpoints, run)
+    if not checkpoints.list_all(folder.checkpoints, run):
+        return None
+    mark, tensors, wrong = checkpoints.load_newest(folder.checkpoints, run=run)
+    for words in wrong:
+        sys.stderr.write(f"tuitrain: {words}; goes on from {mark.name}\n")
+    try:
+        subject.thaw(snapshot_of(mark, tensors))
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise RunError(f"{folder.checkpoints / mark.name} does not fit this model and optimizer "
+                       f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); name another run "
+                       "folder, or leave out resume") from None
+    tip = index.digest(folder).tips.get(mark.branch, 0)
+    if tip > mark.step:
+        progress = subject.progress
+        progress.lineage.append([progress.branch, progress.step])
+        progress.branch = _highest_branch(folder) + 1
+    return mark
+
+
+def _highest_branch(folder: RunDirectory) -> int:
+    return max(index.digest(folder).highest_branch, checkpoints.highest_branch(folder.checkpoints))
+
+
+def _described(subject: Subject, grouped: Grouped) -> Iterable[tuple[str, str]]:
+    """Rows for a person: what is trained, by what."""
+    model, count = subject.model, sum(p.numel() for p in subject.model.parameters())
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    yield "model", type(model).__name__
+    yield "size", f"{count:,} parameters" + (f", {frozen:,} of them frozen" if frozen else "")
+    names = ", ".join(type(o).__name__ for o in subject.optimizers)
+    parts = sum(len(o.param_groups) for o in subject.optimizers)
+    yield "steps", names + (f", {parts} parameter groups" if parts > 1 else "")
+    if subject.schedulers:
+        yield "schedule", ", ".join(type(s).__name__ for s in subject.schedulers)
+
+

@@ -1,0 +1,107 @@
+"""Numbers of steps -> events, a few times a second. Knows no schedule and no commands."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tuitrain.engine.reporter import NON_FINITE, PERIOD, floats
+from tuitrain.protocol.events import Event, Logged, StepsDone, StepSkipped
+from tuitrain.watching.numbers import Numbers, Window
+from tuitrain.watching.subject import Subject
+
+LONGEST = 512
+"""Steps between drains at most."""
+FULL_RATE = 16.0
+"""Up to so many steps per second every number of every step is told, and each group is measured at each; above, all but
+loss and norm are thinned."""
+
+
+class Reporter:
+    """Tells what `numbers` holds. `every`: the norms of the groups are wanted of each step divisible by it."""
+
+    def __init__(self, subject: Subject, numbers: Numbers, groups: list[str],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._subject, self._numbers, self._groups, self._clock = subject, numbers, groups, clock
+        self._since = self._asked = clock()
+        self.every = 1
+        self.epoch = 0.0
+        self._streak, self._good = 0, (float("nan"), float("nan"))
+
+    def moved(self) -> None:
+        """The run was set to another step: what comes next is counted from there."""
+        self._numbers.forget()
+        self._since = self._asked = self._clock()
+        self._streak = 0
+
+    def waited(self) -> None:
+        """What has passed since the last drain was no training."""
+        self._since = self._asked = self._clock()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to tell."""
+        return self._clock() - self._asked >= PERIOD or self._numbers.waiting >= LONGEST
+
+    def flush(self, wait: bool = True) -> Iterator[Event]:
+        """The events of all that was not told yet; without `wait` of what has arrived."""
+        self._asked = self._clock()
+        for window in self._numbers.drain(self._clock, wait=wait):
+            seconds, self._since = max(0.0, window.asked - self._since), window.asked
+            if len(window.rows):
+                self._subject.absorb(window.rows[:, 0], window.rows[:, 1])
+                yield self._steps_done(window, seconds)
+                yield from self._not_finite(window)
+                self._thin(len(window.rows), seconds)
+            for name, points in window.curves.items():
+                yield Logged(branch=self._subject.progress.branch, name=name, steps=tuple(step for step, _ in points),
+                             values=floats(np.array([v for _, v in points], dtype=np.float32)))
+
+    def _steps_done(self, window: Window, seconds: float) -> StepsDone:
+        rows, first = window.rows, window.first
+        # Thinned as it was decided before these steps: the groups of the others were not measured.
+        every = self.every
+        where = np.arange((-(first - 1)) % every, len(rows), every)
+        clips = np.array(window.clips, dtype=np.float32)
+        unknown = np.full(len(self._groups), np.nan, dtype=np.float32)
+        groups = np.array([window.groups.get(first + int(i), unknown) for i in where],
+                          dtype=np.float32).reshape(-1, len(self._groups))
+        norms, thin = rows[where, 1], clips[where]
+        return StepsDone(
+            branch=self._subject.progress.branch, first_step=first, epoch=round(self.epoch, 4),
+            loss=floats(rows[:, 0]), grad_norm=floats(rows[:, 1]), every=every,
+            clipped=tuple(((thin > 0) & (norms > thin)).astype(int).tolist()), skipped=(0,) * len(where),
+            lr=floats(rows[where, 2]), clip=floats(thin),
+            norms={name: floats(groups[:, i]) for i, name in enumerate(self._groups)} if window.groups else {},
+            seconds=round(seconds, 6))
+
+    def _thin(self, steps: int, seconds: float) -> None:
+        every = 1
+        while seconds and steps / seconds / every > FULL_RATE:
+            every *= 2
+        self.every = every
+
+    def _not_finite(self, window: Window) -> Iterator[StepSkipped]:
+        """Steps whose loss is not finite, or whose norm is inf. They were made all the same: nothing was kept."""
+        loss, norm = window.rows[:, 0], window.rows[:, 1]
+        bad = ~np.isfinite(loss) | np.isinf(norm) | (np.isnan(norm) & np.array(window.measured, dtype=bool))
+        where = np.flatnonzero(bad)
+        good = np.flatnonzero(~bad)
+        before = self._good
+        if len(where) and where[0]:
+            before = (float(loss[where[0] - 1]), float(norm[where[0] - 1]))
+        if len(good):
+            self._good = (float(loss[good[-1]]), float(norm[good[-1]]))
+        if not len(where):
+            self._streak = 0
+            return
+        self._streak = self._streak + len(bad) if not len(good) else len(bad) - 1 - int(good[-1])
+        place = int(where[0])
+        column = 0 if not np.isfinite(loss[place]) else 1
+        name, value = ("loss", "gradient norm")[column], float(window.rows[place, column])
+        onset = window.first + place
+        yield StepSkipped(
+            branch=self._subject.progress.branch, step=window.first + int(where[-1]), onset=onset, rule=NON_FINITE,
+            value=value, threshold=float("inf"), count=len(where), streak=self._streak, kept=False,
+            sentence=f"the {name} was {value} at step {onset:,}, {before[column]:.3g} before it, and the step was made "
+                     "all the same")

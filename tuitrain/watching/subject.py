@@ -1,0 +1,238 @@
+"""The live parts of somebody's own loop between two steps: model, optimizers, schedulers, generators, what else was
+registered. Knows how to freeze and thaw them; knows nothing of commands, events or files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tuitrain.diagnosis.clip_advisor import LOOK_BACK
+from tuitrain.engine import devices, environment
+from tuitrain.engine.machine import Progress, knobs_of, progress_of
+from tuitrain.engine.snapshot import ALIGNMENT, Snapshot, copied
+from tuitrain.errors import NoRoom, Refused, is_out_of_memory
+from tuitrain.knobs import Knobs
+from tuitrain.telemetry.units import size as size_in_words
+from tuitrain.watching import packing, rng
+from tuitrain.watching.rates import Landing, reference_of
+
+
+class Stateful(Protocol):
+    """Anything that can be saved and set back: a scaler, a data loader, an average of weights."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the advice on a clip depends on."""
+
+    optimizer: str
+    betas: tuple[float, ...]
+
+
+class _Elsewhere:
+    """The loop's data: it goes on where the loop is, whatever is restored, so nothing of it comes a second time."""
+
+    def skip(self, batches: int) -> None:
+        """Nothing to pass over."""
+
+
+class Subject:
+    """What a run of somebody's own loop consists of."""
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Stateful],
+                 knobs: Knobs) -> None:
+        self.model, self.optimizers, self.schedulers = model, list(optimizers), list(schedulers)
+        self.registered: dict[str, Stateful] = {}
+        self.knobs = knobs
+        self.reference = reference_of(self.optimizers[0])
+        self.schedule, self.cursor = Landing(), _Elsewhere()
+        self.progress = Progress()
+        self.norms = np.zeros(LOOK_BACK, dtype=np.float32)
+        self.config = recipe_of(self.optimizers[0])
+        self.make_room: Callable[[int], bool] = lambda bytes: False
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._frozen: Snapshot | None = None
+        self._owed: dict[str, Any] = {}
+        """States from a checkpoint for what has not been registered yet."""
+
+    @property
+    def factor(self) -> float:
+        """What multiplies the loop's own learning rates at the next step."""
+        turned = 1.0 if self.knobs.lr == self.reference else self.knobs.lr / self.reference
+        return turned * self.schedule.factor(self.progress.step + 1)
+
+    @property
+    def sets_data_back(self) -> bool:
+        """Whether a data loader that has a state was registered."""
+        return any(hasattr(held, "__iter__") for held in self.registered.values())
+
+    def register(self, name: str, held: Stateful) -> None:
+        """Keep and restore this, too. Raises Refused if its state cannot be saved."""
+        packing.pack({name: held.state_dict()})
+        self.registered[name] = held
+        self._frozen = None
+        if name in self._owed:
+            held.load_state_dict(self._owed.pop(name))
+
+    def stepped(self) -> None:
+        """The optimizer made a step."""
+        self.progress.step += 1
+        self._frozen = None
+
+    def changed(self) -> None:
+        """Something else moved: what was frozen is no longer the present."""
+        self._frozen = None
+
+    def absorb(self, losses: Any, norms: Any) -> None:
+        """Fold numbers into the running means that snapshots carry."""
+        self.norms = np.concatenate([self.norms, norms])[-len(self.norms):]
+        progress = self.progress
+        for loss in losses[np.isfinite(losses)].astype(float):
+            old = progress.smooth_loss
+            progress.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
+        if progress.step >= 50:
+            progress.best_smooth = min(progress.best_smooth, progress.smooth_loss)
+
+    def freeze(self) -> Snapshot:
+        """A copy of everything that the next steps depend on but the data; the same one until something changes."""
+        if self._frozen is not None and self._frozen.facts == self._facts():
+            return self._frozen
+        state: dict[str, Any] = {f"model.{name}": t for name, t in self._weights().items()}
+        state |= {f"optimizer.{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
+        state |= {f"scheduler.{i}": self._plain(s.state_dict()) for i, s in enumerate(self.schedulers)}
+        state |= {f"registered.{name}": held.state_dict() for name, held in self.registered.items()}
+        state |= {"rng": rng.states(), "diagnosis.norms": torch.from_numpy(self.norms)}
+        live = packing.pack(state)
+        self._frozen = Snapshot(self.progress.branch, self.progress.step, self._copied(live), self._facts(),
+                                devices.event(self.device))
+        return self._frozen
+
+    def _copied(self, live: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies on the host: the memory of a GPU is the loop's own. They are under way there until the snapshot is
+        `ready`. Where memory is short, older copies make room. Raises NoRoom."""
+        size = sum(t.numel() * t.element_size() for t in live.values())
+        while True:
+            try:
+                return copied(live) if self.device.type == "cpu" else fetched(live)
+            except (RuntimeError, MemoryError, OSError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                words = str(error).splitlines()[0] if str(error) else "out of memory"
+            if not self.make_room(size):
+                raise NoRoom(f"no memory for a copy of the run's state ({size_in_words(size)}): {words}")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The fields of RunStarted and RunResumed that name the machine."""
+        device = str(self.device)
+        cuda = self.device.type == "cuda"
+        name = f"{device} ({torch.cuda.get_device_name(self.device)})" if cuda else device
+        dtype = str(next((p.dtype for p in self.model.parameters()), torch.float32)).removeprefix("torch.")
+        short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(dtype, dtype)
+        return {"versions": environment.versions(device if cuda else "cpu"), "device": name,
+                "threads": torch.get_num_threads(), "precision": short}
+
+    def _facts(self) -> dict[str, Any]:
+        return {"progress": asdict(self.progress), "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
+
+    def thaw(self, snapshot: Snapshot) -> None:
+        """Be as at the snapshot, knobs included. Tensors are set in place wherever they are the same ones."""
+        self._frozen = None
+        if snapshot.ready is not None:
+            snapshot.ready.synchronize()
+        state = packing.unpack(snapshot.tensors)
+        with torch.no_grad():
+            for name, tensor in self._weights().items():
+                tensor.copy_(state[f"model.{name}"])
+        for i, optimizer in enumerate(self.optimizers):
+            _restore(optimizer, state[f"optimizer.{i}"])
+        for i, scheduler in enumerate(self.schedulers):
+            if f"scheduler.{i}" in state:
+                scheduler.load_state_dict(state[f"scheduler.{i}"])
+        owed = {name.removeprefix("registered."): held for name, held in state.items()
+                if name.startswith("registered.")}
+        for name, held in self.registered.items():
+            if name in owed:
+                held.load_state_dict(owed.pop(name))
+        self._owed = owed
+        rng.restore(state["rng"])
+        self.norms = state["diagnosis.norms"].cpu().numpy()
+        self.schedule.restore(dict(snapshot.facts["schedule"]))
+        self.progress, self.knobs = progress_of(snapshot.facts), knobs_of(snapshot.facts)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, those that a state_dict leaves out too; a tensor of two names under its first."""
+        return {**{name: p.data for name, p in self.model.named_parameters()},
+                **dict(self.model.named_buffers())}
+
+    @staticmethod
+    def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+        """A scheduler's state without the functions and the optimizer that some keep in it: the loop has those."""
+        return {key: value for key, value in state.items() if not callable(value) and not isinstance(value, Optimizer)}
+
+
+def recipe_of(optimizer: Optimizer) -> Recipe:
+    """The name and decay rates of an optimizer."""
+    group = optimizer.param_groups[0]
+    betas = group.get("betas", (0.9, 0.999))
+    return Recipe(type(optimizer).__name__.lower(), tuple(float(b) for b in betas))
+
+
+def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """In place where the optimizer has the same tensors, so that what was captured or compiled stays valid."""
+    own = type(optimizer).load_state_dict is not Optimizer.load_state_dict
+    live = optimizer.state_dict()
+    if own or not _alike(live["state"], state["state"]) or len(live["param_groups"]) != len(state["param_groups"]):
+        optimizer.load_state_dict(state)
+        return
+    with torch.no_grad():
+        for key, held in live["state"].items():
+            for name, value in state["state"][key].items():
+                if isinstance(value, Tensor):
+                    held[name].copy_(value)
+                else:
+                    held[name] = value
+    for group, values in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        for name, value in values.items():
+            if name == "params":
+                continue
+            if isinstance(value, Tensor) and isinstance(group.get(name), Tensor):
+                group[name].copy_(value)
+            else:
+                group[name] = value
+
+
+def _alike(live: Mapping[Any, Any], kept: Mapping[Any, Any]) -> bool:
+    """Whether both hold the same names with tensors of the same shapes."""
+    return live.keys() == kept.keys() and all(
+        isinstance(live[k], dict) and isinstance(kept[k], dict) and live[k].keys() == kept[k].keys()
+        and all(isinstance(a, Tensor) == isinstance(kept[k][name], Tensor)
+                and (not isinstance(a, Tensor) or a.shape == kept[k][name].shape) for name, a in live[k].items())
+        for k in live)
+
+
+def fetched(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in one block of host memory that a GPU writes by itself, in the order of its own work."""
+    size = sum(-(-t.numel() * t.element_size() // ALIGNMENT) * ALIGNMENT for t in live.values())
+    block, begin, copies = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available()), 0, {}
+    for name, tensor in live.items():
+        end = begin + tensor.numel() * tensor.element_size()
+        copies[name] = block[begin:end].view(tensor.dtype).view(tensor.shape).copy_(
+            tensor, non_blocking=tensor.is_cuda)
+        begin += -(-(end - begin) // ALIGNMENT) * ALIGNMENT
+    return copies
+
+
+def of_one_process(model: nn.Module) -> None:
+    """Raises Refused where the parameters of a model are pieces of tensors that several processes hold."""
+    for name, parameter in model.named_parameters():
+        if type(parameter.data) is not Tensor:
+            raise Refused(f"{name} is a {type(parameter.data).__name__}: a model in pieces over several processes "
+                          "cannot be watched")
