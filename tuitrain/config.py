@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
+from tuitrain.specs import GUARD_MODES, OPTIMIZERS, optimizer
 
 Every = int | str
 ENDS: Final = ("steps", "epochs", "minutes")
@@ -45,7 +46,7 @@ class Config:
                         choices=("all", "last"))
     stride: int = _option(1, "distance between windows, with --loss last", low=1, high=1_000_000)
 
-    optimizer: str = _option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd", "muon"))
+    optimizer: str = _option("adam", "optimizer", choices=tuple(OPTIMIZERS))
     lr: float = _option(0.0, "base learning rate (0: by preset and size)", low=0.0, high=10.0)
     lr_schedule: str = _option("auto", "shape of the learning rate over the run",
                                choices=("auto", "constant", "linear", "cosine", "plateau", "step"))
@@ -88,7 +89,7 @@ class Config:
     snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory, of a GPU's a quarter",
                                    low=0, high=10**7, metavar="MB")
     on_divergence: str = _option("rollback", "when training breaks; a cockpit pauses",
-                                 choices=("warn", "pause", "rollback", "stop"))
+                                 choices=tuple(GUARD_MODES))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], device: str = "cpu") -> "Config":
@@ -235,10 +236,9 @@ def warmup_steps(value: Every, horizon: int) -> int:
 
 def default_lr(config: Config, budget: bool) -> float:
     """Peak learning rate where none was given; an open-ended run holds its peak, so it is lower there."""
-    if config.optimizer == "sgd":
-        return 1.0
-    if config.optimizer == "rmsprop":
-        return 2e-3
+    usual = optimizer(config.optimizer).lr
+    if usual is not None:
+        return usual
     return (1e-2 if budget else 3e-3) if config.hidden <= 256 else 2e-3
 
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise, kick, largest_harmless, longest, medians, touched
+from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise, kick, largest_harmless, medians, touched
+from tuitrain.specs import OPTIMIZERS
 
 ADAM = (0.9, 0.999)
 QUIET = np.random.default_rng(1).lognormal(math.log(0.2), 0.1, 2000)
@@ -65,8 +66,9 @@ def test_how_much_longer_a_single_gradient_can_make_a_step() -> None:
             m, v = b1 * m + (1 - b1) * x, b2 * v + (1 - b2) * x * x
             step.append(float(np.linalg.norm(m / (1 - b1**t) / np.sqrt(v / (1 - b2**t)))))
         times = max(step[3000:3100]) / np.median(step[2000:3000])
-        assert times < longest("adam", (b1, b2), 0.99) < 2 * times
-    assert longest("sgd", (0.9, 0.999), 0.99) == np.inf and longest("muon", (0.9, 0.999), 0.99) < 2
+        assert times < OPTIMIZERS["adam"].longest((b1, b2), 0.99) < 2 * times
+    assert OPTIMIZERS["sgd"].longest((0.9, 0.999), 0.99) == np.inf
+    assert OPTIMIZERS["muon"].longest((0.9, 0.999), 0.99) < 2
 
 
 def test_a_clip_that_is_as_advised_is_told_once() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tuitrain.diagnosis.clip_advisor import advise, longest
+from tuitrain import specs
+from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.detector import Finding, Level, Validation
 from tuitrain.diagnosis.growth import Growth
 from tuitrain.diagnosis.memory import Memory
@@ -211,7 +212,7 @@ class Analyst:
             return
         self._alarm = None
         signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped,
-                                  longest(self._optimizer, self._betas, self._alpha))
+                                  specs.optimizer(self._optimizer).longest(self._betas, self._alpha))
         yield from self._verdict(signs, alarm.onset, alarming=True)
         yield from self._advise_from_before(alarm.onset)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain import specs
 from tuitrain.telemetry.units import number, percent
 
-ADAPTIVE = ("adam", "adamw", "rmsprop", "muon")
-"""Optimizers that divide the usual size of a gradient out again."""
 LEAST = 200
 """Norms below which nothing is said."""
 LOOK_BACK = 1000
@@ -50,22 +49,6 @@ def largest_harmless(betas: tuple[float, float]) -> float:
     return HALF / math.sqrt(left) if left > 0 else math.inf
 
 
-def longest(optimizer: str, betas: tuple[float, float], alpha: float) -> float:
-    """How many times as long as usual a single gradient, however large, can make a step at most; inf if any length.
-
-    Adam's usual step under gradients of random sign is sqrt((1 - b1) / (1 + b1)) of the rate; half of it for safety.
-    """
-    b1, b2 = betas
-    match optimizer:
-        case "adam" | "adamw":
-            return 1.5 * (1 - b1) / math.sqrt(1 - b2) / math.sqrt((1 - b1) / (1 + b1))
-        case "rmsprop":
-            return 1.5 / math.sqrt(1 - alpha)
-        case "muon":
-            return 1.5
-    return math.inf
-
-
 def medians(clip: float, norms: NDArray[np.float64]) -> float:
     """A clip as a multiple of the median of healthy norms; nan where there are none."""
     good = norms[np.isfinite(norms) & (norms > 0)]
@@ -87,7 +70,7 @@ def advise(norms: NDArray[np.float64], clip: float, optimizer: str, betas: tuple
     if len(good) < LEAST:
         return None
     median, p99 = float(np.median(good)), float(np.percentile(good, 99))
-    most = min(largest_harmless(betas), 10.0) if optimizer in ADAPTIVE else PLAIN
+    most = min(largest_harmless(betas), 10.0) if specs.optimizer(optimizer).bounded else PLAIN
     value = most * median
     if p99 < 3 * median:
         value = max(value, p99)
@@ -105,7 +88,7 @@ def _sentence(norms: NDArray[np.float64], clip: float, value: float, median: flo
     if 0.9 <= clip / value <= 1.1:
         return (f"clip {number(clip)} is {number(times, 2)} medians, which is the advice, and cut {percent(share)} of "
                 f"the last {len(norms):,} steps")
-    if share > ALWAYS and optimizer in ADAPTIVE:
+    if share > ALWAYS and specs.optimizer(optimizer).bounded:
         return (f"clip {number(clip)} acts on every step, so {optimizer} divides it out again: a hidden, temporary cut "
                 f"of the learning rate. {suggestion}")
     if share == 0 and clip > 2 * value:

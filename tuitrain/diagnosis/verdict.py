@@ -8,11 +8,11 @@ natural collapses and injected faults, see tests/diagnosis.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tuitrain import specs
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.telemetry.units import many, number, percent
 
-ADAPTIVE = ("adam", "adamw", "rmsprop")
 """Optimizers with a memory of g^2; Muon's matrices have none."""
 CLEAR = 0.1
 """Nats that the loss must still be up by for text and weights to be told apart by how much of it each explains."""
@@ -84,7 +84,7 @@ def _lr(s: Signs) -> _Case:
         case.say(excess > 2.2, 2 if excess > 4 else 1,
                  f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
                  f"the steps are no larger than before (x{number(s.update_jump, 2)})")
-    if s.surprise is not None and s.optimizer in ADAPTIVE:
+    if s.surprise is not None and specs.optimizer(s.optimizer).divides:
         case.say(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
                  f"gradients are {number(s.surprise, 2)} times their recent average")
     if s.growth is not None:
@@ -105,7 +105,7 @@ def _norm_for(s: Signs) -> float:
     """What larger gradients explain of larger updates: all of them where nothing divides them out."""
     if s.norm_jump is None:
         return 1.0
-    return s.norm_jump if s.optimizer not in (*ADAPTIVE, "muon") else 1.0
+    return 1.0 if specs.optimizer(s.optimizer).bounded else s.norm_jump
 
 
 def _exploding(s: Signs) -> _Case:

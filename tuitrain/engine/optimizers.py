@@ -4,6 +4,7 @@ Adam, AdamW and SGD are torch's, and on the CPU RMSprop too. Muon (Keller Jordan
 gate of the LSTM matrices; the other parameters get Adam. Knows nothing of schedules.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from tuitrain.config import Config
 from tuitrain.engine.model import CharLSTM
+from tuitrain.specs import OPTIMIZERS, check_declared
 
 MUON_RATIO = 4.0
 """Muon's own learning rate over the knob's: at the auto preset's 5e-3 to 1e-2 that is Muon's usual 0.02 to 0.04."""
@@ -185,30 +187,45 @@ def _steps_on_device(optimizer: torch.optim.Optimizer) -> bool:
 def make(config: Config, model: CharLSTM) -> Optimizer:
     """The optimizer that the configuration names, over the model's parameters."""
     parameters = [p for _, members in model.groups() for p in members]
-    lr, decay = config.lr, config.weight_decay
-    betas = (config.betas[0], config.betas[1])
-    away = parameters[0].device.type != "cpu"
-    adam: dict[str, Any] = {"lr": lr, "betas": betas, "eps": config.eps, "fused": True,
-                            "capturable": parameters[0].is_cuda}
-    match config.optimizer:
-        case "adam":
-            return Optimizer([torch.optim.Adam(parameters, weight_decay=decay, **adam)], on_device=True)
-        case "adamw":
-            return Optimizer([torch.optim.AdamW(parameters, weight_decay=decay, **adam)], on_device=True)
-        case "sgd":
-            sgd = torch.optim.SGD(parameters, lr, config.momentum, weight_decay=decay, fused=True)
-            if config.momentum:
-                # torch makes the buffers in the first step as memory of any content, which stays if that is withheld.
-                for parameter in parameters:
-                    sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-            return Optimizer([sgd], on_device=True)
-        case "rmsprop" if away:
-            return Optimizer([DeviceRMSprop(parameters, lr, config.alpha, config.eps, decay)], on_device=True)
-        case "rmsprop":
-            rmsprop = torch.optim.RMSprop(parameters, lr, config.alpha, config.eps, decay, foreach=True)
-            return Optimizer([rmsprop], on_device=False)
+    return BUILDERS[config.optimizer](config, model, parameters)
+
+
+def _adam(kind: type[torch.optim.Adam], config: Config, parameters: list[nn.Parameter], decay: float) -> Any:
+    return kind(parameters, config.lr, (config.betas[0], config.betas[1]), config.eps, decay, fused=True,
+                capturable=parameters[0].is_cuda)
+
+
+def _sgd(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
+    sgd = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum:
+        # torch makes the buffers in the first step as memory of any content, which stays if that is withheld.
+        for parameter in parameters:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return Optimizer([sgd], on_device=True)
+
+
+def _rmsprop(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
+    numbers = (config.lr, config.alpha, config.eps, config.weight_decay)
+    if parameters[0].device.type != "cpu":
+        return Optimizer([DeviceRMSprop(parameters, *numbers)], on_device=True)
+    return Optimizer([torch.optim.RMSprop(parameters, *numbers, foreach=True)], on_device=False)
+
+
+def _muon(config: Config, model: CharLSTM, parameters: list[nn.Parameter]) -> Optimizer:
     matrices = [p for name, p in model.lstm.named_parameters() if name.startswith("weight")]
     chosen = {id(p) for p in matrices}
     rest = [p for p in parameters if id(p) not in chosen]
-    muon = Muon(matrices, lr, weight_decay=decay)
-    return Optimizer([muon, torch.optim.Adam(rest, **adam)], on_device=away)
+    muon = Muon(matrices, config.lr, weight_decay=config.weight_decay)
+    return Optimizer([muon, _adam(torch.optim.Adam, config, rest, 0.0)], on_device=parameters[0].device.type != "cpu")
+
+
+BUILDERS: dict[str, Callable[[Config, CharLSTM, list[nn.Parameter]], Optimizer]] = {
+    "adam": lambda config, model, all: Optimizer([_adam(torch.optim.Adam, config, all, config.weight_decay)],
+                                                 on_device=True),
+    "adamw": lambda config, model, all: Optimizer([_adam(torch.optim.AdamW, config, all, config.weight_decay)],
+                                                  on_device=True),
+    "sgd": lambda config, model, all: _sgd(config, all),
+    "rmsprop": lambda config, model, all: _rmsprop(config, all),
+    "muon": _muon,
+}
+check_declared("optimizers", OPTIMIZERS, BUILDERS)

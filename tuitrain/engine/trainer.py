@@ -36,8 +36,8 @@ from tuitrain.protocol.events import (
     RunStarted,
 )
 from tuitrain.run.saver import Saver
+from tuitrain.specs import GUARD_MODES
 
-GUARD_MODES = ("warn", "pause", "rollback", "stop")
 MAX_NOTE = 2000
 COMPLAINT = 60.0
 """Seconds after which it is said again that memory is short."""

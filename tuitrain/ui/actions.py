@@ -9,13 +9,12 @@ from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
 from tuitrain.protocol.session import Session, Tape
+from tuitrain.specs import GUARD_MODES
 from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, Chosen, PickPoint, Present
 from tuitrain.ui.values import proposed, read, rung, shown, wild, would_have_clipped
 from tuitrain.ui.viewing import Viewing
 from tuitrain.ui.why import Why
-
-GUARD_MODES = ("warn", "pause", "rollback", "stop")
 
 
 class Actions(Viewing):
@@ -222,15 +221,12 @@ class Actions(Viewing):
 
     def action_guard(self) -> None:
         """Choose the guard's mode."""
-        words = {"warn": "warn: say so", "pause": "pause: wait for me", "rollback": "rollback: to the last good point",
-                 "stop": "stop: save and end"}
-
         def answered(mode: str | None) -> None:
             if mode:
                 self.ask(c.SetGuardMode, "guard", mode=mode)
 
         self.push_screen(Choose(f"when training breaks (now: {self.state.guard})",
-                                [(mode, words[mode]) for mode in GUARD_MODES]), answered)
+                                [(mode, f"{mode}: {words}") for mode, words in GUARD_MODES.items()]), answered)
 
     def action_note(self) -> None:
         """A note on the time line."""
