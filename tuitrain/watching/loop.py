@@ -14,12 +14,13 @@ from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.saves import Saves
 from tuitrain.engine.steering import Steering
-from tuitrain.engine.trainer import GUARD_MODES, MAX_NOTE
+from tuitrain.engine.trainer import MAX_NOTE
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import ERROR, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.saver import Saver
+from tuitrain.specs import GUARD_MODES
 from tuitrain.watching.asides import Interval, loss_of, undisturbed, words_of
 from tuitrain.watching.offers import Offers
 from tuitrain.watching.recorder import Recorder

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from tuitrain.config import Every
 from tuitrain.engine.choice import snapshot_of
-from tuitrain.engine.trainer import GUARD_MODES
 from tuitrain.errors import RunError, UsageError
 from tuitrain.host.host import Host
 from tuitrain.knobs import Knobs
@@ -26,6 +25,7 @@ from tuitrain.run.checkpoints import Retention
 from tuitrain.run.directory import Lock, RunDirectory, new_id, new_run
 from tuitrain.run.journal import Journal
 from tuitrain.run.saver import Saver
+from tuitrain.specs import GUARD_MODES
 from tuitrain.watching.gradients import Grouped, Groups
 from tuitrain.watching.loop import Loop
 from tuitrain.watching.offers import SEVERAL, Offers
