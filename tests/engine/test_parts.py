@@ -1,7 +1,9 @@
 """Corpus, cursor, schedule, sampler, evaluation, restore points: each alone."""
 
 import math
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import TINY
+from tests.conftest import TINY, Run
 from tuitrain.config import Config
 from tuitrain.engine import corpus as corpora
+from tuitrain.engine import runtime, samples
 from tuitrain.engine.batches import Streams, Windows, fitted
 from tuitrain.engine.evaluation import WARM, Evaluator, make_model, steps_between_parts
 from tuitrain.engine.restore_points import MAX_PINNED, RestorePoints
@@ -21,6 +24,7 @@ from tuitrain.engine.schedule import FLOOR, LANDED, Schedule
 from tuitrain.engine.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot, copied
 from tuitrain.errors import CorpusError
+from tuitrain.protocol import events as e
 
 # --- corpus
 
@@ -315,3 +319,54 @@ def test_a_block_is_used_again_once_nobody_looks_at_it_and_not_before() -> None:
     live["a"].fill_(3.0)
     third = copied(live)
     assert third["a"].data_ptr() == where and (third["a"] == 3.0).all() and (second["a"] == 2.0).all()
+
+
+# --- samples
+
+def test_samples_are_drawn_in_bursts_inside_their_share_and_faster_for_whom_waits(
+        start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(sample_every=100)
+    now = [0.0]
+    clock = samples.Samples(run.machine, 100, lambda: now[0])
+    advance = Stream.advance
+
+    def slowly(stream: Stream, characters: int) -> tuple[list[int], list[float]]:
+        now[0] += 0.01  # what it takes by this clock
+        return advance(stream, characters)
+
+    monkeypatch.setattr(Stream, "advance", slowly)
+
+    def drawn(steps: int) -> tuple[float, int]:
+        """Seconds that drawing took, and after how many of the steps of 50 ms anything was drawn."""
+        took, bursts = 0.0, 0
+        for _ in range(steps):
+            now[0] += 0.05
+            before = now[0]
+            list(clock.attend())
+            took, bursts = took + now[0] - before, bursts + (now[0] > before)
+        return took, bursts
+
+    monkeypatch.setattr(samples, "due", lambda step, every, early: True)
+    took, bursts = drawn(1000)
+    assert 0.8 * samples.BUDGET < took / 50 < 1.2 * samples.BUDGET and bursts <= 20
+    clock.start("id", "somebody")
+    took, _ = drawn(20)
+    assert took > 0.1
+
+
+def test_the_first_sample_is_not_of_the_first_seconds_and_comes_before_half_the_interval_is_over(
+        start: Callable[..., Run]) -> None:
+    run = start(sample_every=40)
+    run.to_step(19)
+    assert not run.trainer.samples.busy and not run.of(e.SamplePiece)
+    run.to_step(20)
+    assert run.trainer.samples.busy or run.of(e.SamplePiece)
+
+
+def test_compute_threads_sleep_sooner_unless_the_person_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[dict[str, str], str | None]] = [
+        ({}, str(runtime.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+    for by_a_person, there in said:
+        monkeypatch.setattr(os, "environ", {"TUITRAIN_MALLOPT": "0", **by_a_person})
+        runtime.before_torch()
+        assert os.environ.get("GOMP_SPINCOUNT") == there

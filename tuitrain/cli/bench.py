@@ -20,9 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, how long."""
     parser.add_argument("--models", default="2x128,2x256,3x512", metavar="LxH,...", help="layers x hidden units")
     parser.add_argument("--cells", default="a,a',b,b',c,d", metavar="A,B,...", help="which of these to measure")
-    parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="seconds per cell")
+    parser.add_argument("--seconds", type=float, metavar="S", help="seconds per cell (default 15), or per window")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, each in another order")
     parser.add_argument("--instruments", action="store_true", help="instead: what each instrument costs, a row each")
+    parser.add_argument("--first-minute", action="store_true",
+                        help="instead: windows of the default run, all on, from its first step; 12 s each")
+    parser.add_argument("--precision", choices=("auto", "fp32"), default="auto",
+                        help="of tuitrain in the first minute; the stock loop has fp32")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the order")
 
 
@@ -35,14 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
         shapes = [Shape(*map(int, name.split("x"))) for name in arguments.models.split(",")]
     except (ValueError, TypeError):
         raise UsageError(f"--models {arguments.models}: write layers x hidden, such as 2x128,3x512") from None
-    if arguments.seconds <= 0 or arguments.rounds < 1:
+    seconds = arguments.seconds if arguments.seconds is not None else 12.0 if arguments.first_minute else 15.0
+    if seconds <= 0 or arguments.rounds < 1:
         raise UsageError("--seconds must be above 0 and --rounds at least 1")
+    if arguments.first_minute:
+        return _first_minute(shapes, seconds, arguments.precision)
     if arguments.instruments:
         return _instruments(shapes, arguments.rounds)
     cells = arguments.cells.split(",")
     if unknown := [cell for cell in cells if cell not in CELLS]:
         raise UsageError(f"--cells: there is no {unknown[0]}; choose from {','.join(CELLS)}")
-    results = bench(shipped_corpus(), shapes, cells=cells, seconds=arguments.seconds, rounds=arguments.rounds,
+    results = bench(shipped_corpus(), shapes, cells=cells, seconds=seconds, rounds=arguments.rounds,
                     seed=arguments.seed, say=lambda line: print(line, file=sys.stderr))
     print("characters/s: a stock loop, a' stock with our runtime, b tuitrain, b' with samples and evaluations,\n"
           "c the cockpit with the training in its process, d the cockpit with a host process")
@@ -55,9 +62,35 @@ def run(arguments: argparse.Namespace) -> int:
         if "d" in cells:
             print(f"        the cockpit of d: {r.bytes / 1000:.1f} kB/s to a terminal of 120x40, {r.cpu:.1%} of a core")
     if ("b", "a") in pairs:
-        mean = math.exp(sum(math.log(r.ratio("b", "a")) for r in results) / len(results))
-        print(f"geometric mean of b/a: {mean:.3f}")
+        print(f"geometric mean of b/a: {_geometric([r.ratio('b', 'a') for r in results]):.3f}")
     return 0
+
+
+def _first_minute(shapes: "list[Shape]", seconds: float, precision: str) -> int:
+    from tuitrain.cli.train import shipped_corpus
+    from tuitrain.experiments.first_minute import first_minute
+
+    windows = max(1, round(60 / seconds))
+    made = [first_minute(shipped_corpus(), shape, seconds=seconds, windows=windows,
+                         options=[f"--precision={precision}"], say=lambda line: print(line, file=sys.stderr))
+            for shape in shapes]
+    print(f"steps/s of the default run over a stock loop's, in {windows} windows of {seconds:g} s from its first step\n"
+          f"{'model':<7}{'ours':>8}{'stock':>8}{'':2}" + "".join(f"{f'{i * seconds:.0f} s':>7}" for i in range(windows))
+          + f"{'mean':>8}  first sample")
+    means = []
+    for minute in made:
+        ratios = [window.ratio for window in minute.windows]
+        means.append(_geometric(ratios))
+        after = "none yet" if minute.sample_after is None else f"{minute.sample_after:.0f} s"
+        print(f"{minute.shape.name:<7}{_geometric([w.ours for w in minute.windows]):>8.2f}"
+              f"{_geometric([w.stock for w in minute.windows]):>8.2f}  " + "".join(f"{r:>7.3f}" for r in ratios)
+              + f"{means[-1]:>8.3f}  {after}")
+    print(f"geometric mean: {_geometric(means):.3f}")
+    return 0
+
+
+def _geometric(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _instruments(shapes: "list[Shape]", rounds: int) -> int:

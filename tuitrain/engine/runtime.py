@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
+SPINS = 10_000
+"""Rounds that a compute thread spins for its next piece of work: longer than the pauses inside a step."""
 T = TypeVar("T")
 Report = Callable[[str], None]
 """Takes a word on what is being done, for a person who waits."""
@@ -56,8 +58,13 @@ def before_torch() -> None:
     a step. Only glibc has these thresholds, and they rule the main arena alone, so there is but one arena: the
     training thread allocates from it like everybody. numpy's matrix products stay on one thread: the sampler's are too
     small to share, and its threads would stand in the way of torch's.
+
+    torch's own threads spin for some milliseconds after each piece of work, and whoever else wants to compute waits for
+    a core that does nothing: with a thread per core what saves, prints and serves held up both. They sleep sooner.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
     if platform.libc_ver()[0] != "glibc" or os.environ.get("TUITRAIN_MALLOPT") == "0":
         return
     libc = ctypes.CDLL(None)

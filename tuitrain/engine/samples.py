@@ -20,8 +20,11 @@ from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import Refused
 from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece
 
-BUDGET = 0.015
-"""Share of the time that sampling may take while training: inside 2 % with what it costs to look at the clock."""
+BUDGET, AWAITED = 0.01, 0.3
+"""Shares of the time that sampling may take while training: of itself, and when somebody waits for it."""
+BURST = 0.03
+"""Seconds that are saved up before characters are drawn: now and then many, because the weights have to come back into
+the caches first, and so have the training's after it."""
 PIECE = 16
 """Characters of work between two looks at the clock."""
 EXCERPT = 80
@@ -54,9 +57,10 @@ class Samples:
 
     def attend(self) -> Iterator[Event]:
         """Queue what is due, draw a few characters of what waits."""
-        if not self._waiting and due(self._machine.progress.step, self._every):
+        # Not earlier: there is nothing to read in what a model says in its first seconds.
+        if not self._waiting and due(self._machine.progress.step, self._every, early=(2,)):
             self.start()
-        yield from self.advance(BUDGET)
+        yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
 
     def start(self, id: str = "", by: str = "") -> None:
         """Draw one sample per temperature from the weights as they are now; the last one answers `id`."""
@@ -69,10 +73,12 @@ class Samples:
             self._waiting.append(_Sample(snapshot, temperature, *answer))
 
     def advance(self, share: float) -> Iterator[Event]:
-        """Spend up to `share` of the time since the last call, saved up to a tenth of a second."""
+        """Spend up to `share` of the time since the last call, in bursts."""
         now = self._clock()
         self._allowance = min(0.1, self._allowance + share * (now - self._since))
         self._since = now
+        if self._allowance < BURST:
+            return
         while self._waiting and self._allowance > 0:
             sample = self._waiting[0]
             yield from self._begin(sample)
