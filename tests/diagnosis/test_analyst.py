@@ -1,5 +1,6 @@
 """The analyst on events: what it raises and when, whose knob it names, and that it says nothing of a healthy run."""
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
@@ -58,7 +59,7 @@ def test_an_alarm_waits_for_the_probe_and_gets_a_verdict_and_advice() -> None:
     assert abs(alarm.onset - 1501) <= 2 and alarm.rule == "level" and alarm.value > alarm.threshold
     after = f.Probed(branch=0, step=1526, loss=2.7, entropy=1.0, reason="asked for", seconds=0.1,
                      layers=({**LAYER, "saturation": {**LAYER["saturation"], "g": 0.8}},))  # type: ignore[dict-item]
-    verdict, advice = considered(analyst, [after])
+    advice, verdict = considered(analyst, [after])
     assert isinstance(verdict, f.VerdictReached) and verdict.cause == "lr_too_high" and verdict.alarming
     assert len(verdict.evidence) >= 2 and verdict.remedy.startswith("R")
     assert isinstance(advice, f.AdviceGiven) and advice.low < advice.value <= advice.high
@@ -70,11 +71,98 @@ def test_without_a_probe_it_does_not_wait_for_ever() -> None:
     assert any(isinstance(x, f.VerdictReached) for x in found)
 
 
-@pytest.mark.parametrize(("by", "since"), [("you", "since your lr x40 at step 1,500"), ("guard", "")])
-def test_a_persons_turn_is_named(by: str, since: str) -> None:
-    turn = e.KnobChanged(branch=0, step=1500, name="lr", old=0.003, new=0.12, id="1", by=by)
-    found = considered(Analyst(), [START, *told(1, healthy(1500)), turn, *told(1501, [2.9] * 100)])
-    assert next(x for x in found if isinstance(x, f.AlarmRaised)).since == since
+def turned(step: int, name: str, old: float, new: float, by: str = "you") -> e.KnobChanged:
+    return e.KnobChanged(branch=0, step=step, name=name, old=old, new=new, id="1", by=by)
+
+
+def alarm_of(found: list[e.Event]) -> f.AlarmRaised:
+    return next(x for x in found if isinstance(x, f.AlarmRaised))
+
+
+@pytest.mark.parametrize(("turn", "since"), [
+    (turned(1500, "lr", 0.003, 0.12), "since your lr x40 at step 1,500"),
+    (turned(1500, "lr", 0.003, 0.12, by="guard"), ""), (turned(1500, "lr", 0.003, 0.001), ""),
+    (turned(1500, "clip", 0.1, 0.0), "since your clip 0.1 → off at step 1,500"), (turned(1500, "clip", 1.0, 0.0), ""),
+    (turned(1500, "clip", 1.0, 0.1), "")])
+def test_only_an_act_that_made_steps_larger_is_named(turn: e.KnobChanged, since: str) -> None:
+    found = considered(Analyst(), [START, *told(1, healthy(1500)), turn, *told(1501, [2.9] * 200)])
+    assert alarm_of(found).since == since
+    verdict = next(x for x in found if isinstance(x, f.VerdictReached))
+    said = " ".join((alarm_of(found).sentence, verdict.sentence, *verdict.evidence, verdict.against))
+    assert said.count("since your") <= 1 and ("since your lr" in said) == ("lr" in since)
+
+
+def test_a_lowering_does_not_silence_the_alarm() -> None:
+    found = considered(Analyst(), [START, *told(1, healthy(1500)), turned(1500, "lr", 0.003, 0.001),
+                                   *told(1501, [2.9] * 100)])
+    assert alarm_of(found).step < 1550
+
+
+def evaluated(step: int, loss: float, part: bool = False) -> e.Evaluated:
+    return e.Evaluated(branch=0, step=step, loss=loss, bpc=loss / math.log(2), best=False, characters=9, part=part,
+                       reason="interval", seconds=0.1)
+
+
+def doubled_three_times() -> list[e.Event]:
+    """A rate that is doubled at 1,500, 1,700 and 1,900 and makes it slowly worse, never by a jump."""
+    events = [START, *told(1, healthy(1500)), evaluated(1500, 1.4)]
+    for i, step in enumerate((1500, 1700, 1900)):
+        events.append(turned(step, "lr", 0.001 * 2**i, 0.002 * 2**i))
+        events += [x if not isinstance(x, f.Measured) else reading(x.first_step, 0.004 * 2**i)
+                   for x in told(step + 1, np.linspace(1.4 + 0.06 * i, 1.46 + 0.06 * i, 200))]
+    return [*events, evaluated(2000, 1.6), *told(2101, [1.62] * 100), evaluated(2200, 1.65)]
+
+
+def test_a_rate_that_was_doubled_three_times_is_named_where_validation_rose() -> None:
+    found = considered(Analyst(), [*doubled_three_times(), *told(2201, [1.62] * 25 * (PATIENCE + 2))])
+    assert alarm_of(found).rule == "validation"
+    assert alarm_of(found).since == "since your lr doubled three times, x8 since step 1,500"
+    verdict = next(x for x in found if isinstance(x, f.VerdictReached))
+    assert verdict.cause == "lr_too_high" and alarm_of(found).sentence == verdict.evidence[0]
+    assert "each step moves the weights 8 times as far as before" in verdict.evidence
+
+
+def test_measurements_of_a_part_of_the_validation_text_are_no_ground_for_an_alarm() -> None:
+    events = [x if not isinstance(x, e.Evaluated) or x.loss < 1.5 else evaluated(x.step, x.loss, part=True)
+              for x in doubled_three_times()]
+    assert not any(isinstance(x, f.AlarmRaised) for x in considered(Analyst(), events))
+
+
+@pytest.mark.parametrize(("how", "since"), [
+    ("rollback", "since your rollback to step 1,200 with lr x40"),
+    ("resume", "since you resumed at step 1,500 with lr x40"),
+    ("undo", "since your undo at step 1,500, lr x4")])
+def test_a_rate_that_a_rollback_a_resume_or_an_undo_sets_is_an_act(how: str, since: str) -> None:
+    knobs = {"lr": 0.003, "clip": 1.0}
+    start = dataclasses.replace(START, facts={**START.facts, "knobs": knobs})
+    analyst, first = Analyst(), 1501
+    considered(analyst, [start, *told(1, healthy(1000)), *told(1001, healthy(1500)[1000:])])
+    if how == "rollback":
+        act: e.Event = e.RolledBack(from_branch=0, from_step=1500, to_step=1200, branch=1, id="1", by="you",
+                                    knobs={"lr": 0.12, "clip": 1.0}, asked=None, point="s1")
+        first = 1201
+    elif how == "undo":
+        analyst = Analyst()
+        considered(analyst, [start, *told(1, healthy(1000)), turned(1000, "lr", 0.012, 0.003),
+                             *told(1001, healthy(1500)[1000:])])
+        act = e.Undone(id="1", by="you", what="lr", branch=0, step=1500, knobs={"lr": 0.012, "clip": 1.0})
+    else:
+        act = e.RunResumed(branch=0, step=1500, checkpoint="b0-s1500", exact=True, why_not="", config=CONFIG,
+                           vocabulary="ab", versions={}, device="cpu", threads=1, precision="fp32",
+                           facts={**FACTS, "knobs_before": knobs, "knobs": {"lr": 0.12, "clip": 1.0}})
+    calm = 300 if how == "resume" else 0  # its own best must be known again
+    found = considered(analyst, [act, *told(first, healthy(3000)[2000 : 2000 + calm]),
+                                 *told(first + calm, [2.9] * 150)])
+    assert alarm_of(found).since == since
+
+
+def test_an_act_that_was_rolled_back_is_not_blamed_and_does_not_silence_the_next_alarm() -> None:
+    analyst = Analyst()
+    considered(analyst, [START, *told(1, healthy(1500)), turned(1500, "lr", 0.003, 0.12), *told(1501, [2.9] * 100)])
+    back = e.RolledBack(from_branch=0, from_step=1600, to_step=1200, branch=1, id="1", by="you", asked=None, point="",
+                        knobs={"lr": 0.003, "clip": 1.0})
+    found = considered(analyst, [back, *told(1201, healthy(1500)[1200:]), *told(1501, [2.9] * 40)])
+    assert alarm_of(found).since == "" and alarm_of(found).step < 1530
 
 
 def test_one_skipped_step_is_a_verdict_and_no_alarm() -> None:

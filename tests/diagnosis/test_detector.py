@@ -57,18 +57,30 @@ def test_a_level_shift_is_found_within_25_steps_with_its_onset() -> None:
     assert found.value > found.threshold and "2,00" in found.sentence
 
 
-def test_after_a_turned_knob_the_margin_is_wider_and_the_best_is_kept() -> None:
+def test_after_larger_steps_the_margin_is_wider_and_the_best_is_kept() -> None:
     for rise, broken in ((0.2, False), (1.0, True)):
         losses, rule = noisy(2400), Level()
         losses[2000:] += rise
         found = []
         for step, loss in enumerate(losses[:2390].tolist(), 1):
             if step == 2001:
-                rule.turned(2000, "lr x40")
+                rule.turned(2000)
             found += [x for x in [rule.take(step, loss)] if x]
         assert [x.alarm for x in found] == [True] * broken
         if broken:
-            assert found[0].step >= 2050 and found[0].since == "since your lr x40 at step 2,000"
+            assert found[0].step >= 2050 and found[0].onset == 2001
+
+
+def test_what_was_turned_after_the_step_of_a_rollback_does_not_silence_the_alarm() -> None:
+    rule = Level()
+    for step, loss in enumerate(noisy(2000).tolist(), 1):
+        rule.take(step, loss)
+    rule.turned(1900)
+    rule.moved(1500)
+    again = noisy(400)
+    again[300:] += 0.6
+    found = [x for step, loss in enumerate(again.tolist(), 1501) for x in [rule.take(step, loss)] if x]
+    assert [x.alarm for x in found] == [True] and found[0].step <= 1825
 
 
 def test_the_first_steps_and_the_seams_between_epochs_are_not_judged() -> None:

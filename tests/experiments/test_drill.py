@@ -6,6 +6,7 @@ import pytest
 
 from tuitrain.cli import main
 from tuitrain.cli.sitting import score
+from tuitrain.diagnosis import detector
 from tuitrain.experiments import drill, faults
 from tuitrain.protocol import events as e
 from tuitrain.protocol.findings import CAUSES
@@ -35,6 +36,15 @@ def test_steps_that_are_too_large_are_found_and_the_guard_saves_the_run() -> Non
 def test_text_that_changed_is_told_from_weights_that_did() -> None:
     found = drill.run(faults.FAULTS["bytes"], HARBOUR, 1, after=120)
     assert found.said == "bad_data" and found.early == 0
+
+
+def test_a_gradient_that_does_not_arrive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drill, "LEARNED_AFTER", 600)
+    monkeypatch.setattr(detector, "STUCK_AFTER", 300)
+    monkeypatch.setattr(detector, "STUCK_FOR", 200)
+    found = drill.run(faults.FAULTS["vanishing"], HARBOUR, 1)
+    assert found.hit and found.rule == "no_progress", found
+    assert any("of the gradient is in the LSTM layers" in words for words in found.evidence)
 
 
 def test_a_healthy_run_is_left_alone() -> None:

@@ -1,8 +1,10 @@
 """Runs with something wrong with them, for the why screen: what a run would have said, with the verdict judged."""
 
 import math
+from dataclasses import replace
 
 from tests.builders import healthy, steps
+from tuitrain.diagnosis.acts import Raised
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.verdict import judge
 from tuitrain.protocol import events as e
@@ -11,7 +13,8 @@ from tuitrain.protocol import findings as f
 LAYER = {"saturation": {"i": 0.42, "f": 0.7, "g": 0.31, "o": 0.5}, "dead": 0.0, "recurrent_norm": 20.0, "radius": 2.1,
          "first": 1e-5, "peak": 1.0, "worst": 1.4, "memory": 11, "flow": [-3.0, -2.0, -1.0, 0.0]}
 ILLS = {
-    "lr too high": (Signs("adam", since="since your lr x40 at step 1,580", loss_jump=1.0, val_jump=0.9, spike=2.0,
+    "lr too high": (Signs("adam", raised=(Raised("lr", 40.0, 1580, 1580, 0.003, "your lr x40 at step 1,580"),),
+                          loss_jump=1.0, val_jump=0.9, spike=2.0,
                           update_jump=31.0, norm_jump=0.8, surprise=6.2, growth=0.41, saturation_jump=0.38), 1.0, 1.0),
     "explosion": (Signs("adam", loss_jump=0.6, val_jump=0.7, spike=84.0, early_spikes=3, growth=0.02, worst_flow=31.0,
                         update_jump=1.3, norm_jump=3.0), 84.0, 0.6),
@@ -20,6 +23,9 @@ ILLS = {
     "dead": (Signs("adam", rule="no_progress", dead=0.88, saturation=0.97), 1.0, 1.2),
     "non finite": (Signs("adam", rule="non_finite", skipped=30), math.nan, 0.0),
     "overfitting": (Signs("adam", rule="overfitting", overfits=True), 1.0, 0.0)}
+
+
+REASON = "the loss left its level at step 1,601: 2.74 bpc over 50 steps, the best was 1.91"
 
 
 def measured(last: int) -> list[e.Event]:
@@ -43,8 +49,8 @@ def well() -> list[e.Event]:
 def ill(name: str) -> list[e.Event]:
     """A run of 1,640 steps that broke at 1,600."""
     signs, norm, rise = ILLS[name]
-    found = judge(signs)
     alarming = name != "overfitting"
+    found = judge(replace(signs, reason=REASON if alarming else ""))
     story = [*well(), *(steps(first, 50) for first in range(601, 1600, 50)), *measured(1600)]
     story.append(steps(1601, 40, loss=1.31 + rise, norm=0.3 * norm))
     if alarming:
@@ -53,7 +59,7 @@ def ill(name: str) -> list[e.Event]:
                             sentence="one gradient norm of 7.2, 24 times the usual 0.3: the text still reads well, but "
                                      "the recurrence can explode"),
             f.AlarmRaised(branch=0, step=1640, onset=1601, rule=signs.rule, value=1.9, threshold=1.5,
-                          sentence="the loss left its level at step 1,601: 2.74 bpc over 50 steps, the best was 1.91"),
+                          sentence=REASON),
             f.BlackBoxKept(branch=0, step=1640, onset=1601, path="blackbox/b0-s1640.json", replayed={}, shares={},
                            streams=({"step": 1603, "stream": 3, "offset": 41_288, "loss": 4.1,
                                      "text": "and the lamp went out.\n\n\n     CHAPTER"},))]

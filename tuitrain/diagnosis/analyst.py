@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tuitrain import specs
+from tuitrain.diagnosis.acts import Acts, Raised, since
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.detector import Finding, Level, Validation
 from tuitrain.diagnosis.growth import Growth
@@ -37,8 +38,8 @@ class Analyst:
     def __init__(self) -> None:
         self._optimizer, self._betas, self._alpha = "adam", (0.9, 0.999), 0.99
         self._branch = self._step = 0
+        self._acts = Acts()
         self._clip = 0.0
-        self._lr: dict[str, float] = {}
         self._epoch = 0.0
         self._begin(0, math.inf, 10**6)
 
@@ -47,6 +48,8 @@ class Analyst:
         self.surprise, self.validation, self.growth = Surprise(), Validation(), Growth()
         self.memory = Memory()
         self._alarm: Finding | None = None
+        self._raised: tuple[Raised, ...] = ()
+        """What a person raised and the alarm may come from."""
         self._outlier: Finding | None = None
         self._skipped = self._waited = 0
         self._overfit_told = False
@@ -77,47 +80,56 @@ class Analyst:
                 self._turned(event)
             case e.RolledBack():
                 self._branch, self._step = event.branch, event.to_step
-                self._clip = float(event.knobs.get("clip", self._clip))
                 self._moved()
+                self._set(event.knobs, self._acts.back(event.from_branch, event.to_step, event.knobs, event.by))
             case e.Undone():
-                if (event.branch, event.step) != (self._branch, self._step):
-                    self._branch, self._step = event.branch, event.step
+                left = self._branch
+                moved = (event.branch, event.step) != (left, self._step)
+                self._branch, self._step = event.branch, event.step
+                if moved:
                     self._moved()
+                self._set(event.knobs, self._acts.undone(left, event.branch, event.step, event.knobs, event.by))
 
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         config, facts = event.config, event.facts
         self._optimizer = str(config.get("optimizer", "adam"))
         betas = config.get("betas", (0.9, 0.999))
         self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
-        self._clip = float(facts.get("knobs", {}).get("clip", 0.0))
         alone = facts.get("levels", {}).get("letters alone")
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
         self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf, targets,
                     carried=config.get("loss") != "last")
+        knobs = facts.get("knobs", {})
+        before = knobs
         if isinstance(event, e.RunResumed):
             self._branch, self._step = event.branch, event.step
+            before = facts.get("knobs_before", knobs)
+        self._set(knobs, self._acts.begin(self._step, knobs, before))
 
     def _moved(self) -> None:
-        self.level.moved()
+        self.level.moved(self._step)
         self.memory.back_to(self._step)
         self.growth.back_to(self._step)
         self._alarm = self._outlier = None
         self._skipped = 0
 
     def _turned(self, event: e.KnobChanged) -> None:
-        if event.name == "clip":
-            self._clip = float(event.new)  # type: ignore[arg-type]
-        if event.name not in ("lr", "clip") or event.by in ("advisor", "budget", "guard"):
-            return
-        old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
-        times = f"x{number(new / old, 3)}" if old and new else f"{number(old)} → {number(new)}"
-        self.level.turned(event.step, f"{event.name} {times}")
+        if event.name in ("lr", "clip"):
+            old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
+            self._set({event.name: new}, self._acts.turned(event.step, event.name, old, new, event.by))
+
+    def _set(self, knobs: e.Json, larger: bool) -> None:
+        """Knobs are in force, and a person made steps `larger` with them."""
+        self._clip = float(knobs.get("clip", self._clip))
+        if larger:
+            self.level.turned(self._step)
 
     def _learned(self, event: e.StepsDone) -> Iterator[e.Event]:
         self._branch = event.branch
         if int(event.epoch) > int(self._epoch):
             self.level.seam(event.first_step)
         self._epoch = event.epoch
+        self.memory.learned(event)
         for i, (loss, norm) in enumerate(zip(event.loss, event.grad_norm, strict=True)):
             step = self._step = event.first_step + i
             self.memory.losses.append((step, loss))
@@ -137,7 +149,9 @@ class Analyst:
                  "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
         if found.alarm:
             self._alarm, self._outlier, self._waited = found, None, -1
-            yield f.AlarmRaised(**facts, since=found.since)
+            self._raised = () if found.rule == "non_finite" else self._acts.raised(found.onset, found.step,
+                                                                                    self.memory.largest)
+            yield f.AlarmRaised(**facts, since=since(self._raised))
             return
         if self._alarm is not None or self.level.broken:
             return  # it is broken: that it may break is no news
@@ -212,9 +226,9 @@ class Analyst:
             return
         self._alarm = None
         signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped,
-                                  specs.optimizer(self._optimizer).longest(self._betas, self._alpha))
+                                  specs.optimizer(self._optimizer).longest(self._betas, self._alpha), self._raised)
+        yield from self._advise_from_before(alarm.onset)  # first: what answers the verdict sets the clip, too
         yield from self._verdict(signs, alarm.onset, alarming=True)
-        yield from self._advise_from_before(alarm.onset)
 
     def _advise_from_before(self, onset: int) -> Iterator[e.Event]:
         norms = np.array([norm for step, norm in self.memory.norms if step < onset - 20])

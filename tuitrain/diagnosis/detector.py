@@ -26,7 +26,7 @@ PASSAGE, LONGEST = 20_000, 500
 """Characters of carried streams that a mean covers at least, in at most so many steps: fewer are one passage of the
 text, and passages differ."""
 TURNED = (0.3, 0.2)
-"""The same after a knob was turned, for `SETTLING` steps, after a rest of `REST`."""
+"""The same after steps were made larger, for `SETTLING` steps, after a rest of `REST`."""
 REST, SETTLING = 50, 400
 OUTLIER_Z, OUTLIER_NATS, FEW = 8.0, 1.0, 100
 STUCK_AFTER, STUCK_FOR, STUCK_GAIN = 1000, 500, 0.02
@@ -44,11 +44,10 @@ class Finding:
     value: float
     threshold: float
     sentence: str
-    since: str = ""
 
 
 class Level:
-    """Training loss against its own best: T1, the rule after a turned knob, outliers, and no progress at all."""
+    """Training loss against its own best: T1, the rule after larger steps, outliers, and no progress at all."""
 
     def __init__(self, warmup: int = 0, chance: float = math.inf, targets: int = 10**6,
                  carried: bool = True) -> None:
@@ -70,7 +69,7 @@ class Level:
         self._best_at = 0
         self._spread: deque[float] = deque(maxlen=50)
         self._seen = 0
-        self._turn: tuple[int, str] | None = None
+        self._turn: int | None = None
         self._seam = 0
         self._tripped = False
         self._recovering = 0
@@ -86,16 +85,19 @@ class Level:
         """It tripped and has not recovered."""
         return self._tripped
 
-    def turned(self, step: int, words: str) -> None:
-        """A knob was turned: rest, then judge by the wider margin; window and best stay."""
-        self._turn = (step, words)
+    def turned(self, step: int) -> None:
+        """Steps were made larger: rest, then judge by the wider margin; window and best stay."""
+        self._turn = step
 
     def seam(self, step: int) -> None:
         """Another epoch begins: another part of the text."""
         self._seam = step
 
-    def moved(self) -> None:
-        """A rollback: the losses begin anew, the best stays."""
+    def moved(self, step: int) -> None:
+        """Back to a step: the losses begin anew, the best stays, what was turned or begun after it has not happened."""
+        if self._turn is not None and self._turn >= step:
+            self._turn = None
+        self._seam, self._best_at = min(self._seam, step), min(self._best_at, step)
         self.losses.clear()
         self._sum.clear()
         self._total, self._seen, self._tripped, self._recovering = 0.0, 0, False, 0
@@ -131,7 +133,7 @@ class Level:
 
     def _trip(self, step: int, mean: float) -> Finding | None:
         turn = self._turn
-        settling = turn is not None and step - turn[0] <= SETTLING
+        settling = turn is not None and step - turn <= SETTLING
         least, share = TURNED if settling else MARGIN
         margin = max(least, share * self.best, NOISY * self._noise)
         if self._tripped:
@@ -142,12 +144,11 @@ class Level:
             return None
         if settling:
             assert turn is not None
-            if step - turn[0] < REST:
+            if step - turn < REST:
                 return None
             self._tripped = True
-            since = f"since your {turn[1]} at step {turn[0]:,}"
-            return Finding(True, "level", step, turn[0] + 1, mean, self.best + margin,
-                           f"the loss rose to {bpc(mean):.2f} bpc, the best was {bpc(self.best):.2f}, {since}", since)
+            return Finding(True, "level", step, turn + 1, mean, self.best + margin,
+                           f"the loss rose to {bpc(mean):.2f} bpc, the best was {bpc(self.best):.2f}")
         if step - self._seam < RECENT or self._seen < WINDOW + LAG:
             return None
         past, now = self._last(WINDOW + LAG)[:WINDOW], self._last(LAG)

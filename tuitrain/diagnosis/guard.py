@@ -114,7 +114,6 @@ class Guard:
     def _warned(self, event: f.WarningRaised) -> Iterator[c.Command]:
         if event.rule == "spike":
             self._spikes.append((event.branch, event.onset))
-        if event.rule == "spike":
             self._owed = None
         if event.rule in ("spike", "tail", "rms", "growth"):
             yield c.PinSnapshot(to=max(0, event.onset - 1), **self._who())

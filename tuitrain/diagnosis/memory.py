@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from tuitrain.diagnosis.acts import Raised
 from tuitrain.diagnosis.detector import Finding
 from tuitrain.diagnosis.signs import Signs
+from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 
-READINGS = 60
+READINGS, LOSSES = 60, 400
+"""What a trouble that came by itself is compared with. After an act it is the time before that, however long ago."""
+KEPT = 6
+"""Times as many are kept."""
+QUICKLY = 150
+"""Steps in which steps that are too large make the weights grow."""
 
 
 class Memory:
@@ -19,16 +26,34 @@ class Memory:
 
     def __init__(self) -> None:
         self.norms: deque[tuple[int, float]] = deque(maxlen=1200)
-        self.losses: deque[tuple[int, float]] = deque(maxlen=400)
-        self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=READINGS)
+        self.losses: deque[tuple[int, float]] = deque(maxlen=KEPT * LOSSES)
+        self.shares: deque[tuple[int, float, float]] = deque(maxlen=KEPT * LOSSES)
+        """(step, squared gradient norm of the LSTM layers, that of all)."""
+        self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT * READINGS)
         self.probes: deque[f.Probed] = deque(maxlen=8)
         self.replayed: f.BlackBoxKept | None = None
 
     def back_to(self, step: int) -> None:
         """A rollback: what came after is another branch."""
-        for numbers in (self.norms, self.losses, self.readings, self.probes):
+        for numbers in (self.norms, self.losses, self.shares, self.readings, self.probes):
             while numbers and _step_of(numbers[-1]) > step:
                 numbers.pop()
+
+    def learned(self, event: e.StepsDone) -> None:
+        """Take in where the gradients of the steps lie that are told in full."""
+        if not any(name.startswith("layer") for name in event.norms):
+            return  # somebody's own model, with names of its own
+        first = event.first_step + -(event.first_step - 1) % event.every
+        for i, norms in enumerate(zip(*event.norms.values(), strict=False)):
+            squares = dict(zip(event.norms, (norm * norm for norm in norms), strict=True))
+            total = math.fsum(squares.values()) if all(map(math.isfinite, squares.values())) else math.nan
+            if total > 0:
+                lstm = math.fsum(square for name, square in squares.items() if name.startswith("layer"))
+                self.shares.append((first + i * event.every, lstm, total))
+
+    def largest(self, step: int) -> float:
+        """The largest gradient norm after a step; inf where one was not finite."""
+        return max((norm if math.isfinite(norm) else math.inf for at, norm in self.norms if at > step), default=0.0)
 
     def read(self, event: f.Measured) -> Iterator[tuple[int, dict[str, Any]]]:
         """Take readings in, one by one."""
@@ -43,12 +68,16 @@ class Memory:
             yield step, reading
 
     def signs(self, alarm: Finding, optimizer: str, spikes: deque[int], median: float, skipped: int,
-              most: float = math.inf) -> Signs:
-        """What is known around an alarm's onset. `most`: how much longer than usual a spike can make a step at most."""
-        onset = alarm.onset
-        signs = Signs(optimizer, alarm.rule, alarm.since, skipped=skipped)
-        before = _good(value for step, value in self.losses if step < onset)
-        since = _good(value for step, value in self.losses if step >= onset)
+              most: float = math.inf, raised: tuple[Raised, ...] = ()) -> Signs:
+        """What is known around an alarm's onset. `most`: how much longer than usual a spike can make a step at most.
+
+        After an act that `raised` the steps, the time before the act is what all is compared with.
+        """
+        onset = min([alarm.onset, *(act.first + 1 for act in raised)])
+        signs = Signs(optimizer, alarm.rule, reason=alarm.sentence, raised=raised, skipped=skipped)
+        losses = list(self.losses) if raised else list(self.losses)[-LOSSES:]
+        before = _good(value for step, value in losses if step < onset)
+        since = _good(value for step, value in losses if step >= onset)
         if len(before) and len(since):
             signs.loss_jump = float(np.mean(since[-20:]) - np.median(before[-200:]))
         norms = _good(value for step, value in self.norms if step < onset - 20)
@@ -59,18 +88,22 @@ class Memory:
                                                                                         else peaks)) / middle
         signs.early_spikes = sum(onset - 4000 <= step < onset - 20 for step in spikes)
         box = self.replayed
-        if box is not None and box.onset == onset and len(box.replayed) == 2:
+        if box is not None and box.onset == alarm.onset and len(box.replayed) == 2:
             signs.replay_jump = box.replayed["onset"] - box.replayed["usual"]
+        there = [(lstm, total) for step, lstm, total in self.shares if step >= onset]
+        if there:
+            signs.recurrent_share = math.fsum(lstm for lstm, _ in there) / math.fsum(total for _, total in there)
         self._from_readings(signs, onset, median, most)
         self._from_probes(signs, onset)
         return signs
 
     def _from_readings(self, signs: Signs, onset: int, median: float, most: float) -> None:
-        old = [r for step, r in self.readings if step < onset - 5]
-        since = [r for step, r in self.readings if step >= onset]
-        new = [r for step, r in self.readings if onset <= step < self._first_large(onset, median)]
-        if self.readings and signs.rule == "no_progress":
-            signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in self.readings], axis=0)) < 1e-5)
+        readings = list(self.readings) if signs.raised else list(self.readings)[-READINGS:]
+        old = [r for step, r in readings if step < onset - 5][-READINGS:]
+        since = [r for step, r in readings if step >= onset]
+        large = self._first_large(onset, median)
+        if readings and signs.rule == "no_progress":
+            signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in readings], axis=0)) < 1e-5)
         if not old or not since:
             return
         usual = np.maximum(np.median([r["update"] for r in old], axis=0), 1e-12)
@@ -79,13 +112,16 @@ class Memory:
             return float(np.nanmax(np.max([r["update"] for r in readings], axis=0) / usual))
 
         if jump(since) > most:
-            new = since  # steps this long are no spike's doing, so those after a spike count, too
+            large = math.inf  # steps this long are no spike's doing, so those after a spike count, too
+        new = [(step, r) for step, r in readings if onset <= step < large]
         if not new:
             return
-        signs.update_jump = jump(new)
+        signs.update_jump = jump([r for _, r in new])
         signs.surprise = max((r["rms"] for r in since if math.isfinite(r["rms"])), default=None)
         then = np.array(old[-1]["each"])
-        signs.growth = float(np.nanmax(np.max([r["each"] for r in new], axis=0) / np.maximum(then, 1e-12) - 1))
+        quick = [r["each"] for step, r in new if step < onset + QUICKLY]
+        if quick:
+            signs.growth = float(np.nanmax(np.max(quick, axis=0) / np.maximum(then, 1e-12) - 1))
 
     def _first_large(self, onset: int, median: float) -> float:
         """The first step around an onset whose norm is above ten medians: what the updates do after it, it did."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tuitrain.diagnosis.acts import Raised
+
 
 @dataclass(slots=True)
 class Signs:
@@ -9,7 +11,10 @@ class Signs:
 
     optimizer: str
     rule: str = "level"
-    since: str = ""
+    reason: str = ""
+    """What the alarm itself says."""
+    raised: tuple[Raised, ...] = ()
+    """What a person raised shortly before; the signs then compare with the time before that."""
     loss_jump: float | None = None
     val_jump: float | None = None
     spike: float | None = None
@@ -23,7 +28,7 @@ class Signs:
     surprise: float | None = None
     """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
     growth: float | None = None
-    """Largest relative growth of an LSTM layer's weights from 20 steps before the onset until now."""
+    """Largest relative growth of an LSTM layer's weights in the first steps since the onset."""
     saturation_jump: float | None = None
     """Largest rise of a layer's candidate or input-gate saturation since the last probe before."""
     saturation: float | None = None
@@ -34,8 +39,8 @@ class Signs:
     replay_jump: float | None = None
     """How much harder the text at the onset is than that before it, for the weights of before, nats."""
     recurrent_share: float | None = None
+    """Share of the squared gradient norm that is in the LSTM layers, of the steps since the onset."""
     skipped: int = 0
     overfits: bool = False
-    train: float | None = None
     unchanged: bool = False
     """The weights have not moved."""

@@ -9,18 +9,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tuitrain import specs
+from tuitrain.diagnosis.acts import since
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.telemetry.units import many, number, percent
 
-"""Optimizers with a memory of g^2; Muon's matrices have none."""
+OF_STEPS = ("lr_too_high", "dead", "exploding_gradient")
+"""Causes that larger steps bring about."""
 CLEAR = 0.1
 """Nats that the loss must still be up by for text and weights to be told apart by how much of it each explains."""
+
+MUCH = 1.5
+"""Times a rate must have been raised to speak clearly."""
+NO_FLOW, LITTLE = 1e-8, 0.1
+"""Shares of a gradient that count as none: through a window, and in the LSTM layers."""
+AT_ENDS = 0.9
+"""Share of the gates that must be at their ends for units to be stuck there."""
+NO_OTHER = "no sign points to another cause"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A cause with what speaks for it; `against` is what speaks against the runner-up."""
+    """A cause with what speaks for it; `against` is what speaks against the runner-up, which is empty if none is."""
 
     cause: str
     sentence: str
@@ -46,20 +56,27 @@ class _Case:
 
 
 def judge(signs: Signs) -> Judgement:
-    """The most likely cause."""
-    cases = dict(_cases(signs))
+    """The most likely cause. Only one that has a sign for it is named, also as the runner-up."""
+    cases = {cause: case for cause, case in _cases(signs) if case.pro}
     order = sorted(cases, key=lambda cause: cases[cause].weight, reverse=True)
-    first, second = order[0], order[1]
-    best, next_ = cases[first], cases[second]
+    first, second = [*order, "", ""][:2]
+    best, next_ = cases.get(first, _Case()), cases.get(second, _Case())
+    evidence = tuple(_evidence(signs, first, best))
+    against = "; ".join(next_.con)
     if len(best.pro) < 2 or best.weight < 2 or best.weight - next_.weight < 0.5:
         why = "two causes fit alike" if len(best.pro) >= 2 and best.weight >= 2 else "too few signs point one way"
-        return Judgement("unclear", f"{SENTENCES['unclear']} Cannot tell yet, because {why}: {_name(first)} or "
-                         f"{_name(second)}.", tuple(best.pro), second, "; ".join(next_.con), REMEDIES["unclear"])
-    own = signs.since and first in ("lr_too_high", "dead", "exploding_gradient")
-    since = f" It began {signs.since}." if own else ""
-    against = "; ".join(next_.con) or (f"fewer signs: {len(next_.pro)} against {len(best.pro)}" if next_.pro
-                                       else "no sign points to it")
-    return Judgement(first, SENTENCES[first] + since, tuple(best.pro), second, against, REMEDIES[first])
+        names = " or ".join(_name(cause) for cause in (first, second) if cause)
+        return Judgement("unclear", f"{SENTENCES['unclear']} Cannot tell yet, because {why}: {names or 'to none'}.",
+                         evidence, second, against or ("it has signs of its own" if second else NO_OTHER),
+                         REMEDIES["unclear"])
+    against = against or (f"fewer signs: {len(next_.pro)} against {len(best.pro)}" if second else NO_OTHER)
+    return Judgement(first, SENTENCES[first], evidence, second, against, REMEDIES[first])
+
+
+def _evidence(signs: Signs, cause: str, case: "_Case") -> Iterator[str]:
+    """What raised the alarm, the act that it may come from, the signs: each once."""
+    act = since(signs.raised) if cause in OF_STEPS else ""
+    yield from dict.fromkeys(words for words in (signs.reason, act, *case.pro) if words)
 
 
 def _cases(s: Signs) -> Iterator[tuple[str, _Case]]:
@@ -77,8 +94,10 @@ def _lr(s: Signs) -> _Case:
     case = _Case()
     if s.rule not in ("level", "validation"):
         return case
-    if s.since.startswith("since your lr"):
-        case.say(True, 2, s.since)
+    for act in s.raised:
+        if act.knob == "lr" or not specs.optimizer(s.optimizer).bounded:  # there a clip is what bounds a step
+            case.say(True, 2 if act.factor >= MUCH else 1, since(s.raised))
+            break
     excess = None if s.update_jump is None else s.update_jump / max(1.0, _norm_for(s))
     if excess is not None and s.update_jump is not None:
         case.say(excess > 2.2, 2 if excess > 4 else 1,
@@ -113,6 +132,8 @@ def _exploding(s: Signs) -> _Case:
     if s.rule not in ("level", "validation"):
         return case
     if s.spike is not None:
+        if any(act.knob == "clip" for act in s.raised):
+            case.say(s.spike >= 10, 1, since(s.raised))
         case.say(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
                  f"no gradient stood out (largest {number(s.spike, 2)} medians)")
     if s.early_spikes:
@@ -183,10 +204,12 @@ def _non_finite(s: Signs) -> _Case:
 def _dead(s: Signs) -> _Case:
     case = _Case()
     stuck = s.rule == "no_progress"
+    pinned = s.saturation is None or s.saturation > AT_ENDS  # units that only lie still are not stuck
     if s.dead is not None:
-        case.say(s.dead > 0.3, 2, f"{percent(s.dead)} of the units never move")
+        case.say(s.dead > 0.3, 2 if pinned else 1, f"{percent(s.dead)} of the units never move")
     if s.saturation is not None:
-        case.say(s.saturation > 0.9, 1.5, f"{percent(s.saturation)} of the gates are at their ends")
+        words = f"{percent(s.saturation)} of the gates are at their ends"
+        case.say(pinned, 1.5, words, f"only {words}")
     if stuck:
         case.say(True, 1, "the loss does not get below that of counting letters")
     return case
@@ -197,10 +220,15 @@ def _vanishing(s: Signs) -> _Case:
     if s.rule != "no_progress":
         return case
     if s.flow is not None:
-        case.say(s.flow < 1e-8, 1.5, "no gradient reaches the start of a window in any layer")
+        case.say(s.flow < NO_FLOW, 1.5, "no gradient reaches the start of a window in any layer")
     if s.recurrent_share is not None:
-        case.say(s.recurrent_share < 0.1, 1.5,
-                 f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers")
+        case.say(s.recurrent_share < LITTLE, 1.5,
+                 f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers",
+                 f"{percent(s.recurrent_share)} of the gradient is in the LSTM layers")
+    if case.pro:
+        case.say(True, 1, "the loss does not get below that of counting letters")
+    if s.dead is not None and s.dead > 0.3 and s.saturation is not None and s.saturation > AT_ENDS:
+        case.say(False, 1, "", f"{percent(s.dead)} of the units never move, and those pass nothing on")
     return case
 
 
@@ -211,7 +239,10 @@ def _plateau(s: Signs) -> _Case:
     case.say(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None:
         case.say(s.dead < 0.3, 0.7, "the units are alive", f"{percent(s.dead)} of the units never move")
-    case.say(s.unchanged, 1.5, "the weights hardly move from step to step")
+    if s.recurrent_share is not None and s.recurrent_share < LITTLE:
+        case.say(False, 3, "", "hardly any gradient arrives, so the weights cannot move")
+    else:
+        case.say(s.unchanged, 1.5, "the weights hardly move from step to step")
     return case
 
 

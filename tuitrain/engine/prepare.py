@@ -136,6 +136,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
                                "own; damage to them may go unnoticed")
     branches = _continue_line(machine, run, mark)
     opened = machine.progress.branch != mark.branch
+    before = machine.knobs
     if steps is not None:
         if steps and steps < machine.progress.step:
             raise UsageError(f"--steps {steps}: the run is at step {machine.progress.step} already; --steps is the "
@@ -151,7 +152,7 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     opening = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary,
-        facts={**_facts(machine, (), kept.get("levels", {})),
+        facts={**_facts(machine, (), kept.get("levels", {})), "knobs_before": codec.plain(dataclasses.asdict(before)),
                "guard": mark.facts.get("guard_mode", config.on_divergence)},
         parent=machine.progress.parent if opened else None, **environment.of(config))
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))

@@ -152,6 +152,14 @@ def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
                 parameter.copy_(torch.full_like(parameter, -15.0))
 
 
+def faint_weights(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
+    """LSTM weights so small that hardly any gradient passes them: with SGD they stay as they are."""
+    with torch.no_grad():
+        for name, parameter in trainer.machine.model.named_parameters():
+            if name.startswith(("lstm.weight", "head.weight")):
+                parameter.mul_(1e-9)
+
+
 def nothing(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
     """A healthy run."""
 
@@ -204,6 +212,8 @@ FAULTS = {fault.name: fault for fault in (
           {"limit": 4000, "val": 0.3, "evaluate_every": 100, "hidden": 96, "dropout": 0.0}, from_start=True),
     Fault("dead-start", "gates that are shut from the beginning", ("dead", "vanishing"), dead_start, {"lr": 1e-5},
           from_start=True),
+    Fault("vanishing", "weights so small that no gradient passes", ("vanishing",), faint_weights,
+          {"optimizer": "sgd", "lr": 0.5, "momentum": 0.0}, from_start=True),
     Fault("nothing-learned", "steps a thousand times too small", ("plateau",), nothing, {"lr": 1e-7, "warmup": 0},
           from_start=True))}
 HEALTHY = {fault.name: fault for fault in (

@@ -100,7 +100,10 @@ class Why(Dialog[None]):
             parts.append(Text(verdict["sentence"]))
             parts += [Text(f"  + {safe(x)}") for x in verdict["evidence"]]
             runner_up = NAMES.get(verdict["runner_up"], "")
-            parts.append(Text(f"  - rather than: {runner_up} ({safe(verdict['against'])})", style=colours.dim))
+            against = safe(verdict["against"])
+            rather = f"rather than: {runner_up}" + (f" ({against})" if against else "") if runner_up else against
+            if rather:
+                parts.append(Text(f"  - {rather}", style=colours.dim))
             if not state.health.broken and verdict["alarming"]:
                 parts.append(Text(f"answered; the run is at step {state.step:,} on branch {state.branch}",
                                   style=colours.limit))
