@@ -41,7 +41,7 @@ class CockpitApp(Actions):
     TITLE = "tuitrain"
     BINDINGS: ClassVar = [
         *(Binding(key.keys, key.action, key.help, show=False, priority=key.everywhere) for key in TABLE),
-        *(Binding(str(i), f"focus_pane('{name}')", f"focus {name}", show=False) for i, name in enumerate(PANES, 1))]
+        *(Binding(digit, f"focus_pane('{name}')", f"focus {name}", show=False) for digit, name in PANES.items())]
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
                  clock: Callable[[], float] = time.time, history: RunState | None = None,

@@ -11,16 +11,9 @@ from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.ui.panes.footer import Footer
-from tuitrain.ui.panes.gradients import Gradients
-from tuitrain.ui.panes.groups import Groups
 from tuitrain.ui.panes.header import Facts, Header, Progress
-from tuitrain.ui.panes.inside import Inside
-from tuitrain.ui.panes.knobs import Knobs
 from tuitrain.ui.panes.log import Log
-from tuitrain.ui.panes.loss import Loss
-from tuitrain.ui.panes.machine import Machine
-from tuitrain.ui.panes.sample import Sample
-from tuitrain.ui.panes.timeline import Timeline
+from tuitrain.ui.panes.registry import panes_of
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -33,19 +26,12 @@ class Cockpit(Screen[None]):
         yield Header("header")
         yield Facts("facts")
         with Horizontal(classes="columns"):
-            with Vertical(id="left", classes="column"):
-                yield Loss("loss")
-                yield Gradients("gradients")
-            with Vertical(id="right", classes="column"):
-                yield Sample("sample")
-                yield Groups("groups")
-            with Vertical(id="third", classes="column"):
-                yield Inside("inside")
-                yield Machine("machine")
+            for place in ("left", "right", "third"):
+                with Vertical(id=place, classes="column"):
+                    yield from panes_of(place)
         with Horizontal(id="bottom"):
-            yield Knobs("knobs")
-            yield Timeline("timeline")
-        yield Log("log")
+            yield from panes_of("bottom")
+        yield from panes_of("below")
         yield Progress("progress")
         yield Footer("footer")
 

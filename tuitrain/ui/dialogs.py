@@ -254,8 +254,8 @@ class Help(Dialog[None]):
         for key in TABLE:
             table.add_row(Text(key.face, style="bold"), Text(key.help))
         panes, words = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
-        for i, name in enumerate(PANES, 1):
-            panes.add_row(Text(f"{i} {name}", style="bold", no_wrap=True), Text(glossary.PANES[name]))
+        for digit, name in PANES.items():
+            panes.add_row(Text(f"{digit} {name}", style="bold", no_wrap=True), Text(glossary.PANES[name]))
         for word, meaning in glossary.WORDS.items():
             words.add_row(Text(word, style="bold", no_wrap=True), Text(meaning))
         with VerticalScroll(classes="dialog wide"):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tuitrain.telemetry import glossary
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -54,5 +56,8 @@ TABLE = (
     Key("ctrl+z", "^z", "suspend_process", "", "suspend the cockpit only; `fg` comes back"),
     Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay", looking="quit"),
 )
-PANES = ("loss", "sample", "gradients", "groups", "knobs", "timeline", "log", "inside", "machine")
-"""Keys 1 to 9 focus these."""
+DIGITS = "1234567890"
+PANES = dict(zip(DIGITS, glossary.PANES, strict=False))
+"""The pane that each digit focuses, in the order of the glossary."""
+if len(PANES) < len(glossary.PANES):
+    raise RuntimeError(f"panes: {len(glossary.PANES)} are declared, and there are {len(DIGITS)} digits to press")
