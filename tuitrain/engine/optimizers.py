@@ -84,7 +84,8 @@ class DeviceRMSprop(torch.optim.RMSprop):
             torch._foreach_add_(below, group["eps"])
             torch._foreach_mul_(gradients, group["lr"])
             torch._foreach_addcdiv_(parameters, gradients, below, value=-1.0)
-            torch._foreach_add_([self.state[p]["step"] for p in parameters], keep)
+            # Without `alpha` torch takes the overload for a number, and fetches `keep` to make it one.
+            torch._foreach_add_([self.state[p]["step"] for p in parameters], keep, alpha=1)
 
 
 def _masked(gradient: Tensor, withheld: Tensor) -> Tensor:
