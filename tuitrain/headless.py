@@ -8,14 +8,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.sentences import sentence
-from tuitrain.telemetry.units import bpc, duration, many, number, percent, rate, safe, size
+from tuitrain.telemetry.sentences import sentence, skipped
+from tuitrain.telemetry.units import duration, loss_text, loss_words, many, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
 WIDTHS = (9, 7, 6, 6, 7, 7, 8, 9, 8)
@@ -62,6 +62,9 @@ class Lines:
         s, c, f = self.state, self.state.config, self.state.facts
         if self._json or not c:
             return
+        if "description" in f:
+            self._described(f["description"])
+            return
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         kind = "carried streams" if c["loss"] == "all" else f"windows, stride {c['stride']}, last character"
         end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
@@ -85,6 +88,15 @@ class Lines:
         for remark in f.get("remarks", ()):
             self._print(f"  note    {safe(str(remark))}")
 
+    def _described(self, rows: Any) -> None:
+        """The header of a run that says itself what it is."""
+        s = self.state
+        end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
+        rows = [*rows, ("lr", f"{number(s.knobs['lr'])}, {end}"),
+                ("device", f"{s.device}, {many(s.threads, 'thread')}, {s.precision}")]
+        self._print("\n".join([f"tuitrain  {safe(self._run)}",
+                               *(f"  {safe(str(name)):<8}{safe(str(words))}" for name, words in rows)]))
+
     def close(self) -> None:
         """Leave the terminal on a fresh line."""
         self._clear_bar()
@@ -95,7 +107,7 @@ class Lines:
         if self._clock() >= self._next:
             self._next = self._clock() + self._period
             if self._lines % 20 == 0:
-                self._print(" ".join(name.rjust(w) for name, w in zip(COLUMNS, WIDTHS, strict=True)))
+                self._print(" ".join(name.rjust(w) for name, w in zip(self._columns(), WIDTHS, strict=True)))
             self._lines += 1
             self._print(self._row())
         elif self._live:
@@ -104,15 +116,20 @@ class Lines:
             self._out.flush()
             self._bar = True
 
+    def _columns(self) -> tuple[str, ...]:
+        """The heads of the columns: a run without characters has its steps counted."""
+        return tuple("steps" if name == "chars" and not self.state.config.get("bptt") else name for name in COLUMNS)
+
     def _row(self) -> str:
-        s = self.state
-        val = f"{bpc(s.val_loss):.3f}" if s.val_loss is not None else "-"
-        cells = (f"{s.step:,}", f"{s.epoch:.2f}", f"{bpc(s.train_loss):.3f}", val, number(s.norm),
-                 percent(s.share_clipped), number(s.lr_in_force), rate(s.characters_per_second),
+        s, unit = self.state, self.state.unit
+        val = loss_text(s.val_loss, unit) if s.val_loss is not None else "-"
+        cells = (f"{s.step:,}", f"{s.epoch:.2f}", loss_text(s.train_loss, unit), val, number(s.norm),
+                 percent(s.share_clipped), number(s.lr_in_force), rate(s.read_per_second),
                  duration(s.seconds_left))
         return " ".join(cell.rjust(w) for cell, w in zip(cells, WIDTHS, strict=True))
 
     def _happened(self, event: e.Event) -> None:
+        s = self.state
         match event:
             case e.RunStarted():
                 self.header()
@@ -123,7 +140,8 @@ class Lines:
             case e.Evaluated(part=True):
                 pass  # too often for a line of its own
             case e.Evaluated():
-                self._say(event.step, f"validation {event.bpc:.4f} bpc" + (", the best so far" if event.best else ""))
+                best = ", the best so far" if event.best else ""
+                self._say(event.step, f"validation {loss_words(event.loss, s.unit, 4)}{best}")
             case e.EpochEnded():
                 self._epoch(event)
             case e.SampleDrawn():
@@ -138,7 +156,7 @@ class Lines:
             case e.SavingRecovered():
                 self._say(event.step, "saving works again")
             case e.StepSkipped():
-                self._say(event.step, f"SKIPPED: {safe(event.sentence)}")
+                self._say(event.step, f"{skipped(event)}: {safe(event.sentence)}")
             case e.RunEnded():
                 self._end(event)
             case e.EngineSaid():
@@ -146,7 +164,7 @@ class Lines:
             case e.CommandRefused():
                 self._say(self.state.step, f"{safe(event.by)}: refused: {safe(event.reason)}")
             case _:
-                words = sentence(event)
+                words = sentence(event, s.unit)
                 if words:
                     step = getattr(event, "step", self.state.step)
                     self._say(step, f"{safe(getattr(event, 'by', '') or 'engine')}: {words}")
@@ -156,21 +174,24 @@ class Lines:
         if self._clock() - self._epoch_shown < 1.0 and self._epoch_shown:
             return
         self._epoch_shown = self._clock()
-        val = "-" if event.val_loss is None else f"{bpc(event.val_loss):.4f}"
+        val = "-" if event.val_loss is None else loss_text(event.val_loss, self.state.unit, 4)
         at = "" if event.val_step in (0, event.step) else f" (of step {event.val_step:,})"
-        self._say(event.step, f"epoch {event.epoch} in {duration(event.seconds)}: train {bpc(event.loss):.4f}, "
-                              f"validation {val} bpc{at}")
+        self._say(event.step, f"epoch {event.epoch} in {duration(event.seconds)}: train "
+                              f"{loss_text(event.loss, self.state.unit, 4)}, validation {val} "
+                              f"{self.state.unit.short}".rstrip() + at)
 
     def _sample(self, event: e.SampleDrawn) -> None:
-        self._say(event.step, f"sample at temperature {number(event.temperature)}")
-        text = safe(event.prompt[-60:], newlines=False) + "│" + safe(event.text, newlines=True)
+        at = f" at temperature {number(event.temperature)}" if event.temperature else ""
+        self._say(event.step, f"sample{at}")
+        text = (safe(event.prompt[-60:], newlines=False) + "│" if at else "") + safe(event.text, newlines=True)
         for line in text.splitlines():
             self._print(textwrap.indent("\n".join(textwrap.wrap(line, 100)) or "", "    "))
 
     def _end(self, event: e.RunEnded) -> None:
         self._say(event.step, f"{event.reason}" + (f": {safe(event.message)}" if event.message else ""))
         if event.reason not in ("crashed",):
-            self._print(f"  go on with: tuitrain resume {safe(self._run)}")
+            script = self.state.capabilities.resumes
+            self._print("  go on with: " + (safe(script) or f"tuitrain resume {safe(self._run)}"))
 
     def _say(self, step: int, words: str) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(self._when))

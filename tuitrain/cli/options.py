@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,21 @@ def run_folder(text: str) -> RunDirectory:
     if path.is_file():
         raise RunError(f"{path} is a file, not a run folder; to train on it: `tuitrain {path}`")
     return RunDirectory(path)
+
+
+def is_of_a_script(kept: Mapping[str, Any]) -> bool:
+    """Whether what config.json says is of a loop that `tuitrain.watch` watches."""
+    config = kept.get("config", {})
+    return isinstance(config, Mapping) and config.get("kind") == "watched"
+
+
+def of_ours(folder: RunDirectory) -> dict[str, Any]:
+    """What config.json says. Raises RunError where the run is a script's."""
+    kept = folder.read_config()
+    if is_of_a_script(kept):
+        raise RunError(f"{folder.path} is a run of the script {kept.get('corpus_name', '')!r}: run that again, with "
+                       f"tuitrain.watch(…, run={str(folder.path)!r}, resume=True)")
+    return kept
 
 
 def _number_or_word(text: str) -> int | str:

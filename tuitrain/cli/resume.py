@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Resume the run in the foreground or detached."""
     folder = options.run_folder(arguments.run)
-    folder.read_config()
+    options.of_ours(folder)
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     given = options.given(arguments)

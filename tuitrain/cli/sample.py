@@ -6,7 +6,7 @@ example: tuitrain sample runs/copperfield-1 --prompt "It was a" --temperature 0.
 import argparse
 import sys
 
-from tuitrain.cli.options import run_folder
+from tuitrain.cli.options import of_ours, run_folder
 from tuitrain.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.length < 1:
         raise UsageError(f"--length {arguments.length}: give a number of 1 or more")
     folder = run_folder(arguments.run)
-    kept = folder.read_config()
+    kept = of_ours(folder)
 
     from tuitrain.engine import runtime
 

@@ -141,12 +141,15 @@ class Screen:
         if self.crashed:
             return f"tuitrain: the cockpit failed; {self._comeback() if alive else 'training is not running'}"
         if state.status == "ended":  # its process may still hold the folder for a moment
-            return (f"tuitrain: {state.ended} at step {state.step:,}; go on with "
-                    f"`tuitrain resume {self._run.path}`")
+            return f"tuitrain: {state.ended} at step {state.step:,}; {self._how_to_go_on()}"
         if alive or (self.connecting and self._app.session is None):
             return f"tuitrain: {self._comeback()}"
-        return (f"tuitrain: the process that trained {self._run.path} is gone, see {self._run.log}; go on with "
-                f"`tuitrain resume {self._run.path}`")
+        return (f"tuitrain: the process that trained {self._run.path} is gone, see {self._run.log}; "
+                f"{self._how_to_go_on()}")
+
+    def _how_to_go_on(self) -> str:
+        script = self._app.state.capabilities.resumes
+        return f"to go on {script}" if script else f"go on with `tuitrain resume {self._run.path}`"
 
     def _comeback(self) -> str:
         return f"training goes on; come back with `tuitrain attach {self._run.path}`"

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                     if isinstance(event, e.CommandRefused):
                         print(f"refused: {safe(event.reason)}")
                         return ERROR
-                    print(_at(event) + sentence(event))
+                    print(_at(event) + sentence(event, session.state.unit))
                     return 0
                 if isinstance(event, e.RunEnded):
                     raise RunError(f"the run ended ({event.reason}) before it answered")

@@ -15,6 +15,8 @@ from tuitrain.errors import DIVERGED
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
+from tuitrain.protocol.capabilities import KEY as CAPABILITIES
 
 BEFORE = 100
 """Steps before the onset at which a restore point counts as healthy."""
@@ -50,6 +52,7 @@ class Guard:
         self._since: float | None = None
         """When it paused for a verdict that nobody has answered yet."""
         self._clients = 0
+        self._offers = EVERYTHING
         self.watched = False
         """A cockpit in this very process looks on."""
         self._advice: f.AdviceGiven | None = None
@@ -65,8 +68,11 @@ class Guard:
         """The commands that an event calls for, often none."""
         match event:
             case e.RunStarted() | e.RunResumed():
+                self._offers = Capabilities.of(event.facts)
                 knobs = event.facts.get("knobs", {})
                 self._automatic, self._clip = bool(knobs.get("clip_auto", False)), float(knobs.get("clip", 0.0))
+            case e.FactsAdded():
+                self._offers = Capabilities.of(event.facts) if CAPABILITIES in event.facts else self._offers
             case e.GuardModeChanged():
                 self.mode = event.new
             case e.KnobChanged(name="clip_auto"):
@@ -122,15 +128,16 @@ class Guard:
         """A first spike, a fat tail, weights that grow: the clip is free, so it is set where the guard may act."""
         calm = self._alarm is None and self._concluded is None
         loose = self._clip == 0 or self._clip > CLOSE * event.value
-        if calm and loose and self.mode in ACTS and not self._automatic:
+        offered = not self._offers.why_not(c.SetKnob, "clip")
+        if calm and loose and offered and self.mode in ACTS and not self._automatic:
             yield c.SetKnob(name="clip", value=event.value, **self._who())
 
     def _alarmed(self, event: f.AlarmRaised) -> Iterator[c.Command]:
         if event.step - self._last_alarm > GRACE:
             self._rollbacks = 0
         self._last_alarm, self._alarm, self._owed = event.step, event, None
-        yield c.KeepBlackBox(onset=event.onset, **self._who())
-        yield c.LookInside(**self._who())
+        looks = (c.KeepBlackBox(onset=event.onset, **self._who()), c.LookInside(**self._who()))
+        yield from (look for look in looks if not self._offers.why_not(look))
         if self.mode == "pause":
             yield c.Pause(**self._who())
 

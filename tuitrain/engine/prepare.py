@@ -20,6 +20,7 @@ from tuitrain.engine.worker import Worker
 from tuitrain.errors import CheckpointError, CorpusError, Refused, UsageError
 from tuitrain.knobs import Knobs
 from tuitrain.protocol import codec
+from tuitrain.protocol.capabilities import EVERYTHING
 from tuitrain.protocol.events import RunResumed, RunStarted
 from tuitrain.run import checkpoints, index
 from tuitrain.run.checkpoints import Retention
@@ -257,4 +258,4 @@ def _facts(machine: Machine, remarks: tuple[str, ...], measured: dict[str, float
             "parameters": sum(p.numel() for p in machine.model.parameters()),
             "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
             "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
-            "remarks": list(remarks), "levels": measured}
+            "remarks": list(remarks), "levels": measured, **EVERYTHING.to_facts()}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tuitrain.protocol import events as e
+from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.series import History, Ring
@@ -89,7 +90,7 @@ class RunState:
 
     def _now(self) -> dict[str, Any]:
         return {"step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
-                "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
+                "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
 
     def _take(self, event: e.Event) -> None:
         match event:
@@ -108,6 +109,8 @@ class RunState:
                     del self.evaluations[1::2]
                 if self.best_loss is None or event.loss < self.best_loss:
                     self.best_loss, self.best_step = event.loss, event.step
+            case e.FactsAdded():
+                self.facts.update(event.facts)
             case e.KnobChanged():
                 self.knobs[event.name] = event.new
             case e.PromptChanged():
@@ -167,6 +170,21 @@ class RunState:
     def characters_per_second(self) -> float:
         """Characters read by training, each counted as often as it is read."""
         return self.steps_per_second * self.config.get("batch_size", 0) * self.config.get("bptt", 0)
+
+    @property
+    def read_per_second(self) -> float:
+        """Characters, or steps where there are none."""
+        return self.characters_per_second if self.config.get("bptt") else self.steps_per_second
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the run offers."""
+        return Capabilities.of(self.facts)
+
+    @property
+    def unit(self) -> LossUnit:
+        """What its losses are shown in."""
+        return self.capabilities.loss
 
     @property
     def seconds_left(self) -> float:

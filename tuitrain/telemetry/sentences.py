@@ -2,11 +2,12 @@
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.units import bpc, number, safe, size
+from tuitrain.protocol.capabilities import LossUnit
+from tuitrain.telemetry.units import BITS, loss_words, number, safe, size
 
 
-def sentence(event: e.Event) -> str:
-    """An intervention in words; empty for events that are none."""
+def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
+    """An intervention in words, losses in this unit; empty for events that are none."""
     match event:
         case e.KnobChanged(name="clip_auto"):
             return f"automatic clip {'on' if event.new else 'off'}"
@@ -37,7 +38,9 @@ def sentence(event: e.Event) -> str:
         case e.CheckpointSaved():
             return f"checkpoint {event.path}, {size(event.bytes)}"
         case e.Evaluated():
-            return f"validation {event.bpc:.4f} bpc at step {event.step:,}"
+            return f"validation {loss_words(event.loss, unit, 4)} at step {event.step:,}"
+        case e.SampleDrawn() if not event.temperature:
+            return f"sample:\n{safe(event.text, newlines=True)}"
         case e.SampleDrawn():
             return f"sample at temperature {number(event.temperature)}:\n{safe(event.text, newlines=True)}"
         case f.WarningRaised():
@@ -52,13 +55,13 @@ def sentence(event: e.Event) -> str:
         case f.BlackBoxKept():
             return f"black box kept: {safe(event.path)}"
         case f.Probed() if event.id and event.by != "guard":
-            return f"looked inside at step {event.step:,}: {bpc(event.loss):.3f} bpc"
+            return f"looked inside at step {event.step:,}: {loss_words(event.loss, unit)}"
         case e.RunEnded():
             return event.reason
     return ""
 
 
-def headline(event: e.Event) -> str:
+def headline(event: e.Event, unit: LossUnit = BITS) -> str:
     """One line for the log of the cockpit; empty for what is told elsewhere on the screen, and where nothing moved."""
     match event:
         case e.KnobChanged() if sentence(event) == f"{event.name} {_value(event.new)} → {_value(event.new)}":
@@ -70,13 +73,13 @@ def headline(event: e.Event) -> str:
         case e.RunEnded():
             return f"ended: {event.reason}" + (f": {safe(event.message)}" if event.message else "")
         case e.EpochEnded():
-            val = "" if event.val_loss is None else f", validation {bpc(event.val_loss):.3f} bpc"
+            val = "" if event.val_loss is None else f", validation {loss_words(event.val_loss, unit)}"
             age = f" of {event.step - event.val_step:,} steps ago" if event.val_step < event.step else ""
-            return f"epoch {event.epoch} done: train {bpc(event.loss):.3f} bpc{val}{age if val else ''}"
+            return f"epoch {event.epoch} done: train {loss_words(event.loss, unit)}{val}{age if val else ''}"
         case e.Evaluated(part=True):
             return ""  # the plot has it
         case e.Evaluated():
-            return f"validation {event.bpc:.3f} bpc" + (", the best so far" if event.best else "")
+            return f"validation {loss_words(event.loss, unit)}" + (", the best so far" if event.best else "")
         case e.CheckpointSaved():
             return f"checkpoint saved, {size(event.bytes)}, {event.reason}"
         case e.SavingFailed():
@@ -85,7 +88,7 @@ def headline(event: e.Event) -> str:
         case e.SavingRecovered():
             return "saving works again"
         case e.StepSkipped():
-            return f"SKIPPED: {safe(event.sentence)}"
+            return f"{skipped(event)}: {safe(event.sentence)}"
         case e.CommandRefused():
             return f"refused: {safe(event.reason)}"
         case e.EngineSaid():
@@ -95,7 +98,12 @@ def headline(event: e.Event) -> str:
             return f"{safe(event.by)} {verb}, {event.clients} watching"
         case e.SampleDrawn():
             return ""
-    return sentence(event)
+    return sentence(event, unit)
+
+
+def skipped(event: e.StepSkipped) -> str:
+    """The word for steps whose numbers are not finite: were they kept from the weights?"""
+    return "SKIPPED" if event.kept else "NOT FINITE"
 
 
 def _clip(value: object) -> str:

@@ -84,7 +84,7 @@ class Story:
     """Entries ever added: what a log pane compares to know what is new."""
 
     def fold(self, event: e.Event, when: float, now: dict[str, Any]) -> None:
-        """Take an event in; `now` holds step, branch, train, val, lr and clip of this moment."""
+        """Take an event in; `now` holds step, branch, train, val, lr, clip and unit."""
         match event:
             case e.SamplePiece():
                 self._piece(event)
@@ -105,7 +105,7 @@ class Story:
                 self.points.pop(event.point, None)
             case e.CheckpointPruned():
                 self.points.pop(PurePath(event.path).stem, None)
-        words = headline(event)
+        words = headline(event, now["unit"])
         if not words:
             return
         step, alarming = getattr(event, "step", now["step"]), isinstance(event, ALARMING)

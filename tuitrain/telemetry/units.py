@@ -3,7 +3,10 @@
 import math
 import unicodedata
 
+from tuitrain.protocol.capabilities import LossUnit
+
 LN2 = math.log(2)
+BITS = LossUnit()
 LEAST = "best possible"
 """The name of the level below which no model can come: the entropy rate of a text that is known exactly."""
 
@@ -11,6 +14,17 @@ LEAST = "best possible"
 def bpc(nats: float) -> float:
     """Bits per character of a loss in nats per character."""
     return nats / LN2
+
+
+def loss_text(loss: float, unit: LossUnit, digits: int = 3) -> str:
+    """A loss of the engine's in the run's unit: bits per character with so many decimals, others to four digits."""
+    value = loss * unit.scale
+    return f"{value:.{digits}f}" if unit == BITS else number(value, 4)
+
+
+def loss_words(loss: float, unit: LossUnit, digits: int = 3) -> str:
+    """The same with the unit's word, if it has one."""
+    return f"{loss_text(loss, unit, digits)} {unit.short}".rstrip()
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -12,6 +12,7 @@ from tuitrain.protocol.session import Session, Tape
 from tuitrain.specs import GUARD_MODES
 from tuitrain.telemetry.units import number
 from tuitrain.ui.dialogs import AskValue, Choose, Chosen, PickPoint, Present
+from tuitrain.ui.keys import TABLE
 from tuitrain.ui.values import proposed, read, rung, shown, wild, would_have_clipped
 from tuitrain.ui.viewing import Viewing
 from tuitrain.ui.why import Why
@@ -30,6 +31,8 @@ class Actions(Viewing):
             self.view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone",
                                  "replay": "a replay: space stops, - + is its speed, , . winds it"}.get(
                 self.view.connection, "this is a read-only look at the run")
+        elif why := self.state.capabilities.why_not(command, str(words.get("name", ""))):
+            self.view.refused = why
         else:
             id = uuid.uuid4().hex[:12]
             self.view.asked[id], self.view.refused = (what, wanted), ""
@@ -39,6 +42,14 @@ class Actions(Viewing):
                 self.view.asked.pop(id)
                 self.view.refused = str(error)
         self.redraw(at_once=True)
+
+    def offered(self, action: str) -> bool:
+        """Whether the run does what a key asks; if not, the reason is shown."""
+        key = next(key for key in TABLE if key.action == action)
+        self.view.refused = key.why_not(self.state.capabilities)
+        if self.view.refused:
+            self.redraw(at_once=True)
+        return not self.view.refused
 
     @property
     def tape(self) -> Tape | None:
@@ -81,6 +92,8 @@ class Actions(Viewing):
 
     def action_type_lr(self) -> None:
         """Type a learning rate."""
+        if not self.offered("type_lr"):
+            return
         def preview(text: str) -> tuple[bool, str]:
             now = self._now("lr")
             asked, value, why = read("lr", text, now)
@@ -92,6 +105,8 @@ class Actions(Viewing):
 
     def action_type_clip(self) -> None:
         """Type a clip, with a word on what it would have done."""
+        if not self.offered("type_clip"):
+            return
         def preview(text: str) -> tuple[bool, str]:
             asked, value, why = read("clip", text, self._now("clip"))
             if value == "auto":
@@ -119,6 +134,8 @@ class Actions(Viewing):
 
     def action_type_prompt(self) -> None:
         """The text that samples start from."""
+        if not self.offered("type_prompt"):
+            return
         def preview(text: str) -> tuple[bool, str]:
             return bool(text), "`random` takes excerpts of the validation text"
 
@@ -130,13 +147,15 @@ class Actions(Viewing):
 
     def action_rollback(self) -> None:
         """Pick a restore point."""
+        if not self.offered("rollback"):
+            return
         def answered(answer: Chosen | None) -> None:
             if answer is not None:
                 point, lr, clip = answer
                 self.ask(c.Rollback, "rollback", point=point, **c.going_on(lr, clip))
 
         present = Present(self.state.step, self.view.now, self._now("lr"), self._now("clip"),
-                          bool(self.state.knobs.get("clip_auto")))
+                          bool(self.state.knobs.get("clip_auto")), self.state.unit)
         self.push_screen(PickPoint(list(self.state.story.points.values()), present, proposed(self.state)),
                          answered)
 
@@ -175,6 +194,8 @@ class Actions(Viewing):
 
     def action_undo(self) -> None:
         """Say what it will undo, then do it."""
+        if not self.offered("undo"):
+            return
         last = self.state.story.last_act()
         what = last.words if last else "the last intervention"
         choices = [("knob", "undo it, training goes on from here"), ("weights", "weights too: back to just before it"),
@@ -203,6 +224,8 @@ class Actions(Viewing):
 
     def action_land(self) -> None:
         """Decay over the next N steps."""
+        if not self.offered("land"):
+            return
         def preview(text: str) -> tuple[bool, str]:
             try:
                 steps = whole("land", text)

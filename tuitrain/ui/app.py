@@ -143,11 +143,13 @@ class CockpitApp(Actions):
     def _gone(self) -> None:
         self.view.connection = "gone"
         self.view.asked.clear()
+        script = self.state.capabilities.resumes
+        goes_on = "it goes on when the script is run again" if script else f"`tuitrain resume {self._run}` goes on"
         if self.state.status == "ended":
-            self.view.remark = f"q leaves; `tuitrain resume {self._run}` goes on"
+            self.view.remark = f"q leaves; {goes_on}"
         else:
-            self.view.remark = f"its process is gone: see engine.log; `tuitrain resume {self._run}` goes on"
-        if self._resume is not None and (self.state.status != "ended" or self.state.ended == "crashed"):
+            self.view.remark = f"its process is gone: see engine.log; {goes_on}"
+        if self._resume is not None and not script and (self.state.status != "ended" or self.state.ended == "crashed"):
             self.push_screen(EngineGone(self._run, self.state, time.monotonic() - self._heard), self._go_on)
 
     def _go_on(self, answer: str | None) -> None:

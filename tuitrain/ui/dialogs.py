@@ -18,9 +18,10 @@ from textual.widgets import DataTable, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuitrain.knobs import Wish
+from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.telemetry import glossary
 from tuitrain.telemetry.story import Point
-from tuitrain.telemetry.units import bpc, duration, number, printable
+from tuitrain.telemetry.units import BITS, duration, loss_text, number, printable
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.values import read, shown, wild
 
@@ -132,6 +133,7 @@ class Present:
     lr: float
     clip: float
     clip_auto: bool = False
+    unit: LossUnit = BITS
 
     def field(self, name: str) -> str:
         """A knob in force as it would be typed."""
@@ -166,9 +168,9 @@ class PickPoint(Dialog[Chosen]):
             table.add_column(column)
         table.add_row("last good", "", "", "", "", "", "", "", "newest good", key="")
         for p in self._points:
-            val = "-" if p.val is None else f"{bpc(p.val):.3f}"
+            val = "-" if p.val is None else loss_text(p.val, self._present.unit)
             age = duration(self._present.time - p.time) if p.time else "-"
-            table.add_row(f"{p.step:,}", str(p.branch), age, f"{bpc(p.train):.3f}", val, number(p.lr),
+            table.add_row(f"{p.step:,}", str(p.branch), age, loss_text(p.train, self._present.unit), val, number(p.lr),
                           number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory",
                           Text(printable(p.reason)), key=p.name)
         table.focus()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.capabilities import Capabilities
 from tuitrain.telemetry import glossary
 
 
@@ -19,29 +21,48 @@ class Key:
     tape: str = ""
     everywhere: bool = False
     """It works over a dialog, too."""
+    asks: tuple[type[c.Command] | str, ...] = ()
+    """The command that it sends, and the knob that this is for: a run may offer neither."""
+
+    def why_not(self, offers: Capabilities) -> str:
+        """Why a run does not do what this key asks; empty if it does, or if the key asks nothing of it."""
+        if not self.asks:
+            return ""
+        command, *knob = self.asks
+        assert isinstance(command, type)
+        return offers.why_not(command, str(knob[0]) if knob else "")
 
 
 TABLE = (
-    Key("space", "␣", "pause", "pause", "pause or go on; samples are still drawn while paused", tape="stop"),
-    Key("minus", "-", "scale_lr(0.5)", "lr½", "halve the learning rate", tape="slower"),
-    Key("plus,equals_sign", "+", "scale_lr(2.0)", "lr×2", "double the learning rate", tape="faster"),
-    Key("l", "l", "type_lr", "", "type a learning rate"),
-    Key("left_square_bracket", "[", "step_clip(-1)", "clip", "clip down one rung of 1, 1.25, 1.6, 2, 2.5, 3.2, 4 …"),
-    Key("right_square_bracket", "]", "step_clip(1)", "", "clip up one rung"),
-    Key("c", "c", "type_clip", "", "type a clip, with a preview of what it would have clipped; 0 is off"),
-    Key("comma", ",", "scale_temperature(-0.05)", "", "temperature of the samples down", tape="back"),
-    Key("full_stop", ".", "scale_temperature(0.05)", "", "temperature of the samples up", tape="on"),
-    Key("a", "a", "auto_clip", "", "let the run's own norms set the clip; again: leave it where it is"),
-    Key("p", "p", "type_prompt", "", "the prompt that samples start from"),
-    Key("r", "r", "rollback", "roll back", "roll back: pick a restore point; lr and clip in the same dialog"),
-    Key("R", "R", "remedy", "", "the remedy: back to before the trouble, a quarter of the lr, the advised clip"),
-    Key("u", "u", "undo", "undo", "undo the last intervention, whoever made it"),
-    Key("s", "s", "sample", "sample", "draw samples now"),
+    Key("space", "␣", "pause", "pause", "pause or go on; samples are still drawn while paused", tape="stop",
+        asks=(c.Pause,)),
+    Key("minus", "-", "scale_lr(0.5)", "lr½", "halve the learning rate", tape="slower", asks=(c.ScaleKnob, "lr")),
+    Key("plus,equals_sign", "+", "scale_lr(2.0)", "lr×2", "double the learning rate", tape="faster",
+        asks=(c.ScaleKnob, "lr")),
+    Key("l", "l", "type_lr", "", "type a learning rate", asks=(c.SetKnob, "lr")),
+    Key("left_square_bracket", "[", "step_clip(-1)", "clip", "clip down one rung of 1, 1.25, 1.6, 2, 2.5, 3.2, 4 …",
+        asks=(c.SetKnob, "clip")),
+    Key("right_square_bracket", "]", "step_clip(1)", "", "clip up one rung", asks=(c.SetKnob, "clip")),
+    Key("c", "c", "type_clip", "", "type a clip, with a preview of what it would have clipped; 0 is off",
+        asks=(c.SetKnob, "clip")),
+    Key("comma", ",", "scale_temperature(-0.05)", "", "temperature of the samples down", tape="back",
+        asks=(c.SetKnob, "temperature")),
+    Key("full_stop", ".", "scale_temperature(0.05)", "", "temperature of the samples up", tape="on",
+        asks=(c.SetKnob, "temperature")),
+    Key("a", "a", "auto_clip", "", "let the run's own norms set the clip; again: leave it where it is",
+        asks=(c.SetKnob, "clip")),
+    Key("p", "p", "type_prompt", "", "the prompt that samples start from", asks=(c.SetPrompt,)),
+    Key("r", "r", "rollback", "roll back", "roll back: pick a restore point; lr and clip in the same dialog",
+        asks=(c.Rollback,)),
+    Key("R", "R", "remedy", "", "the remedy: back to before the trouble, a quarter of the lr, the advised clip",
+        asks=(c.Rollback,)),
+    Key("u", "u", "undo", "undo", "undo the last intervention, whoever made it", asks=(c.Undo,)),
+    Key("s", "s", "sample", "sample", "draw samples now", asks=(c.DrawSample,)),
     Key("w", "w", "why", "why", "why: what is wrong, the evidence, what to do; in health what to watch", looking="why"),
     Key("x", "x", "dismiss", "", "dismiss the warning in the first line: it has been seen; a new one shows again"),
-    Key("v", "v", "evaluate", "", "measure the validation loss now"),
-    Key("k", "k", "keep", "keep", "keep a checkpoint of now, never pruned"),
-    Key("n", "n", "land", "land", "land: decay the learning rate over the next N steps"),
+    Key("v", "v", "evaluate", "", "measure the validation loss now", asks=(c.Evaluate,)),
+    Key("k", "k", "keep", "keep", "keep a checkpoint of now, never pruned", asks=(c.SaveCheckpoint,)),
+    Key("n", "n", "land", "land", "land: decay the learning rate over the next N steps", asks=(c.Land,)),
     Key("g", "g", "guard", "", "what the guard does when training breaks: warn, pause, roll back, stop"),
     Key("m", "m", "note", "", "a note of your own on the time line"),
     Key("z", "z", "maximise", "", "the focused pane alone, or that of the number pressed, and back", looking="alone"),

@@ -16,7 +16,7 @@ from tuitrain.engine.saves import Saves
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.trainer import MAX_NOTE
 from tuitrain.engine.usage import Usage
-from tuitrain.errors import ERROR, Refused
+from tuitrain.errors import ERROR, NoRoom, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.saver import Saver
@@ -132,12 +132,15 @@ class Loop:
         step = self.subject.progress.step
         if (facts := self.offers.news()) is not None:
             yield e.FactsAdded(facts=facts)
-        if self._clock() >= self._not_before and self._snapshots.due(step):
-            yield from self.reporter.flush()
-            yield from self._snapshot("interval")
-        if self._checkpoints.due(step):
-            yield from self.reporter.flush()
-            self.saves.submit(self.subject.freeze(), "interval")
+        try:
+            if self._clock() >= self._not_before and self._snapshots.due(step):
+                yield from self.reporter.flush()
+                yield from self._snapshot("interval")
+            if self._checkpoints.due(step):
+                yield from self.reporter.flush()
+                self.saves.submit(self.subject.freeze(), "interval")
+        except NoRoom as error:
+            yield e.EngineSaid(text=str(error), level="warning")
         yield from self.saves.tell()
         yield from self._usage.attend()
 

@@ -29,7 +29,10 @@ class Footer(Picture):
         ranked = sorted(keys, key=lambda k: FIRST.index(k.action) if k.action in FIRST else len(FIRST))
         while sum(len(faces[k]) + len(labels[k]) + 3 for k in ranked) > width + 2:
             ranked.pop()
-        return [fit([Text.assemble((faces[k], "bold"), " ", labels[k]) for k in keys if k in ranked], width)]
+        offers, dim = state.capabilities, self.palette().dim + " strike"
+        off = {k for k in keys if view.connection == "live" and k.why_not(offers)}
+        return [fit([Text(f"{faces[k]} {labels[k]}", style=dim) if k in off else
+                     Text.assemble((faces[k], "bold"), " ", labels[k]) for k in keys if k in ranked], width)]
 
     @staticmethod
     def _label(key: Key, connection: str) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, many, number, rate, safe, size
+from tuitrain.telemetry.units import duration, loss_text, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -51,7 +51,7 @@ class Header(Picture):
             parts.append(Text(f"SAVING FAILS: {safe(state.trouble)}", style=self.palette().alarm))
         if c:
             parts += [Text(f"step {state.step:,}"),
-                      Text(f"{c['layers']}x{c['hidden']} LSTM · {c['optimizer']} · {state.device} {state.precision}"),
+                      Text(f"{_model(state)} · {c['optimizer']} · {state.device} {state.precision}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
                       Text(f"{size(state.used['memory'])}, {many(state.threads, 'thread')}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
@@ -91,6 +91,12 @@ class Header(Picture):
             f"! {first} at {standing.step:,}: {keys}", f"! {first} at {standing.step:,}: w", f"! {standing.step:,}: w")]
 
 
+def _model(state: RunState) -> str:
+    """What is trained, in few words."""
+    rows = dict(state.facts.get("description", ()))
+    return safe(rows["model"]) if "model" in rows else f"{state.config['layers']}x{state.config['hidden']} LSTM"
+
+
 def countdown(state: RunState, view: View) -> int | None:
     """Whole seconds until the guard acts; None while it does not wait for a person."""
     waiting = state.health.waiting_since
@@ -110,7 +116,11 @@ class Progress(Picture):
         last = int(state.knobs.get("steps") or 0)
         done = state.step / last if last else state.epoch % 1
         what = f"step {state.step:,} of {last:,}" if last else f"epoch {state.epoch:.2f}"
-        right = f"{rate(state.characters_per_second)}  {duration(state.trained_seconds)} gone"
+        speed = rate(state.characters_per_second)
+        if state.config and not state.config.get("bptt"):
+            speed = f"{number(state.steps_per_second)} steps/s"
+            what = what if last or state.epoch else f"step {state.step:,}"
+        right = f"{speed}  {duration(state.trained_seconds)} gone"
         if last:
             right += f"  {duration(state.seconds_left)} left"
         room = width - len(what) - len(right) - 6
@@ -129,10 +139,11 @@ class Facts(Picture):
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The numbers, and how to see more."""
-        nats = state.train_loss / 0.6931471805599453
-        val = f", val {state.val_loss / 0.6931471805599453:.3f}" if state.val_loss is not None else ""
-        rows = [f"{state.status} step {state.step:,}", f"loss {nats:.3f}{val} bpc",
+        unit = state.unit
+        val = f", val {loss_text(state.val_loss, unit)}" if state.val_loss is not None else ""
+        rows = [f"{state.status} step {state.step:,}",
+                f"loss {loss_text(state.train_loss, unit)}{val} {unit.short}".rstrip(),
                 f"norm {number(state.norm)} clip {number(float(state.knobs.get('clip') or 0))}",
-                f"lr {number(state.lr_in_force)}", f"{rate(state.characters_per_second)}",
+                f"lr {number(state.lr_in_force)}", rate(state.read_per_second),
                 "make me larger for plots"]
         return [Text(row) for row in rows[:height]]

@@ -26,7 +26,7 @@ class Knobs(Picture):
             if view.refused:
                 rows[-1 if height == 3 else 2 :] = [rows[2]] if height == 3 else [rows[2], Text("")]
                 rows = [*rows[: height - 1], Text(f"refused: {view.refused}", style=self.palette().alarm)]
-            elif height > 3:
+            elif height > 3 and not state.capabilities.knobs.get("prompt"):
                 rows.append(Text("prompt ").append(safe(str(state.knobs.get("prompt", "")))[: width - 8]))
             return rows
         line = Text("  ").join(rows)
@@ -36,6 +36,8 @@ class Knobs(Picture):
 
     def _row(self, name: str, state: RunState, view: View) -> Text:
         row = Text({"temperature": "temp"}.get(name, name).ljust(5))
+        if state.capabilities.knobs.get(name):
+            return row.append("the script's own" if name == "clip" else "none", style=self.palette().dim)
         row.append(face(name, state.knobs.get(name)), style="bold")
         if name == "lr":
             row.append(f"  in force {number(state.lr_in_force)}", style=self.palette().dim)

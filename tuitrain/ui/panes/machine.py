@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, number, rate, size
+from tuitrain.telemetry.units import duration, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -21,6 +21,11 @@ class Machine(Picture):
         c, f = state.config, state.facts
         if not c:
             return [Text(view.remark or "torch is being loaded", style=self.palette().dim)]
+        if "description" in f:
+            return [self._fact(str(name), safe(str(words))) for name, words in (
+                ("device", f"{state.device}, {state.precision}"), ("threads", str(state.threads)), *_used(state.used),
+                ("speed", f"{number(state.steps_per_second)} steps/s"), *f["description"],
+                ("trained", duration(state.trained_seconds)), ("guard", state.guard))]
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         facts = [
             ("device", f"{state.device}, {state.precision}"),
@@ -35,7 +40,10 @@ class Machine(Picture):
             ("trained", duration(state.trained_seconds)),
             ("guard", state.guard),
         ]
-        return [Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default") for name, words in facts]
+        return [self._fact(name, words) for name, words in facts]
+
+    def _fact(self, name: str, words: str) -> Text:
+        return Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default")
 
 
 def _used(used: dict[str, Any]) -> list[tuple[str, str]]:

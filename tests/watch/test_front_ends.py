@@ -1,0 +1,86 @@
+"""Every front end takes a script's run as it is: what it does not offer is dim, refused with a reason, or said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.script import Script, drive, screen
+from tests.watch.loops import Loop, told
+from tuitrain.cli.main import main
+from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
+from tuitrain.protocol.events import RunEnded
+from tuitrain.telemetry.run_state import RunState
+from tuitrain.ui.app import CockpitApp
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "mlp-1"
+    loop = Loop(clip=None).watch(folder, total_steps=100, loss="squared error")
+    loop.pilot.evaluate(lambda: 0.0012345, every=10)
+    loop.run(30)
+    loop.pilot.close()
+    return folder
+
+
+def test_headless_lines_show_the_loss_as_it_is_and_what_is_trained(
+        run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--no-ui", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "Sequential" in out and "steps   Adam" in out and "to step 100" in out
+    assert "validation 0.001234" in out or "validation 0.001235" in out
+    assert "bpc" not in out and "tuitrain resume" not in out and "resume=True" in out
+
+
+def test_the_cockpit_dims_the_keys_of_what_is_not_offered_and_says_why(run: Path) -> None:
+    script = Script([event for event in told(run) if not isinstance(event, RunEnded)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        shown = screen(app)
+        assert "Sequential · adam" in shown and "failed" not in shown
+        for key in ("s", "c", "p", "right_square_bracket"):
+            await pilot.press(key)
+            assert "pilot." in app.view.refused or "no prompt" in app.view.refused, key
+            assert not script.asked, f"{key} was sent all the same"
+        await pilot.press("minus")
+        assert len(script.asked) == 1 and not app.view.refused
+
+    drive(script, act, size=(120, 40), run="runs/mlp-1")
+
+
+def test_a_machine_pane_and_a_small_screen_show_it_too(run: Path) -> None:
+    script = Script(told(run))
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        shown = screen(app)
+        assert "parameters" in shown and "steps/s" in shown and "failed" not in shown
+
+    drive(script, act, size=(180, 50), run="runs/mlp-1")
+    drive(script, lambda app, pilot: _nothing(), size=(50, 12), run="runs/mlp-1")
+
+
+async def _nothing() -> None:
+    return None
+
+
+def test_verify_and_the_table_of_runs_take_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run)]) == 0
+    assert "no text" in capsys.readouterr().out
+    assert main(["runs", str(run.parent)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert "finished" in row and "30" in row
+
+
+@pytest.mark.parametrize("command", ["resume", "sample"])
+def test_what_only_our_own_runs_can_do_names_the_script(
+        command: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, str(run)]) == 1
+    words = capsys.readouterr().err
+    assert words.count("\n") == 1 and "resume=True" in words
+
+
+def test_facts_without_capabilities_offer_everything_and_odd_ones_do_not_hurt() -> None:
+    assert Capabilities.of({}) == EVERYTHING == Capabilities.of({"capabilities": {"commands": 3}})
+    assert Capabilities.of(EVERYTHING.to_facts()) == EVERYTHING
+    assert RunState().unit.short == "bpc"
