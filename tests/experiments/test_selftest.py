@@ -63,13 +63,28 @@ def refuses(patch: Patch) -> None:
     patch.setattr(Learner, "step", step)
 
 
+def test_a_precision_in_which_no_step_can_be_made_is_left_out_and_told(monkeypatch: Patch) -> None:
+    learn = Machine.learn
+
+    def picky(machine: Machine) -> None:
+        if machine.config.precision == "bf16":
+            raise RuntimeError("no kernel for bf16\nmore words")
+        learn(machine)
+
+    monkeypatch.setattr(Machine, "learn", picky)
+    [bf16, adam, *_] = [*found("LSTM output, bf16"), *found("rollback, adam")]
+    assert (bf16.state, bf16.told) == (selftest.NOT_APPLICABLE, "not here: no kernel for bf16")
+    assert adam.state == selftest.OK and adam.told.startswith("fp32: ")
+
+
 @pytest.mark.parametrize(("fault", "name", "said"), [
     (forgets_the_hidden_state, "rollback, adam", "step 1 differ"),
     (forgets_the_hidden_state, "resume, sgd", "step 1 differ"),
     (forgets_the_moments, "resume, muon", "differ"),
     (steps_whatever_comes, "withheld step, adam", "step 1 was withheld"),
     (mixes_up_what_it_fetches, "snapshot fetched", "not what was frozen"),
-    (refuses, "the same run twice", "RuntimeError: CUDA error: misaligned address")])
+    (refuses, "the same run twice", "RuntimeError: CUDA error: misaligned address"),
+    (refuses, "rollback, adam", "RuntimeError: CUDA error: misaligned address")])
 def test_a_fault_is_found_and_named(monkeypatch: Patch, fault: Callable[[Patch], None], name: str,
                                     said: str) -> None:
     fault(monkeypatch)

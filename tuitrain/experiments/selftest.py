@@ -28,6 +28,7 @@ from tuitrain.engine.prepare import first_knobs
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.usage import Usage
+from tuitrain.errors import UsageError
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import MachineUsed
 from tuitrain.run import checkpoints
@@ -83,8 +84,12 @@ def outcome(name: str, look: Callable[[], str]) -> Check:
     except _Failed as why:
         return Check(name, FAILED, str(why))
     except Exception as error:
-        words = str(error).strip().splitlines()
-        return Check(name, FAILED, f"{type(error).__name__}: {words[0] if words else 'no message'}")
+        return Check(name, FAILED, f"{type(error).__name__}: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of what an error says, which from a GPU may be a page."""
+    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def choices(option: str) -> tuple[str, ...]:
@@ -106,7 +111,8 @@ class Selftest:
         self._device, self._steps = device, steps
         self._cpu = devices.kind(device) == "cpu"
         self._text = _text()
-        self._formats = [name for name in choices("precision") if name != "auto" and (not self._cpu or name in ON_CPU)]
+        self._refused = dict(self._without())
+        self._formats = [name for name in FORMATS if name not in self._refused]
 
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """(name, what looks) in the order in which they are told."""
@@ -126,6 +132,19 @@ class Selftest:
         for shape in SHAPES[devices.kind(self._device)]:
             layers, hidden, batch, bptt = shape
             yield f"steps/s, {layers}x{hidden} B{batch} T{bptt}", partial(self._speed, *shape)
+
+    def _without(self) -> Iterator[tuple[str, str]]:
+        """(precision, why not) of those in which no step can be made here; without fp32 nothing here is in order."""
+        for name in FORMATS.keys() - {"fp32"}:
+            if name not in choices("precision"):
+                yield name, "not offered"
+            elif self._cpu and name not in ON_CPU:
+                yield name, "not on a CPU"
+            else:
+                try:
+                    self._machine(precision=name, graph=False).learn()
+                except (RuntimeError, UsageError) as error:
+                    yield name, f"not here: {first_line(error)}"
 
     # --- what is looked at
 
@@ -224,8 +243,8 @@ class Selftest:
         return told
 
     def _format(self, precision: str) -> str:
-        if precision not in self._formats:
-            raise _NotApplicable("not on a CPU" if self._cpu else "not offered")
+        if precision in self._refused:
+            raise _NotApplicable(self._refused[precision])
         machine = self._machine(precision=precision, graph=False)
         seen: set[torch.dtype] = set()
 
