@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_choice_is_forgotten_after_days(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    machine = Machine({1: 5.0, 2: 4.0}, 1.0)
+    machine = Machine({1: 0.75, 2: 0.5}, 1.0)
     real = machine.step
 
     def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
@@ -91,6 +92,27 @@ def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
     race(monkeypatch, machine)
     assert machine.order == [2, 1]
+
+
+def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of 2 s: one, and then training may begin."""
+    now = [0.0]
+    machine = Machine({1: 3.0, 2: 2.0}, 1.0)
+    real = machine.step
+
+    def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
+        now[0] += machine.seconds[threads]
+        return real(threads, precision, warm=warm)
+
+    machine.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(runtime, "_Runner", machine)
+    said: list[str] = []
+    choice = runtime.choose(replace(CONFIG, precision="auto"), "cpu", 30, said.append)
+    assert machine.order == [2] and now[0] <= runtime.LONGEST_RACE
+    assert (choice.threads, choice.precision, choice.step_seconds) == (2, "fp32", 2.0)
+    assert said[0] == "timing steps" and "too slow to time more" in choice.compared
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"x": 3}', '{"x": {"time": 1, "choice": {"threads": 2}}}'])

@@ -18,6 +18,7 @@ from tuitrain.protocol import findings as f
 from tuitrain.run import journal
 from tuitrain.run.checkpoints import list_all
 from tuitrain.run.directory import RunDirectory
+from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import headline
 
 Start = Callable[..., Run]
@@ -113,6 +114,31 @@ def test_the_line_of_an_epoch_has_the_newest_validation_and_says_how_old_it_is(s
     assert epoch.val_loss == next(x.loss for x in whole if x.step == epoch.val_step)
     age = epoch.step - epoch.val_step
     assert headline(epoch).endswith(f"bpc of {age:,} steps ago" if age else "bpc")
+
+
+@pytest.mark.parametrize(("kind", "what", "values"), [
+    (c.DrawSample, "samples", {}), (c.Evaluate, "validation", {}), (c.SaveCheckpoint, "checkpoint", {}),
+    (c.KeepBlackBox, "black box", {"onset": 2})])
+def test_a_long_answer_says_at_once_that_it_is_on_its_way_and_how_far(
+        start: Start, monkeypatch: pytest.MonkeyPatch, kind: type[c.Command], what: str, values: dict[str, int]
+        ) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
+    run = start(val=0.5, sample_length=400)
+    run.to_step(5)
+    id = run.ask(kind, **values)
+    run.until(lambda x: getattr(x, "id", "") == id)
+    told = [x for x in run.of(e.WorkAdvanced) if x.answers == id]
+    assert {x.what for x in told} == {what} and told[0].done == 0
+    done = [x.done for x in told]
+    assert done == sorted(done) and all(x.done <= x.of for x in told)
+    if what in ("samples", "validation"):
+        assert len(told) > 2 and done[-1] > 0
+    state = RunState()
+    for event in run.events:
+        state.fold(event)
+        if event is told[-1]:
+            assert state.work["what"] == what
+    assert not state.work, "it is answered"
 
 
 def test_quick_steps_are_thinned_but_loss_and_norm_are_kept(start: Start) -> None:

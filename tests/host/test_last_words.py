@@ -80,3 +80,27 @@ def test_stop_of_a_run_that_ends_of_itself(ended: str, code: int, tmp_path: Path
     monkeypatch.setattr("tuitrain.host.client.SocketSession", Far)
     assert main(["send", str(tmp_path), "stop"]) == code
     assert ended in capsys.readouterr().out
+
+
+def test_who_waits_is_told_how_far_the_answer_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    class Far(SocketSession):
+        def __init__(self, *words: object, **more: object) -> None:
+            self.state, self.closed = RunState(), False
+
+        def send(self, command: c.Command) -> None:
+            self.asked = command.id
+
+        def drain(self, timeout: float = 0.0) -> list[e.Event]:
+            others = e.WorkAdvanced(what="validation", done=1, of=2, answers="another's")
+            mine = e.WorkAdvanced(what="samples", done=30, of=120, answers=self.asked)
+            return [others, mine, mine, e.SampleDrawn(branch=0, step=3, temperature=1.0, prompt="", text="It was",
+                                                      health={}, id=self.asked, by="me")]
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr("tuitrain.host.client.SocketSession", Far)
+    assert main(["send", str(tmp_path), "sample"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "step 3: sample at temperature 1:\nIt was\n" and err == "tuitrain: samples 25% …\n"

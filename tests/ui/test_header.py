@@ -30,6 +30,18 @@ def first_line(app: CockpitApp) -> str:
     return app.cockpit.query_one("#header", Header).render_line(0).text
 
 
+def test_what_takes_its_time_is_in_the_first_line_until_it_is_answered() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        script.say(e.WorkAdvanced(what="validation", done=3, of=10, answers="k1"))
+        await until(lambda: "validation 30% …" in first_line(app))
+        script.say(e.CommandRefused(id="k1", by="you", reason="no"))
+        await until(lambda: "validation" not in first_line(app))
+
+    drive(script, act, size=(120, 40))
+
+
 @pytest.mark.parametrize(("run", "size"), [("runs/harbour-1", (120, 40)), ("runs/copperfield-12", (80, 24)),
                                            ("/a/long/way/to/the/folder/of/runs/copperfield-12", (80, 24)),
                                            ("runs/copperfield-12", (60, 16))])

@@ -24,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, each in another order")
     parser.add_argument("--instruments", action="store_true", help="instead: what each instrument costs, a row each")
     parser.add_argument("--first-minute", action="store_true",
-                        help="instead: windows of the default run, all on, from its first step; 12 s each")
+                        help="instead: windows of the default run, all on, from its first step, 12 s each, "
+                             "beside cell a or (`--cells a'`) a'")
     parser.add_argument("--precision", choices=("auto", "fp32"), default="auto",
-                        help="of tuitrain in the first minute; the stock loop has fp32")
+                        help="of tuitrain (and of a') in the first minute; the stock loop has fp32")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the order")
 
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if seconds <= 0 or arguments.rounds < 1:
         raise UsageError("--seconds must be above 0 and --rounds at least 1")
     if arguments.first_minute:
-        return _first_minute(shapes, seconds, arguments.precision)
+        return _first_minute(shapes, seconds, arguments.precision, ["--ours"] if arguments.cells == "a'" else [])
     if arguments.instruments:
         return _instruments(shapes, arguments.rounds)
     cells = arguments.cells.split(",")
@@ -66,14 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _first_minute(shapes: "list[Shape]", seconds: float, precision: str) -> int:
+def _first_minute(shapes: "list[Shape]", seconds: float, precision: str, stock: list[str]) -> int:
     from tuitrain.cli.train import shipped_corpus
     from tuitrain.experiments.first_minute import first_minute
 
     windows = max(1, round(60 / seconds))
-    made = [first_minute(shipped_corpus(), shape, seconds=seconds, windows=windows,
-                         options=[f"--precision={precision}"], say=lambda line: print(line, file=sys.stderr))
-            for shape in shapes]
+    of = f"--precision={precision}"
+    made = [first_minute(shipped_corpus(), shape, seconds=seconds, windows=windows, options=[of], stock=[*stock, of],
+                         say=lambda line: print(line, file=sys.stderr)) for shape in shapes]
     print(f"steps/s of the default run over a stock loop's, in {windows} windows of {seconds:g} s from its first step\n"
           f"{'model':<7}{'ours':>8}{'stock':>8}{'':2}" + "".join(f"{f'{i * seconds:.0f} s':>7}" for i in range(windows))
           + f"{'mean':>8}  first sample")

@@ -10,7 +10,10 @@ example: tuitrain send runs/copperfield-1 rollback 2900 lr=x0.25 clip=1
 
 import argparse
 import dataclasses
+import math
 import os
+import sys
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "probe", "pin",
          "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "dismiss", "note",
          "stop")
+SAID_AGAIN = 2.0
+"""Seconds between words on how far a long answer is."""
 BEST = "best"
 """As a place to roll back to, and the reason of the checkpoints there."""
 
@@ -42,9 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     command = parse(words, uuid.uuid4().hex[:12], by)
     from tuitrain.host.client import SocketSession
     from tuitrain.protocol import events as e
-    from tuitrain.telemetry.sentences import sentence
+    from tuitrain.telemetry.sentences import on_the_way, sentence
     from tuitrain.telemetry.units import safe
 
+    said = -math.inf
     session = SocketSession(run_folder(arguments.run), watch=False, by=by)
     try:
         if isinstance(command, c.Rollback) and command.point == BEST:
@@ -52,6 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         session.send(command)
         while True:
             for event in session.drain(1.0):
+                if isinstance(event, e.WorkAdvanced) and event.answers == command.id:
+                    if time.monotonic() >= said + SAID_AGAIN:
+                        said = time.monotonic()
+                        print(f"tuitrain: {on_the_way(event.what, event.done, event.of)}", file=sys.stderr, flush=True)
+                    continue
                 if isinstance(event, e.RunEnded) and isinstance(command, c.Stop):
                     print(_at(event) + sentence(event))  # also where it ended of itself a moment before it was asked
                     return ERROR if event.exit_code == ERROR else 0

@@ -18,7 +18,7 @@ from tuitrain.engine.machine import Machine
 from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import Refused
-from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event
+from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
 
 LN2 = float(np.log(2))
 SPREAD = 3
@@ -38,6 +38,7 @@ class _Evaluation:
     pace: float
     """Slices after each step."""
     credit: float = 0.0
+    done: int = 0
     sums: tuple[Tensor, int] | None = None
 
 
@@ -98,12 +99,22 @@ class Evaluations:
                 if sums is None:
                     break
                 evaluation.sums = sums
+                evaluation.done += 1
             else:
+                yield from self._on_the_way()
                 return
             self._running.popleft()
             yield from self._finished(evaluation)
             if not everything:
                 return
+
+    def _on_the_way(self) -> Iterator[WorkAdvanced]:
+        """How far the one is that somebody waits for, with those before it."""
+        asked = [i for i, e in enumerate(self._running) if e.id]
+        if asked:
+            before = list(self._running)[: asked[0] + 1]
+            yield WorkAdvanced(what="validation", done=sum(e.done for e in before),
+                               of=len(before) * self._evaluator.slices(), answers=before[-1].id)
 
     def _part(self) -> Evaluated:
         began, snapshot = self._clock(), self._machine.freeze()

@@ -15,6 +15,7 @@ from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
 from tuitrain.engine.levels import levels
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.promise import Promise
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import CheckpointError, CorpusError, Refused, UsageError
@@ -40,8 +41,8 @@ class Plan:
     config: Config
     corpus: Corpus
     remarks: tuple[str, ...]
-    timed: str = ""
-    """What the race of threads compared, in words."""
+    timed: runtime.Choice
+    """What the race of threads chose and promised."""
 
 
 def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) -> Plan:
@@ -66,7 +67,7 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
     report(f"{config.layers}x{config.hidden} LSTM of {footprint.parameters(config, len(text.vocabulary)):,} parameters")
     choice = runtime.choose(config, devices.kind(device), len(text.vocabulary), report)
     runtime.apply(choice.threads)
-    return Plan(_sealed(config, text, choice), text, tuple(remarks), choice.compared)
+    return Plan(_sealed(config, text, choice), text, tuple(remarks), choice)
 
 
 def _sealed(config: Config, text: Corpus, choice: runtime.Choice) -> Config:
@@ -105,11 +106,15 @@ def start(made: Plan, run: RunDirectory) -> Worker:
     if len(text.ids) <= corpus.LARGEST_COPY:
         kept["corpus_bytes"] = corpus.save_copy(text, run.corpus)
     measured = levels(text)
-    facts = _facts(machine, made.remarks, measured) | {"timed": made.timed}
+    facts = _facts(machine, made.remarks, measured) | {"timed": made.timed.compared}
     run.write_config({**kept, "levels": measured, **environment.of(config)})
     opening = RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
                          **environment.of(config))
-    return _worker(machine, run, opening, str(kept["run"]))
+    worker = _worker(machine, run, opening, str(kept["run"]))
+    # A GPU's steps are given out before they are done, and what no race was trusted with was not promised.
+    if machine.device.type == "cpu" and (key := made.timed.key):
+        worker.trainer.promise = Promise(made.timed.step_seconds, lambda: runtime.forget(key))
+    return worker
 
 
 def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], corpus_path: str | None,

@@ -11,7 +11,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,6 +49,8 @@ class Choice:
     step_seconds: float
     compared: str = ""
     """What was timed, in words."""
+    key: str = ""
+    """By which it is remembered; empty if it is not."""
 
 
 def before_torch() -> None:
@@ -124,8 +126,14 @@ def choose(config: Config, device: str, characters: int, report: Report) -> Choi
         return known[1]
     choice, trusted = _race(config, device, characters, report)
     if trusted:
-        _remember(key, choice)
+        choice = replace(choice, key=key)
+        _keep({**_remembered(), key: (time.time(), choice)})
     return choice
+
+
+def forget(key: str) -> None:
+    """Remember a choice no longer: it did not keep what it promised."""
+    _keep({name: entry for name, entry in _remembered().items() if name != key})
 
 
 def apply(threads: int) -> None:
@@ -151,26 +159,38 @@ def _race(config: Config, device: str, characters: int, report: Report) -> tuple
     counts = [int(asked)] if asked != "auto" else sorted({cores(), max(1, cores() // 2), 1}, reverse=True)
     if device == "cuda":
         counts = counts[:1]
+    asked_counts = tuple(counts)
+    report("timing steps")
     runner = _Runner(config, device, characters)
     times: dict[int, list[float]] = {count: [] for count in counts}
     used: dict[int, float] = {}
-    deadline = time.perf_counter() + LONGEST_RACE
+    began = time.perf_counter()
+    deadline = began + LONGEST_RACE * 2 / 3  # the rest is for the other precision
     for turn in range(ROUNDS):
-        for count in counts:
+        for count in list(counts):
+            if turn == 0 and count != counts[0] and not _in_time(deadline, max(map(max, filter(None, times.values())))):
+                counts.remove(count)
+                del times[count]
+                continue
             seconds, share = runner.step(count, "fp32", warm=turn == 0)
             times[count].append(seconds)
             used[count] = max(used.get(count, 0.0), share)
             if turn == 0:
                 report(f"timing steps: {_words(count, seconds)}")
-        if time.perf_counter() > deadline:
+        if time.perf_counter() + sum(min(taken) for taken in times.values()) > deadline:
             break
     trusted = all(share >= UNDISTURBED for share in used.values())
     threads = fastest(times) if trusted else counts[0]
     precision, seconds = "fp32", min(times[threads])
     compared = ", ".join(_words(count, min(times[count])) for count in counts)
-    if config.precision == "bf16" or (config.precision == "auto" and (device == "cuda" or cpu_has_bf16())):
-        tries = [runner.step(threads, "bf16", warm=turn == 0)[0] for turn in range(min(ROUNDS, len(times[threads])))]
-        half = min(tries)
+    if len(counts) < len(asked_counts):
+        compared += ", too slow to time more"
+    half_possible = config.precision == "auto" and (device == "cuda" or cpu_has_bf16())
+    if config.precision == "bf16" or (half_possible and _in_time(began + LONGEST_RACE, seconds)):
+        half = runner.step(threads, "bf16", warm=True)[0]
+        for _ in range(len(times[threads]) - 1):
+            if time.perf_counter() + half <= began + LONGEST_RACE:
+                half = min(half, runner.step(threads, "bf16", warm=False)[0])
         compared += f"; bf16 {half:.2g} s"
         if config.precision == "bf16" or seconds / half >= BF16_GAIN:
             precision, seconds = "bf16", half
@@ -179,6 +199,11 @@ def _race(config: Config, device: str, characters: int, report: Report) -> tuple
     report(f"timed: {compared}")
     apply(threads)
     return Choice(threads, precision, seconds, compared), trusted
+
+
+def _in_time(deadline: float, step: float) -> bool:
+    """Whether two more steps that take about as long are over by then: the first one of a kind is for warming up."""
+    return time.perf_counter() + 2 * step <= deadline
 
 
 def _words(count: int, seconds: float) -> str:
@@ -278,8 +303,7 @@ def _remembered() -> dict[str, tuple[float, Choice]]:
         return {}
 
 
-def _remember(key: str, choice: Choice) -> None:
-    known = {**_remembered(), key: (time.time(), choice)}
+def _keep(known: dict[str, tuple[float, Choice]]) -> None:
     path = _cache()
     entries = {name: {"time": when, "choice": asdict(chosen)} for name, (when, chosen) in known.items()}
     try:

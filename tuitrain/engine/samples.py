@@ -18,7 +18,7 @@ from tuitrain.engine.sampler import NumpyLSTM, Stream
 from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import Refused
-from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece
+from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece, WorkAdvanced
 
 BUDGET, AWAITED = 0.01, 0.3
 """Shares of the time that sampling may take while training: of itself, and when somebody waits for it."""
@@ -100,6 +100,17 @@ class Samples:
             self._since = now = then
         if not self._waiting:
             self._model = None
+        yield from self._on_the_way()
+
+    def _on_the_way(self) -> Iterator[WorkAdvanced]:
+        """How far the samples are that somebody waits for, with those before them."""
+        asked = [i for i, s in enumerate(self._waiting) if s.id]
+        if asked:
+            before, length = list(self._waiting)[: asked[0] + 1], self._machine.config.sample_length
+            texts = max(len(before), len(self._machine.knobs.temperature))
+            left = sum(length - len(s.text) for s in before)
+            yield WorkAdvanced(what="samples", done=max(0, texts * length - left), of=texts * length,
+                               answers=before[-1].id)
 
     def finish(self, everything: bool) -> Iterator[Event]:
         """Draw everything, or at least what was asked for by a command."""

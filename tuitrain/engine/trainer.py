@@ -12,6 +12,7 @@ from tuitrain.engine.budget import Budget
 from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.probes import Probes
+from tuitrain.engine.promise import Promise
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.samples import Samples
@@ -34,6 +35,7 @@ from tuitrain.protocol.events import (
     RunEnded,
     RunResumed,
     RunStarted,
+    WorkAdvanced,
 )
 from tuitrain.run.saver import Saver
 from tuitrain.specs import GUARD_MODES
@@ -58,6 +60,7 @@ class Trainer:
         self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
         self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
         self.usage = Usage(machine.device, clock)
+        self.promise: Promise | None = None
         self.guard_mode = config.on_divergence
         self.paused = False
         self._opening = opening
@@ -86,9 +89,18 @@ class Trainer:
             if self.paused:
                 yield from self._rest()
             elif not self._over():
-                self.machine.learn()
+                yield from self._learn()
                 yield from self._say()
         yield from self._finish()
+
+    def _learn(self) -> Iterator[Event]:
+        if self.promise is None:
+            self.machine.learn()
+            return
+        with self.promise.step():
+            self.machine.learn()
+        if words := self.promise.kept():
+            yield EngineSaid(text=words)
 
     def _set_out(self) -> Iterator[Event]:
         self.machine.capture()
@@ -210,6 +222,7 @@ class Trainer:
             case c.TakeSnapshot():
                 yield from self.steering.snapshot("asked for", pinned=True, **who)
             case c.SaveCheckpoint():
+                yield WorkAdvanced(what="checkpoint", done=0, of=1, answers=command.id)
                 self.saves.submit(self.machine.freeze(), "asked for", pinned=True, **who)
             case c.PinSnapshot():
                 yield from self.steering.pin(command)
@@ -220,11 +233,14 @@ class Trainer:
                 if not 0 <= command.onset <= here.step:
                     raise Refused(f"step {command.onset:,} is not in the past; the run is at step {here.step:,}")
                 yield from self.reporter.flush()
+                yield WorkAdvanced(what="black box", done=0, of=1, answers=command.id)
                 yield from self.probes.black_box(command.onset, self.steering, **who)
             case c.DrawSample():
                 self.samples.start(**who)
+                yield WorkAdvanced(what="samples", done=0, of=1, answers=command.id)
             case c.Evaluate():
                 self.evaluations.start("asked for", **who)
+                yield WorkAdvanced(what="validation", done=0, of=1, answers=command.id)
             case c.SetGuardMode():
                 if command.mode not in GUARD_MODES:
                     raise Refused(f"guard {command.mode}: choose one of {', '.join(GUARD_MODES)}")

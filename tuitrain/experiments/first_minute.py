@@ -47,25 +47,26 @@ class Minute:
 
 
 def first_minute(corpus: Path, shape: Shape, *, seconds: float, windows: int, options: Sequence[str],
-                 say: Callable[[str], None]) -> Minute:
-    """Measure one shape; `options` are the run's, beside those of the shape. Raises TuitrainError."""
+                 say: Callable[[str], None], stock: Sequence[str] = ()) -> Minute:
+    """Measure one shape; `options` are the run's and `stock` the stock loop's, beside those of the shape. Raises
+    TuitrainError."""
     with tempfile.TemporaryDirectory() as folder:
         run, told = RunDirectory(Path(folder) / "run"), Path(folder) / "stock"
         marks: tuple[Callable[[], Marks], ...] = (lambda: told_by_ours(run), lambda: told_by_stock(told))
         ours = _Turns([sys.executable, "-m", "tuitrain", str(corpus), "--run", str(run.path), "--no-ui",
                        *shape.arguments(), *options], Path(folder) / "ours")
-        stock = _Turns([sys.executable, "-m", "tuitrain.experiments.stock", str(corpus), *shape.arguments(),
-                        "--seconds=0", "--tell"], told)
+        plain = _Turns([sys.executable, "-m", "tuitrain.experiments.stock", str(corpus), *shape.arguments(),
+                        "--seconds=0", "--tell", *stock], told)
         try:
             ours.stop()
-            stock.until(lambda: len(marks[1]()) > 2)
-            stock.stop()
+            plain.until(lambda: len(marks[1]()) > 2)
+            plain.stop()
             ours.go_on()
             ours.until(lambda: len(marks[0]()) > 0)
             began, spans, found = marks[0]()[0][0], [], []
             for number in range(windows):
                 speeds = []
-                for turn, told_by in zip((ours, stock), marks, strict=True):
+                for turn, told_by in zip((ours, plain), marks, strict=True):
                     begin = began if turn is ours and not number else time.time()
                     turn.go_on()
                     turn.wait(max(0.0, begin + seconds - time.time()))
@@ -80,7 +81,7 @@ def first_minute(corpus: Path, shape: Shape, *, seconds: float, windows: int, op
             return Minute(shape, tuple(found), own_time(spans, drawn[0]) if drawn else None)
         finally:
             ours.end()
-            stock.end()
+            plain.end()
 
 
 def speed(marks: Marks, begin: float, end: float) -> float:

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--ours", action="store_true", help="with tuitrain's allocator, threads and precision")
     parser.add_argument("--tell", action="store_true", help="go on until killed, and tell how far")
+    parser.add_argument("--precision", default="auto", help="with --ours: the number format, raced if auto")
     arguments = parser.parse_args()
     if arguments.ours:
         runtime.before_torch()
@@ -33,7 +34,8 @@ def main() -> None:
     known = {c: i for i, c in enumerate(sorted(set(text)))}
     device, precision = devices.pick("auto", lambda words: None), "fp32"
     if arguments.ours:
-        config = Config.of({name: getattr(arguments, name) for name in ("layers", "hidden", "batch_size", "bptt")})
+        names = ("layers", "hidden", "batch_size", "bptt", "precision")
+        config = Config.of({name: getattr(arguments, name) for name in names})
         choice = runtime.aside(lambda: runtime.choose(config, device, len(known), lambda words: None))
         runtime.apply(choice.threads)
         precision = choice.precision

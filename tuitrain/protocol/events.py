@@ -167,6 +167,19 @@ class SampleDrawn(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkAdvanced(Event):
+    """What was asked for takes its time: `done` of `of` so far. Streams only, never journaled.
+
+    `answers` is the command's id, which only the answer itself carries as `id`.
+    """
+
+    what: str
+    done: int
+    of: int
+    answers: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnobChanged(Event):
     """A knob has another value from the step after `step` on."""
 

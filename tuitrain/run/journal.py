@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tuitrain.errors import RunError
 from tuitrain.protocol.codec import MAX_LINE, DamagedLine, decode_event, encode
-from tuitrain.protocol.events import Event, MachineUsed, SamplePiece
+from tuitrain.protocol.events import Event, MachineUsed, SamplePiece, WorkAdvanced
 from tuitrain.run import failpoints
 from tuitrain.run.folder import Folder, open_regular
 
 MAX_WAITING = 50_000
 """Lines kept in memory while the disk takes none; the oldest go first, and it is said how many."""
-STREAM_ONLY = (SamplePiece, MachineUsed)
+STREAM_ONLY = (SamplePiece, MachineUsed, WorkAdvanced)
 BLOCK = 1 << 20
 TAIL = 1 << 16
 """Bytes at the end of a journal that most often hold its last event."""

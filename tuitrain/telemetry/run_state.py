@@ -72,6 +72,8 @@ class RunState:
     """(step, loss) of the whole validation text, oldest first."""
     parts: list[tuple[int, float]] = field(default_factory=list)
     """(step, loss) of the small fixed part of it that is measured more often."""
+    work: dict[str, Any] = field(default_factory=dict)
+    """The fields of the newest WorkAdvanced; empty once it is answered."""
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
     unusable: int = 0
@@ -93,7 +95,11 @@ class RunState:
                 "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
 
     def _take(self, event: e.Event) -> None:
+        if self.work and (isinstance(event, e.RunEnded) or getattr(event, "id", "") == self.work["answers"]):
+            self.work = {}
         match event:
+            case e.WorkAdvanced():
+                self.work = asdict(event)
             case e.RunStarted() | e.RunResumed():
                 self._open(event)
             case e.StepsDone():

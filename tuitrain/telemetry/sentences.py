@@ -61,6 +61,12 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
     return ""
 
 
+def on_the_way(what: str, done: int, of: int) -> str:
+    """What is being done for somebody who waits, and how much of it is done."""
+    share = f" {done / of:.0%}" if of > 1 else ""
+    return f"{safe(what)}{share} …"
+
+
 def headline(event: e.Event, unit: LossUnit = BITS) -> str:
     """One line for the log of the cockpit; empty for what is told elsewhere on the screen, and where nothing moved."""
     match event:

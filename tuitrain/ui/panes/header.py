@@ -7,6 +7,7 @@ from rich.text import Text
 from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.sentences import on_the_way
 from tuitrain.telemetry.units import duration, loss_text, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
@@ -43,6 +44,9 @@ class Header(Picture):
         if name.cell_len > room > 1:  # a name gives way to what it is the name of, from the left
             name = Text("…" + name.plain[1 - room:], style="bold")
         parts = [name, status, warning]
+        if state.work and view.connection == "live":
+            words = on_the_way(state.work["what"], state.work["done"], state.work["of"])
+            parts.append(Text(words, style=self.palette().limit))
         if state.facts.get("drill") and view.connection == "live" and state.status != "ended":
             parts.append(Text(DRILL, style="bold " + self.palette().validation))
         if view.remark and view.connection != "starting":
