@@ -78,6 +78,26 @@ def test_when_there_is_memory_again_points_are_taken_again(start: Start, monkeyp
     assert [p.snapshot.step for p in run.trainer.steering._points][-1:] == [40]
 
 
+def test_the_state_of_a_full_gpu_is_copied_to_the_host_when_no_point_is_left_to_give_up(
+        start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start()
+    run.to_step(12)
+    live, there = run.machine.state(), []
+
+    def copies(tensors: Mapping[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+        there.append((device, len(run.trainer.steering._points)))
+        if device is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return copied(tensors, device)
+
+    monkeypatch.setattr(machine, "copied", copies)
+    run.machine.device = torch.device("cuda")
+    kept = run.machine._copied(live)
+    assert there[-2:] == [(None, 0), (torch.device("cpu"), 0)] and len(there) > 3
+    assert all(torch.equal(kept[name], tensor) for name, tensor in live.tensors.items())
+    run.machine.device = torch.device("cpu")
+
+
 def test_an_error_of_another_kind_is_no_want_of_memory(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run, memory = start(), Memory(monkeypatch)
     memory.refuse, memory.error = 1, RuntimeError("CUDA error: an illegal memory access was encountered")
