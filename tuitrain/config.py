@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
+from tuitrain.intervals import Every, parse_every
 from tuitrain.specs import GUARD_MODES, OPTIMIZERS, optimizer
 
-Every = int | str
 ENDS: Final = ("steps", "epochs", "minutes")
 """Say in three ways when a run ends; one that is given replaces another of a preset."""
 AUTO: Final = "auto"
@@ -208,17 +208,6 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 INTERVALS: Final = ("sample_every", "evaluate_every", "checkpoint_every", "snapshot_every")
-
-
-def parse_every(value: Every, name: str = "interval") -> tuple[float, str]:
-    """`500` -> (500, "steps"), `30s` -> (30, "seconds"), `5m` -> (300, "seconds"), else (0, "epoch" | "auto")."""
-    if value in ("epoch", "auto"):
-        return 0.0, str(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(value))
-    if match is None or float(match[1]) <= 0 or (match[2] is None and "." in match[1]):
-        raise UsageError(f"{name} {value}: give steps such as 500, a time such as 30s or 5m, or epoch")
-    scale = {"s": 1, "m": 60, "h": 3600}
-    return (float(match[1]), "steps") if match[2] is None else (float(match[1]) * scale[match[2]], "seconds")
 
 
 def _parse_warmup(value: Every) -> tuple[float, str]:

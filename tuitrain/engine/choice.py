@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from tuitrain.engine.machine import on_lineage, progress_of
+from tuitrain.engine.progress import on_lineage, progress_of
 from tuitrain.engine.restore_points import Point, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered

@@ -3,23 +3,35 @@
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
 
 from tuitrain import __version__
-from tuitrain.config import Config
 from tuitrain.engine import devices
 
 DECISIVE = {"cpu": ("torch", "cpu", "capability"), "cuda": ("torch", "gpu", "cuda", "cudnn")}
 """The versions that decide whether numbers repeat bit for bit, by the kind of device."""
 
 
-def of(config: Config) -> dict[str, Any]:
+class Chosen(Protocol):
+    """What a run was told to compute on."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def threads(self) -> int | str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+
+def of(chosen: Chosen) -> dict[str, Any]:
     """The fields of RunStarted and RunResumed that name the machine."""
-    return {"versions": versions(config.device), "device": _device_name(config.device), "threads": int(config.threads),
-            "precision": config.precision}
+    return {"versions": versions(chosen.device), "device": _device_name(chosen.device), "threads": int(chosen.threads),
+            "precision": chosen.precision}
 
 
 def versions(device: str) -> dict[str, str]:

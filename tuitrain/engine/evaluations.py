@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tuitrain.engine.evaluation import Evaluator, steps_between_parts
 from tuitrain.engine.machine import Machine
-from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import Refused
+from tuitrain.intervals import due
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
 
 LN2 = float(np.log(2))

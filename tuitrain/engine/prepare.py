@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuitrain.config import INTERVALS, Config, parse_every
+from tuitrain.config import INTERVALS, Config
 from tuitrain.engine import corpus, devices, environment, footprint, repeats, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.choice import snapshot_of
@@ -19,6 +19,7 @@ from tuitrain.engine.promise import Promise
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import CheckpointError, CorpusError, Refused, UsageError
+from tuitrain.intervals import parse_every
 from tuitrain.knobs import Knobs
 from tuitrain.protocol import codec
 from tuitrain.protocol.capabilities import EVERYTHING

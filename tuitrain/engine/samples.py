@@ -15,9 +15,9 @@ from tuitrain.diagnosis.sample_health import SampleHealth
 from tuitrain.engine import corpus
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.sampler import NumpyLSTM, Stream
-from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import Refused
+from tuitrain.intervals import due
 from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece, WorkAdvanced
 
 BUDGET, AWAITED = 0.01, 0.3

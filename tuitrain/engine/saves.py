@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tuitrain.engine.schedule import due
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
+from tuitrain.intervals import due
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import Event
 from tuitrain.run.saver import Job, Saver

@@ -93,9 +93,3 @@ class Schedule:
             return 1.0
         done = (step - self._state.land_from) / self._state.land_steps
         return max(LANDED, 1.0 - (1.0 - LANDED) * min(1.0, max(0.0, done)))
-
-
-def due(step: int, every: int, early: tuple[int, ...] = (8, 4, 2)) -> bool:
-    """Every `every` steps, and also after an eighth, a quarter and a half of the first interval: a new run is
-    watched most closely at its start."""
-    return step % every == 0 or step in [every // part for part in early]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tuitrain.engine.machine import Progress
+from tuitrain.engine.progress import Progress
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.knobs import Knobs
 

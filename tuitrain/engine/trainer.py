@@ -17,10 +17,10 @@ from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.samples import Samples
 from tuitrain.engine.saves import Saves
-from tuitrain.engine.schedule import due
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import DIVERGED, ERROR, FINISHED, NoRoom, Refused
+from tuitrain.intervals import due
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import (
     CommandRefused,

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tuitrain.config import Every, parse_every
 from tuitrain.errors import UsageError
+from tuitrain.intervals import Every, parse_every
 from tuitrain.watching import rng
 
 

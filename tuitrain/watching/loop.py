@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuitrain.config import Every
 from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.saves import Saves
@@ -17,6 +16,7 @@ from tuitrain.engine.steering import Steering
 from tuitrain.engine.trainer import MAX_NOTE
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import ERROR, NoRoom, Refused
+from tuitrain.intervals import Every
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.saver import Saver

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tuitrain.config import Every
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.errors import RunError, UsageError
 from tuitrain.host.host import Host
+from tuitrain.intervals import Every
 from tuitrain.knobs import Knobs
 from tuitrain.protocol import codec
 from tuitrain.protocol.capabilities import LossUnit

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tuitrain.config import Every
 from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageError
 from tuitrain.host.host import Host
+from tuitrain.intervals import Every
 from tuitrain.protocol import events as e
 from tuitrain.watching.gradients import norm_of_each, total
 from tuitrain.watching.loop import Loop

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from tuitrain.diagnosis.clip_advisor import LOOK_BACK
 from tuitrain.engine import devices, environment
-from tuitrain.engine.machine import Progress, knobs_of, progress_of
+from tuitrain.engine.progress import Progress, knobs_of, progress_of
 from tuitrain.engine.snapshot import ALIGNMENT, Snapshot, copied
 from tuitrain.errors import NoRoom, Refused, is_out_of_memory
 from tuitrain.knobs import Knobs
