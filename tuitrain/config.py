@@ -72,7 +72,10 @@ class Config:
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train: auto, cpu, cuda, cuda:1", metavar="NAME")
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
-    precision: str = _option("auto", "number format of the matrix products", choices=("auto", "fp32", "bf16"))
+    precision: str = _option("auto", "number format of LSTM and head (tf32, fp16: on a GPU)",
+                             choices=("auto", "fp32", "tf32", "bf16", "fp16"))
+    graph: str = _option("auto", "the step as one CUDA graph: auto if it proves right, on: else end the run",
+                         choices=("auto", "on", "off"))
     encoding: str = _option("utf-8", "encoding of the text file")
     errors: str = _option("strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore"))
     limit: int = _option(0, "use only the first so many characters, 0 is all", low=0, high=10**12, metavar="CHARS")

@@ -80,7 +80,7 @@ class Lines:
             f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f['steps_per_epoch']:,} steps an epoch, {end}\n"
             f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f['warmup']}, "
             f"clip {clip}\n"
-            f"  device  {s.device}, {many(s.threads, 'thread')}, {s.precision}\n"
+            f"  device  {s.device}, {many(s.threads, 'thread')}, {', '.join(s.computes[1:])}\n"
             f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
             f"{c['snapshot_every']:,} kept in memory, {c['checkpoint_every']:,} saved")
         if f.get("levels"):

@@ -169,3 +169,14 @@ def test_a_part_of_the_validation_text_is_never_taken_for_the_whole() -> None:
     state.fold(e.RolledBack(from_branch=0, from_step=9, to_step=5, branch=1, id="", by="", knobs={}, asked=None,
                             point=""))
     assert state.parts == [] and state.evaluations == [(4, 2.0)]
+
+
+@pytest.mark.parametrize(("device", "precision", "graph", "computes"), [
+    ("cpu", "bf16", "eager", ("cpu", "bf16")),
+    ("cuda (NVIDIA H100)", "tf32", "captured", ("cuda (NVIDIA H100)", "tf32", "CUDA graph")),
+    ("cuda:1 (NVIDIA H100)", "fp16", "eager: its numbers were off", ("cuda:1 (NVIDIA H100)", "fp16", "eager"))])
+def test_what_computes_is_named(device: str, precision: str, graph: str, computes: tuple[str, ...]) -> None:
+    state = RunState()
+    state.fold(e.RunStarted(config={}, vocabulary="ab", versions={}, device=device, threads=1, precision=precision,
+                            facts={"graph": graph}))
+    assert state.computes == computes

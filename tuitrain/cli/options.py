@@ -17,7 +17,7 @@ GROUPS = {
     "optimizer": ("optimizer", "lr", "lr_schedule", "lr_decay", "lr_decay_every", "lr_decay_after", "lr_patience",
                   "warmup", "clip", "clip_kind", "weight_decay", "betas", "eps", "alpha", "momentum"),
     "length and data": ("steps", "epochs", "minutes", "val", "seed", "encoding", "errors", "limit"),
-    "machine": ("device", "threads", "precision"),
+    "machine": ("device", "threads", "precision", "graph"),
     "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
                         "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
 }

@@ -190,6 +190,8 @@ class Analyst:
                                      self.validation.best_at, alarming=False)
 
     def _not_finite(self, event: e.StepSkipped) -> Iterator[e.Event]:
+        if event.rule == e.LOSS_SCALE and event.streak < STREAK:
+            return
         self._skipped += event.count
         if event.streak < STREAK:
             if self._skipped == event.count:

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tuitrain.config import Config
-from tuitrain.engine import runtime
+from tuitrain.engine import precision
 from tuitrain.engine.batches import Batch
 from tuitrain.engine.gradients import Gradients
 from tuitrain.engine.model import CharLSTM, Hidden
 from tuitrain.engine.optimizers import Optimizer
 from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
 
-COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip")
+COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip", "scale")
 """The first columns of a row; the norm of each parameter group follows."""
 
 
@@ -34,6 +34,7 @@ class Learner:
         self.gradients = Gradients(model)
         self._config = config
         self._device = next(model.parameters()).device
+        self.forward = precision.forward(model, self._device, config.precision)
         self._ids = torch.from_numpy(train.astype(np.int32)).to(self._device)
         self._offsets = torch.zeros(config.batch_size, 1, dtype=torch.int64, device=self._device)
         self._time = torch.arange(config.bptt, device=self._device)
@@ -41,6 +42,7 @@ class Learner:
         self.hidden: Hidden = (torch.zeros(shape, device=self._device), torch.zeros(shape, device=self._device))
         self._lr = torch.zeros((), device=self._device)
         self._clip = torch.zeros((), device=self._device)
+        self._unscaled = torch.ones((), device=self._device)
         event = event_of(self._device)
         self.rows = Rows(len(COLUMNS) + len(self.gradients.names), config.batch_size, self._device, event)
         self._lead = Lead(event)
@@ -57,23 +59,28 @@ class Learner:
             self.hidden[1].zero_()
         self._lr.fill_(lr)
         self._clip.fill_(clip if clip > 0 else torch.inf)
-        if self.replay is None:
-            self.optimizer.set_lr(lr)
-            self.advance()
-        else:
-            self.replay()
+        # On a GPU the optimizer reads the rate from the device, eagerly as in a graph, so that both round it alike.
+        self.optimizer.set_lr(lr if self._device.type == "cpu" else self._lr)
+        (self.replay or self.advance)()
         self._lead.step()
         self.rows.count()
         self._read.append(batch.offsets)
 
-    def captured(self, replay: Callable[[], None]) -> None:
-        """From now on a step is a replay; what was learned while capturing is not counted."""
-        self.replay = replay
-        self.rows.forget()
-
-    def prepare_capture(self) -> None:
-        """Make the optimizer read its rate from the device."""
+    def capture(self, record: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """From now on a step is a replay of what `record` makes of it. Leaves the buffers of a step in any state."""
+        self.release()
         self.optimizer.set_lr(self._lr)
+        self.replay = record(self.advance)
+
+    def forget(self) -> None:
+        """Count and tell nothing of the steps until now."""
+        self.rows.forget()
+        self._read.clear()
+
+    def release(self) -> None:
+        """Go on eagerly, without what a graph or the try of one has left."""
+        self.replay = None
+        self.forward.forget()
 
     def advance(self) -> None:
         """The step itself, on the buffers that `step` has filled."""
@@ -84,13 +91,10 @@ class Learner:
             targets = self._ids[self._offsets + config.bptt].long()
         else:
             targets = self._ids[where + 1].long()
-        for parameter in self.gradients.parameters:
-            parameter.grad = None
-        with runtime.autocast(self._device.type, config.precision):
-            logits, hidden = self.model(inputs, self.hidden, last=config.loss == "last")
-        each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        logits, hidden = self.forward(inputs, self.hidden, last=config.loss == "last")
+        each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         loss = each.mean()
-        loss.backward()
+        self.forward.backward(loss)
         if self.on_gradients is not None:
             self.on_gradients()
         norm, group_norms = self.gradients.norms()
@@ -98,9 +102,13 @@ class Learner:
         self._limit(norm)
         self.optimizer.step((~finite).float())
         self._carry(hidden, finite)
+        scale = self.forward.scale
         clipped = norm > self._clip
-        row = torch.stack([loss.detach(), norm, clipped.float(), (~finite).float(), self._lr, self._clip])
+        row = torch.stack([loss.detach(), norm, clipped.float(), (~finite).float(), self._lr, self._clip,
+                           self._unscaled if scale is None else scale.value])
         self.rows.write(torch.cat([row, group_norms]), each.detach().view(len(self._offsets), -1).mean(1))
+        if scale is not None:
+            scale.update(loss.detach().isfinite() & ~norm.isfinite())
 
     def _limit(self, norm: Tensor) -> None:
         if self._config.clip_kind == "element":

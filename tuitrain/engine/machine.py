@@ -3,6 +3,7 @@
 Knows how to learn one step, to freeze itself and to thaw; knows nothing of commands, events or files.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from tuitrain.config import Config
 from tuitrain.diagnosis.clip_advisor import LOOK_BACK
-from tuitrain.engine import capture, devices, environment, optimizers, runtime
+from tuitrain.engine import capture as graphs
+from tuitrain.engine import devices, environment, optimizers, precision, runtime
 from tuitrain.engine.batches import make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import make_model
@@ -36,6 +38,8 @@ class Machine:
         torch.manual_seed(config.seed)
         self.config, self.corpus, self.knobs = config, corpus, knobs
         self.device = torch.device(config.device)
+        if self.device.type == "cuda":
+            precision.set_up(config.precision)
         self.model = make_model(config, len(corpus.vocabulary)).to(self.device)
         self.optimizer = optimizers.make(config, self.model)
         self.learner = Learner(config, self.model, self.optimizer, corpus.train)
@@ -46,6 +50,8 @@ class Machine:
         self.schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
         self.progress = Progress()
         self.remarks: list[str] = []
+        self.graph = "eager"
+        """How steps run: `captured` as a CUDA graph, or `eager`, with the reason where a graph was tried."""
         self.make_room: Callable[[int], bool] = lambda bytes: False
         """Asked to free memory for a copy of so many bytes; whether it freed any."""
         self._frozen: Snapshot | None = None
@@ -59,17 +65,66 @@ class Machine:
         """The rate of the next step: the knob times the schedule."""
         return self.knobs.lr * self.schedule.factor(self.progress.step + 1, self.knobs.steps)
 
-    def capture(self) -> None:
-        """On a GPU, turn the step into one CUDA graph."""
-        if self.device.type != "cuda":
+    def capture(self, record: graphs.Recorder | None = None) -> None:
+        """On a GPU turn the step into a CUDA graph that has proved itself; else it stays eager, and says why.
+
+        The run's state is afterwards what it was. `record` is another recorder than the GPU's.
+        """
+        if self.config.graph == "off" or (record is None and self.device.type != "cuda"):
             return
-        before = self.freeze()
+        before = None
         try:
-            capture.capture(self.learner)
-        except RuntimeError as error:
-            self.learner.replay = None
-            self.remarks.append(f"the step could not be captured as a CUDA graph and runs eagerly: {error}")
+            before = self.freeze()
+            self._prove_graph(record or graphs.record, before)
+        except (RuntimeError, NoRoom) as error:
+            words = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._stay_eager("a small model may take twice as long", f"it could not be captured ({words})")
+        finally:
+            if before is not None:
+                self.thaw(before)
+            self.learner.forget()
+            self.instruments.forget()
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of a CUDA graph."""
+        return self.learner.replay is not None
+
+    def _prove_graph(self, record: graphs.Recorder, before: Snapshot) -> None:
+        def replayed() -> graphs.Outcome:
+            if self.learner.replay is None:
+                self.learner.capture(record)
+            return self._compared_steps(before)
+
+        with graphs.without_dropout(self.learner.forward.module):
+            proof = graphs.prove(lambda: self._compared_steps(before), replayed)
+        if not proof.trusted:
+            self._stay_eager(f"they take {proof.gain:.2g} times as long",
+                             f"its numbers were off by {proof.off:.1e} relatively in {graphs.COMPARED} steps")
+            return
+        if self.config.dropout:
+            # The last thing in train mode but replays: eager dropout would move cuDNN's state under the graph.
+            self.learner.capture(record)
+        self.graph = "captured"
+        if not proof.exact:
+            self.remarks.append(f"the CUDA graph's numbers are not those of eager steps bit for bit, but within "
+                                f"{proof.off:.1e} relatively")
+
+    def _compared_steps(self, before: Snapshot) -> graphs.Outcome:
         self.thaw(before)
+        self.learner.forget()
+        began = time.perf_counter()
+        for _ in range(graphs.COMPARED):
+            self.learn()
+        rows = self.learner.rows.remembered(graphs.COMPARED)  # waits for them
+        seconds = time.perf_counter() - began
+        after = self.freeze().tensors  # copies, because the next steps move what is live
+        return graphs.Outcome(rows, {name: t for name, t in after.items() if not name.startswith("rng.")}, seconds)
+
+    def _stay_eager(self, slower: str, why: str) -> None:
+        self.learner.release()
+        self.graph = f"eager: {why}"
+        self.remarks.append(f"steps run eagerly, without a CUDA graph ({slower}): {why}")
 
     def learn(self) -> None:
         """One step: the next batch at the rate in force."""
@@ -133,6 +188,8 @@ class Machine:
         live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
         live |= {"hidden.h": self.learner.hidden[0], "hidden.c": self.learner.hidden[1]}
+        if self.learner.forward.scale is not None:
+            live |= {f"scale.{name}": t for name, t in self.learner.forward.scale.tensors().items()}
         live["diagnosis.norms"] = torch.from_numpy(self.norms)
         live["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -154,6 +211,8 @@ class Machine:
             hidden = snapshot.part("hidden")
             self.learner.hidden[0].copy_(hidden["h"])
             self.learner.hidden[1].copy_(hidden["c"])
+            if self.learner.forward.scale is not None:
+                self.learner.forward.scale.restore(snapshot.part("scale"))
         # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view that begins behind
         # the start of its storage, as all but the first tensor of a snapshot's block are.
         rng = {name: state.clone() for name, state in snapshot.part("rng").items()}

@@ -32,7 +32,7 @@ class CharLSTM(nn.Module):
     def forward(self, ids: Tensor, hidden: Hidden | None = None, *, last: bool = False) -> tuple[Tensor, Hidden]:
         """Logits, of the last position alone ([batch, 1, characters]) if `last`, and the hidden state after."""
         table = self.eye if self.embedding is None else self.embedding.weight
-        out, hidden = self.lstm(F.embedding(ids, table), hidden)
+        out, hidden = self.lstm(F.embedding(ids, table).to(self.head.weight.dtype), hidden)
         if last:
             out = out[:, -1:]
         return self.head(self.dropout(out)), hidden

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tuitrain.config import INTERVALS, Config
-from tuitrain.engine import corpus, devices, environment, footprint, repeats, runtime
+from tuitrain.engine import corpus, devices, environment, footprint, precision, repeats, runtime
 from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.corpus import Corpus
@@ -63,8 +65,12 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
     if (rows, bptt) != (config.batch_size, config.bptt):
         remarks.append(f"the text is short: batches of {rows}x{bptt} instead of {config.batch_size}x{config.bptt}")
         config = dataclasses.replace(config, batch_size=rows, bptt=bptt)
-    config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()))
+    if device == "cpu" and config.graph == "on":
+        raise UsageError("--graph on: only on an NVIDIA GPU is the step a CUDA graph; leave it at auto")
+    config = dataclasses.replace(config, device=device, corpus=str(Path(config.corpus).resolve()),
+                                 precision=runtime.pick_precision(config.precision, device))
     footprint.check(config, len(text.vocabulary), device)
+    precision.check(config.precision, torch.device(device))
     report(f"{config.layers}x{config.hidden} LSTM of {footprint.parameters(config, len(text.vocabulary)):,} parameters")
     choice = runtime.choose(config, devices.kind(device), len(text.vocabulary), report)
     runtime.apply(choice.threads)
@@ -126,10 +132,10 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     text = _corpus_of(run, kept, config, corpus_path)
     changed: list[str] = []
     device = devices.again(config.device, changed.append)
-    config = dataclasses.replace(config, device=device)
-    if device == "cpu" and config.precision == "bf16" and not runtime.cpu_has_bf16():
-        config = dataclasses.replace(config, precision="fp32")
+    config = dataclasses.replace(config, device=device, precision=runtime.precision_on(device, config.precision),
+                                 graph="auto" if device == "cpu" and config.graph == "on" else config.graph)
     footprint.check(config, len(text.vocabulary), device)
+    precision.check(config.precision, torch.device(device))
     runtime.apply(int(config.threads))
     id = str(kept.get("run", ""))
     left = checkpoints.clean(run.checkpoints, id)

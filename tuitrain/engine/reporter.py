@@ -10,7 +10,7 @@ from tuitrain.engine.instruments import EVERY
 from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.rows import Window
-from tuitrain.protocol.events import Event, Floats, StepsDone, StepSkipped
+from tuitrain.protocol.events import LOSS_SCALE, Event, Floats, StepsDone, StepSkipped
 from tuitrain.protocol.findings import Measured
 
 PERIOD = 0.25
@@ -20,6 +20,7 @@ LONGEST = 256
 FULL_RATE = 50.0
 """Up to so many steps per second every number of every step is told; above, all but loss and norm are thinned."""
 NON_FINITE = "non_finite"
+SCALE = COLUMNS.index("scale")
 
 
 class Reporter:
@@ -108,16 +109,22 @@ class Reporter:
             self._streak += len(rows)
         else:
             self._streak = int(np.argmin(skipped[::-1]))  # skipped steps since the last good one
-        row = rows[where[0]]
+        # Under a loss scale a gradient that does not fit is no news while there is a smaller scale to try.
+        faults = where[~np.isfinite(rows[where, 0]) | (rows[where, SCALE] <= 1)]
+        row = rows[faults[0] if len(faults) else where[0]]
         column = 0 if not np.isfinite(row[0]) else 1
-        name, value = ("loss", "gradient norm")[column], float(row[column])
+        value = float(row[column])
         many = f"{len(where)} steps" if len(where) > 1 else "1 step"
         onset = first + int(where[0])
+        if len(faults):
+            rule, sentence = NON_FINITE, (f"the {('loss', 'gradient norm')[column]} was {value} at step {onset:,}, "
+                                          f"{float(before[column]):.3g} before it; {many} kept from the weights")
+        else:
+            rule, sentence = LOSS_SCALE, (f"the gradient did not fit into fp16 at a loss scale of {row[SCALE]:,.0f}; "
+                                          f"{many} kept from the weights, the scale is smaller now")
         yield StepSkipped(
             branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset,
-            rule=NON_FINITE, value=value, threshold=float("inf"), count=len(where), streak=self._streak,
-            sentence=f"the {name} was {value} at step {onset:,}, {float(before[column]):.3g} before it; {many} kept "
-                     "from the weights")
+            rule=rule, value=value, threshold=float("inf"), count=len(where), streak=self._streak, sentence=sentence)
 
 
 def floats(values: NDArray[np.float32]) -> Floats:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuitrain.config import Config
+from tuitrain.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,32 @@ def aside(work: Callable[[], T]) -> T:
     return results[0]
 
 
+def pick_precision(asked: str, device: str) -> str:
+    """The format that a device is to take; `auto` on a CPU, where the race decides. Raises UsageError."""
+    if device == "cpu" and asked in ("tf32", "fp16"):
+        raise UsageError(f"--precision {asked} is a format of NVIDIA GPUs; on a CPU take auto, fp32 or bf16")
+    if device == "cpu" or asked in ("fp32", "bf16", "fp16"):
+        return asked
+    if _gpu_has_tf32():
+        return "tf32"
+    if asked == "tf32":
+        raise UsageError("--precision tf32: NVIDIA GPUs before Ampere have no TF32; take auto, fp32 or fp16")
+    return "fp32"
+
+
+def precision_on(device: str, precision: str) -> str:
+    """The format in which a run of `precision` goes on on a device, which may be another one than it began on."""
+    if device == "cpu":
+        return "bf16" if precision == "bf16" and cpu_has_bf16() else "fp32"
+    return "fp32" if precision == "tf32" and not _gpu_has_tf32() else precision
+
+
+def _gpu_has_tf32() -> bool:
+    import torch
+
+    return torch.cuda.get_device_capability()[0] >= 8
+
+
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bf16 itself; elsewhere it is emulated and slow."""
     try:
@@ -158,7 +185,7 @@ def _race(config: Config, device: str, characters: int, report: Report) -> tuple
     asked = config.threads
     counts = [int(asked)] if asked != "auto" else sorted({cores(), max(1, cores() // 2), 1}, reverse=True)
     if device == "cuda":
-        counts = counts[:1]
+        return _rehearsed(config, characters, counts[0], report), True
     asked_counts = tuple(counts)
     report("timing steps")
     runner = _Runner(config, device, characters)
@@ -185,7 +212,7 @@ def _race(config: Config, device: str, characters: int, report: Report) -> tuple
     compared = ", ".join(_words(count, min(times[count])) for count in counts)
     if len(counts) < len(asked_counts):
         compared += ", too slow to time more"
-    half_possible = config.precision == "auto" and (device == "cuda" or cpu_has_bf16())
+    half_possible = config.precision == "auto" and cpu_has_bf16()
     if config.precision == "bf16" or (half_possible and _in_time(began + LONGEST_RACE, seconds)):
         half = runner.step(threads, "bf16", warm=True)[0]
         for _ in range(len(times[threads]) - 1):
@@ -204,6 +231,17 @@ def _race(config: Config, device: str, characters: int, report: Report) -> tuple
 def _in_time(deadline: float, step: float) -> bool:
     """Whether two more steps that take about as long are over by then: the first one of a kind is for warming up."""
     return time.perf_counter() + 2 * step <= deadline
+
+
+def _rehearsed(config: Config, characters: int, threads: int, report: Report) -> Choice:
+    """On a GPU there is nothing to choose, but intervals in seconds need to know how long a step will take."""
+    from tuitrain.engine import rehearsal
+
+    seconds, how = rehearsal.seconds(config, characters)
+    compared = f"{how} steps of {seconds:.2g} s"
+    report(f"timed: {compared}")
+    apply(threads)
+    return Choice(threads, config.precision, seconds, compared)
 
 
 def _words(count: int, seconds: float) -> str:
@@ -251,8 +289,7 @@ class _Runner:
         began, used = time.perf_counter(), time.process_time()
         self._learn(precision)
         seconds = time.perf_counter() - began
-        share = 1.0 if self._device == "cuda" else (time.process_time() - used) / (seconds * threads)
-        return seconds, share
+        return seconds, (time.process_time() - used) / (seconds * threads)
 
     def _learn(self, precision: str) -> None:
         import torch
@@ -265,15 +302,17 @@ class _Runner:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        if self._device == "cuda":
-            torch.cuda.synchronize()
 
 
 def autocast(device: str, precision: str) -> "torch.autocast":
-    """The context in which the forward pass runs."""
+    """The context in which a forward pass runs. On a CPU bf16 is autocast's.
+
+    On a GPU autocast would run cuDNN's LSTM in fp16 whatever is asked for; precision.py casts instead.
+    """
     import torch
 
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+    enabled = device == "cpu" and precision == "bf16"
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _key(config: Config, device: str, characters: int) -> str:
@@ -282,6 +321,8 @@ def _key(config: Config, device: str, characters: int) -> str:
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     shape: list[Any] = [config.layers, config.hidden, config.embedding, config.batch_size, config.bptt,
                         config.loss, characters, config.threads, config.precision, config.dropout > 0]
+    if device == "cuda":
+        shape += [config.graph, config.optimizer, config.clip_kind]
     machine = [name, cores(), torch.__version__, platform.libc_ver()[0], os.environ.get("TUITRAIN_MALLOPT")]
     return hashlib.sha256(json.dumps([shape, machine]).encode()).hexdigest()[:16]
 

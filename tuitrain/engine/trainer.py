@@ -82,7 +82,7 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """The whole run, as it happens."""
         self.machine.start_training_thread()
-        yield self._opening
+        yield from self._open()
         yield from self._set_out()
         while not self._over():
             yield from self._obey()
@@ -102,8 +102,19 @@ class Trainer:
         if words := self.promise.kept():
             yield EngineSaid(text=words)
 
+    def _open(self) -> Iterator[Event]:
+        """The first event, which says how steps will run; also where a GPU breaks down while that is tried."""
+        try:
+            self.machine.capture()
+        except Exception:
+            yield self._opening
+            raise
+        self.introduce(graph=self.machine.graph)
+        yield self._opening
+        if self.machine.config.graph == "on" and not self.machine.captured:
+            self._stop = c.Stop(id="", by="", reason=f"--graph on: {self.machine.graph}"[:MAX_REASON], exit_code=ERROR)
+
     def _set_out(self) -> Iterator[Event]:
-        self.machine.capture()
         for remark in self.machine.remarks:
             yield EngineSaid(text=remark, level="warning")
         if self._over():

@@ -15,6 +15,8 @@ from tuitrain.knobs import Value
 Floats = tuple[float, ...]
 Flags = tuple[int, ...]
 Json = Mapping[str, Any]
+LOSS_SCALE = "loss_scale"
+"""The rule of a skipped step whose gradient did not fit into fp16 under the loss scale: a smaller one is tried next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

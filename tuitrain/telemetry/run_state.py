@@ -237,6 +237,13 @@ class RunState:
         state._speed.extend((float(s), int(n)) for s, n in speed)
         return state
 
+    @property
+    def computes(self) -> tuple[str, ...]:
+        """Device, number format and, on a GPU, whether a step is a CUDA graph."""
+        if not self.device.startswith("cuda") or "graph" not in self.facts:
+            return self.device, self.precision
+        return self.device, self.precision, "CUDA graph" if self.facts["graph"] == "captured" else "eager"
+
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         self.config, self.facts = dict(event.config), dict(event.facts)
         self.device, self.threads, self.precision = event.device, event.threads, event.precision

@@ -55,7 +55,7 @@ class Header(Picture):
             parts.append(Text(f"SAVING FAILS: {safe(state.trouble)}", style=self.palette().alarm))
         if c:
             parts += [Text(f"step {state.step:,}"),
-                      Text(f"{_model(state)} · {c['optimizer']} · {state.device} {state.precision}"),
+                      Text(f"{_model(state)} · {c['optimizer']} · {' '.join(state.computes)}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
                       Text(f"{size(state.used['memory'])}, {many(state.threads, 'thread')}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]

@@ -28,7 +28,7 @@ class Machine(Picture):
                 ("trained", duration(state.trained_seconds)), ("guard", state.guard))]
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         facts = [
-            ("device", f"{state.device}, {state.precision}"),
+            ("device", ", ".join(state.computes)),
             ("threads", f"{state.threads}" + (f" ({f['timed']})" if f.get("timed") else "")),
             *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
