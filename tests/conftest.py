@@ -52,7 +52,7 @@ class Run:
     """A worker's trainer, driven step by step in the test's own thread."""
 
     def __init__(self, worker: Worker, folder: RunDirectory) -> None:
-        self.trainer, self.folder = worker.trainer, folder
+        self.worker, self.trainer, self.folder = worker, worker.trainer, folder
         self.machine = self.trainer.machine
         self.events: list[e.Event] = []
         self._journal = worker._journal

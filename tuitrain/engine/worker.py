@@ -3,6 +3,7 @@
 A feed that is full or dead never slows the training: it loses its oldest events and is told to start over.
 """
 
+import sys
 import threading
 import time
 import traceback
@@ -91,13 +92,13 @@ class Announcer:
         with self._lock:
             now = time.time()
             self._journal.write(event, now)
-            if self._journal.dropped and not self._journal.waiting:
-                self._journal.write(EngineSaid(level="warning", text=self._journal.say_dropped()), now)
             for feed in self._feeds:
                 feed.put(event, now)
             for command in (*self._guard.react(event), *self._guard.tick()):
                 self.send(command)
             self._count_down()
+            for text in self._journal.news():
+                self.announce(EngineSaid(level="warning", text=text))
 
     def without_analyst(self) -> None:
         """Say nothing about the run's health: for drills of a person's eye."""
@@ -151,7 +152,9 @@ class Announcer:
         with self._lock:
             if self._countdown is not None:
                 self._countdown.cancel()
-            self._journal.close()
+            failed = self._journal.close()
+        if failed:
+            sys.stderr.write(f"tuitrain: the end of the journal may not be on the disk: {failed}\n")
 
 
 class Worker(Announcer):

@@ -1,7 +1,7 @@
 """Events -> one line each in a file, and back. Survives kill -9, torn tails, damaged lines and a full disk."""
 
-import contextlib
 import errno
+import fcntl
 import os
 import threading
 from collections import deque
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuitrain.errors import RunError
-from tuitrain.protocol.codec import MAX_LINE, DamagedLine, decode_event, encode
+from tuitrain.protocol.codec import MAX_LINE, DamagedLine, decode_event, encode, unseal
 from tuitrain.protocol.events import Event, MachineUsed, SamplePiece, WorkAdvanced
 from tuitrain.run import failpoints
 from tuitrain.run.folder import Folder, open_regular
 
 MAX_WAITING = 50_000
 """Lines kept in memory while the disk takes none; the oldest go first, and it is said how many."""
+MAX_KEPT = 8 << 20
+"""Bytes written since the last sync that went well which are kept in memory; older ones are read back if need be."""
 STREAM_ONLY = (SamplePiece, MachineUsed, WorkAdvanced)
 BLOCK = 1 << 20
 TAIL = 1 << 16
@@ -104,7 +106,11 @@ def times(path: Path) -> tuple[float, float] | None:
 
 
 class Journal:
-    """The one writer of a journal; the caller holds the run's lock. `sync` may come from another thread."""
+    """The one writer of a journal; the caller holds the run's lock. `sync` may come from another thread.
+
+    After an fsync that failed the kernel takes the pages for written, and a later one that succeeds says nothing of
+    them. So what was written since the last good one is written again before the next.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -117,7 +123,15 @@ class Journal:
                 folder.sync()
         except OSError as error:
             raise RunError(f"{path}: {error.strerror or error}; a run needs a folder that can be written to") from None
-        self._good = os.fstat(self._fd).st_size
+        self._good = self._durable = os.fstat(self._fd).st_size
+        """Bytes that are whole lines, and bytes that a sync is known to have made durable."""
+        self._ragged = False
+        """Whether half a line stands behind the good bytes, because it could not be cut off."""
+        self._doubtful = False
+        """Whether the last sync failed."""
+        self._rewritten = self._lost = 0
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
         self._waiting: deque[bytes] = deque()
         self.dropped = 0
 
@@ -137,10 +151,18 @@ class Journal:
         """Lines that the disk has not taken yet."""
         return len(self._waiting)
 
-    def say_dropped(self) -> str:
-        """How many lines were given up while the disk took none, in words; from here on they are reported."""
-        count, self.dropped = self.dropped, 0
-        return f"the disk took nothing for so long that {count:,} lines of the journal were given up"
+    def news(self) -> list[str]:
+        """What the disk did to the journal and is over now, a sentence each; told once."""
+        said = []
+        if self.dropped and not self._waiting:
+            said.append(f"the disk took nothing for so long that {self.dropped:,} lines of the journal were given up")
+            self.dropped = 0
+        if self._rewritten and not self._doubtful:
+            lost = f"; {self._lost:,} lines of it could not be read any more" if self._lost else ""
+            said.append(f"the disk failed to make the journal durable and does so again: its last "
+                        f"{self._rewritten:,} bytes were written once more{lost}")
+            self._rewritten = self._lost = 0
+        return said
 
     def sync(self) -> None:
         """Write what waits and make it durable. Raises OSError if the disk does not take it."""
@@ -149,31 +171,55 @@ class Journal:
                 return
             if not self._flush():
                 raise OSError(errno.ENOSPC, "the journal cannot be written")
-            fd = self._fd
-        os.fsync(fd)  # outside the lock: training appends meanwhile
-
-    def close(self) -> None:
-        """Write what waits, make it durable and close."""
+            if self._doubtful:
+                self._rewrite()
+            fd, end = self._fd, self._good
+        try:
+            os.fsync(fd)  # outside the lock: training appends meanwhile
+        except OSError:
+            with self._lock:
+                self._doubtful = True
+            raise
         with self._lock:
-            if self._closed:
-                return
-            self._flush()
-            self._closed = True
-            with contextlib.suppress(OSError):
-                os.fsync(self._fd)
-            os.close(self._fd)
+            self._doubtful = False
+            while self._kept and self._good - self._kept_bytes < end:
+                self._kept_bytes -= len(self._kept.popleft())
+            self._durable = end
+
+    def close(self) -> str:
+        """Write what waits, make it durable and close; why that failed, if it did."""
+        failed = ""
+        for _ in range(2):  # what a failed one may have lost, the second writes again
+            try:
+                self.sync()
+            except OSError as error:
+                failed = error.strerror or str(error)
+            else:
+                failed = ""
+                break
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._fd)
+        return failed
 
     def _flush(self) -> bool:
         """Write what waits; False while the disk takes nothing."""
         while self._waiting:
             if not self._append(self._waiting[0]):
                 return False
-            self._waiting.popleft()
+            self._kept.append(self._waiting.popleft())
+            self._kept_bytes += len(self._kept[-1])
+            while self._kept_bytes > MAX_KEPT:
+                self._kept_bytes -= len(self._kept.popleft())
         return True
 
     def _append(self, line: bytes) -> bool:
         """A whole line or nothing: a full disk writes short first, so what came of it is cut off again."""
         try:
+            if self._ragged:
+                os.ftruncate(self._fd, self._good)
+                self._ragged = False
             failpoints.reached("line-before-write")
             written = 0
             if os.environ.get("TUITRAIN_FAILPOINT", "").startswith("line-half-written"):
@@ -189,10 +235,52 @@ class Journal:
             try:
                 os.ftruncate(self._fd, self._good)
             except OSError:
-                return False
+                self._ragged = True
             return False
         self._good += len(line)
         return True
+
+    def _rewrite(self) -> None:
+        """Write what came since the last good sync again, in its place: lines kept, and before them those of the file.
+
+        Raises OSError.
+        """
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        # With O_APPEND a write goes to the end, whatever place it is given.
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
+        try:
+            kept_from = self._good - self._kept_bytes
+            place, self._lost = self._durable, 0
+            while place < kept_from:
+                block = os.pread(self._fd, min(MAX_LINE, kept_from - place), place)
+                block = block[: block.rfind(b"\n") + 1] or block
+                if not block:
+                    break
+                self._lost += sum(not _is_whole(line) for line in block.splitlines())
+                self._put(block, place)
+                place += len(block)
+            place = kept_from
+            for line in self._kept:
+                self._put(line, place)
+                place += len(line)
+            self._rewritten = self._good - self._durable
+        finally:
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
+
+    def _put(self, data: bytes, place: int) -> None:
+        while data:
+            count = os.pwrite(self._fd, data, place)
+            if count == 0:
+                raise OSError(errno.ENOSPC, "nothing was written")
+            data, place = data[count:], place + count
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        unseal(line)
+    except DamagedLine:
+        return False
+    return True
 
 
 def _set_torn_aside(folder: Folder, name: str) -> int:
