@@ -13,7 +13,9 @@ import pytest
 
 from tests.conftest import Run
 from tuitrain.errors import CheckpointError, CorpusError, RunError, UsageError
+from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.protocol import findings as f
 from tuitrain.run import checkpoints, folder, journal, sealed
 from tuitrain.run.checkpoints import Checkpoint, Retention
 from tuitrain.run.directory import RunDirectory
@@ -226,6 +228,46 @@ def test_a_folder_begun_anew_gets_nothing_of_the_old_process(tmp_path: Path) -> 
     [failed] = saver.results()
     assert isinstance(failed, e.SavingFailed) and failed.reason == GONE and failed.bytes_free == -1
     assert not list(run.checkpoints.iterdir())
+
+
+def test_a_rollback_takes_nothing_of_another_run(start: Start) -> None:
+    run, other = start(run="mine"), start(run="other", seed=9)
+    for each in (run, other):
+        each.to_step(20)
+    assert isinstance(other.answer(c.SaveCheckpoint), e.CheckpointSaved)
+    mark, = checkpoints.list_all(other.folder.checkpoints)
+    for end in ("json", "safetensors"):
+        shutil.copy(other.folder.checkpoints / f"{mark.name}.{end}", run.folder.checkpoints)
+    refused = run.answer(c.Rollback, point=mark.name)
+    assert isinstance(refused, e.CommandRefused) and "no restore point" in refused.reason
+    # Without an id it is no better: all marks of a run that has one carry it.
+    path = run.folder.checkpoints / f"{mark.name}.json"
+    path.write_bytes(sealed.dump({**json.loads(path.read_text()), "run": ""}))
+    assert isinstance(run.answer(c.Rollback, point=mark.name), e.CommandRefused)
+
+
+def test_rollback_and_black_box_stay_in_the_folder_that_was_opened(start: Start) -> None:
+    run = start(snapshot_every=1000)
+    run.to_step(20)
+    saved = run.answer(c.SaveCheckpoint)
+    moved = run.folder.path.with_name("moved")
+    run.folder.path.rename(moved)
+    run.folder.create()
+    back = run.answer(c.Rollback, point=Path(saved.path).stem)
+    assert isinstance(back, e.RolledBack) and back.to_step == 20
+    kept = run.answer(c.KeepBlackBox, onset=10)
+    assert isinstance(kept, f.BlackBoxKept) and (moved / kept.path).is_file()
+    assert not list(run.folder.checkpoints.iterdir()) and not (run.folder.path / "blackbox").exists()
+
+
+def test_a_black_box_does_not_follow_a_link(start: Start, tmp_path: Path) -> None:
+    run = start()
+    run.to_step(20)
+    (tmp_path / "elsewhere").mkdir()
+    (run.folder.path / "blackbox").symlink_to(tmp_path / "elsewhere")
+    refused = run.answer(c.KeepBlackBox, onset=10)
+    assert isinstance(refused, e.CommandRefused) and "link" in refused.reason
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_checkpoints_of_another_run_are_not_taken(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """What is kept of the time around an onset: the text that was being read, and the last numbers."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from tuitrain.engine.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.findings import BlackBoxKept
-from tuitrain.run.directory import write_atomically
+from tuitrain.run.folder import Folder
 
+FOLDER = "blackbox"
 ROWS = 500
 STREAMS = 3
 REPLAYED = 4
@@ -25,9 +25,12 @@ AROUND = (5, 20)
 """Steps before and after the onset in which the text is looked for."""
 
 
-def keep(machine: Machine, folder: Path, onset: int, before: Snapshot | None, id: str = "",
+def keep(machine: Machine, home: Folder, onset: int, before: Snapshot | None, id: str = "",
          by: str = "") -> BlackBoxKept:
-    """Write `folder/b<branch>-s<step>.json` and say what is in it. `onset` may lie up to a ring of steps back."""
+    """Write `blackbox/b<branch>-s<step>.json` in the folder of the run and say what is in it.
+
+    `onset` may lie up to a ring of steps back. Raises OSError or RunError if it cannot be written.
+    """
     learner, progress = machine.learner, machine.progress
     rows = learner.rows.remembered(ROWS)
     losses, offsets = learner.remembered_streams(len(rows))
@@ -53,13 +56,13 @@ def keep(machine: Machine, folder: Path, onset: int, before: Snapshot | None, id
     norms = rows[begin:end, len(COLUMNS) :].astype(float)
     squares = np.nan_to_num(norms, nan=0.0, posinf=1e30).clip(max=1e30) ** 2
     shares = squares.sum(0) / max(squares.sum(), 1e-30)
-    path = folder / f"b{progress.branch}-s{progress.step}.json"
-    path.parent.mkdir(exist_ok=True)
+    name = f"b{progress.branch}-s{progress.step}.json"
     written = {"branch": progress.branch, "onset": onset, "first_step": first, "columns": [*COLUMNS, *names],
                "rows": plain([[float(f"{v:.5g}") for v in row] for row in rows]), "streams": plain(streams),
                "replayed": plain(replayed)}
-    write_atomically(path, json.dumps(written).encode())
-    return BlackBoxKept(branch=progress.branch, step=progress.step, onset=onset, path=f"{folder.name}/{path.name}",
+    with home.inner(FOLDER) as folder:
+        folder.replace(name, json.dumps(written).encode(), "blackbox")
+    return BlackBoxKept(branch=progress.branch, step=progress.step, onset=onset, path=f"{FOLDER}/{name}",
                         streams=tuple(streams), replayed=replayed, id=id, by=by,
                         shares={name: round(float(s), 4) for name, s in zip(names, shares, strict=True)})
 

@@ -1,7 +1,5 @@
 """Which restore point is meant: in memory and on disk, of this line, good enough. Knows no knobs."""
 
-from pathlib import Path
-
 import torch
 
 from tuitrain.engine.progress import on_lineage, progress_of
@@ -11,6 +9,7 @@ from tuitrain.engine.steered import Steered
 from tuitrain.errors import CheckpointError, Refused
 from tuitrain.protocol import commands as c
 from tuitrain.run import checkpoints
+from tuitrain.run.folder import Folder
 
 GOOD_AGE, GOOD_LOSS = 100, 0.1
 """The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best until
@@ -20,8 +19,9 @@ then."""
 class Choice:
     """Finds points in memory and on disk, and loads them. Raises Refused where there is none."""
 
-    def __init__(self, machine: Steered, points: RestorePoints, folder: Path) -> None:
-        self._machine, self._points, self._folder = machine, points, folder
+    def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str) -> None:
+        """`place` holds the checkpoints of the run with the id `run`; those of others are passed over."""
+        self._machine, self._points, self._place, self._run = machine, points, place, run
 
     def newest_before(self, step: int) -> Snapshot | None:
         """The state of the newest point in memory before a step, None if there is none."""
@@ -38,7 +38,7 @@ class Choice:
     def restorable(self) -> list[tuple[int, int, str]]:
         """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
         memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
-        disk = [(k.branch, k.step, k.name) for k in checkpoints.list_all(self._folder)]
+        disk = [(k.branch, k.step, k.name) for k in self._on_disk()]
         return memory + disk
 
     def chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
@@ -71,7 +71,7 @@ class Choice:
         if kept is not None:
             facts = kept.snapshot.facts
         else:
-            facts = next((k.facts for k in checkpoints.list_all(self._folder) if k.name == point[2]), {})
+            facts = next((k.facts for k in self._on_disk() if k.name == point[2]), {})
         if not facts:
             return False
         # Against the best until then, not until now: a run that improves fast has no bad past.
@@ -82,13 +82,19 @@ class Choice:
         kept = self._points.get(point[2])
         if kept is not None:
             return kept.snapshot
-        for mark in checkpoints.list_all(self._folder):
+        for mark in self._on_disk():
             if mark.name == point[2]:
                 try:
-                    return snapshot_of(mark, checkpoints.load(self._folder, mark))
+                    return snapshot_of(mark, checkpoints.load(self._place, mark))
                 except CheckpointError as error:
                     raise Refused(str(error)) from None
         raise Refused(f"restore point {point[2]} is gone")
+
+    def _on_disk(self) -> list[checkpoints.Checkpoint]:
+        try:
+            return checkpoints.list_all(self._place, self._run)
+        except OSError:  # a disk that cannot be read now: there are those in memory
+            return []
 
 
 def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:

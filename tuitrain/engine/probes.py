@@ -7,16 +7,17 @@ from tuitrain.engine import black_box
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.probe import Probe, interval
 from tuitrain.engine.steering import Steering
-from tuitrain.errors import Refused
+from tuitrain.errors import Refused, RunError
 from tuitrain.protocol.events import Event
 from tuitrain.protocol.findings import Probed
+from tuitrain.run.folder import Folder
 
 
 class Probes:
     """One probe at a time, made at once: it takes less than a step or two."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], float] = time.monotonic) -> None:
-        self._machine, self._clock = machine, clock
+    def __init__(self, machine: Machine, home: Folder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._home, self._clock = machine, home, clock
         self._probe = Probe(machine.config, machine.corpus.validation, machine.device)
         self.every = interval(machine.config, len(machine.corpus.validation))
 
@@ -31,8 +32,8 @@ class Probes:
 
     def black_box(self, onset: int, steering: Steering, id: str, by: str) -> Iterator[Event]:
         """What is remembered of the time around an onset, written into the run's folder."""
-        folder, before = steering.folder.parent / "blackbox", steering.choice.newest_before(onset)
-        yield from _careful(lambda: black_box.keep(self._machine, folder, onset, before, id, by))
+        before = steering.choice.newest_before(onset)
+        yield from _careful(lambda: black_box.keep(self._machine, self._home, onset, before, id, by))
 
     def look(self, reason: str, id: str = "", by: str = "") -> Probed:
         """The probe of the weights as they are now."""
@@ -45,5 +46,5 @@ def _careful(look: Callable[[], Event]) -> Iterator[Event]:
     """To look at a run must never end it."""
     try:
         yield look()
-    except (OSError, RuntimeError, ValueError, IndexError) as error:
+    except (OSError, RunError, RuntimeError, ValueError, IndexError) as error:
         raise Refused(f"{type(error).__name__}: {error}".splitlines()[0]) from error

@@ -6,7 +6,6 @@ Every intervention takes a pinned snapshot first. All of this happens at a step 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tuitrain.diagnosis.clip_advisor import advise
@@ -29,6 +28,7 @@ from tuitrain.protocol.events import (
     SnapshotTaken,
     Undone,
 )
+from tuitrain.run.folder import Folder
 from tuitrain.telemetry.units import many, size
 
 MOVED = 0.2
@@ -59,10 +59,10 @@ class Intervention:
 class Steering:
     """Carries commands out and answers each with events; raises Refused where it will not."""
 
-    def __init__(self, machine: Steered, points: RestorePoints, folder: Path, reporter: Reports,
+    def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str, reporter: Reports,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._machine, self._points, self.folder = machine, points, folder
-        self.choice = Choice(machine, points, folder)
+        self._machine, self._points = machine, points
+        self.choice = Choice(machine, points, place, run)
         self._reporter, self._clock = reporter, clock
         machine.make_room = self._make_room
         self._given_up: list[Point] = []

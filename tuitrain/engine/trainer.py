@@ -56,9 +56,10 @@ class Trainer:
         self.reporter = Reporter(machine, clock)
         self.evaluations = Evaluations(machine, int(config.evaluate_every), clock)
         self.samples = Samples(machine, int(config.sample_every), clock)
-        self.probes = Probes(machine, clock)
+        self.probes = Probes(machine, saver.home, clock)
         self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
-        self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
+        self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.place, saver.run,
+                                 self.reporter, clock)
         self.usage = Usage(machine.device, clock)
         self.promise: Promise | None = None
         self.guard_mode = config.on_divergence

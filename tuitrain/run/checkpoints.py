@@ -209,7 +209,7 @@ def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
         raise ValueError("its serial number is none")
     if mark.run and not has_checksum:
         raise ValueError("its checksum is gone")
-    if run and mark.run and mark.run != run:
+    if run and mark.run != run:
         raise ValueError("it is of another run")
     return mark
 

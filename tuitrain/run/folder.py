@@ -4,6 +4,7 @@ All goes through the descriptor of the folder, so a process writes into the fold
 means another one by now, and a link inside cannot lead out of it.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -61,13 +62,23 @@ class Folder:
         here = os.fstat(self.fd)
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
 
+    def inner(self, name: str) -> "Folder":
+        """A folder in this one, made for its owner alone if it is not there. Raises RunError if it is a link."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, PRIVATE_FOLDER, dir_fd=self.fd)
+        return Folder(Path(name), inside=self)
+
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a regular file in this folder."""
         return open_regular(name, flags, dir_fd=self.fd, told=self.path / name)
 
     def names(self) -> list[str]:
         """What is in the folder, in the order of names."""
-        return sorted(os.listdir(self.fd))
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            return sorted(os.listdir(fd))  # of its own: two threads that list one descriptor share the place in it
+        finally:
+            os.close(fd)
 
     def has(self, name: str) -> bool:
         """Whether there is anything of that name, be it a link to nowhere."""

@@ -48,9 +48,10 @@ class Saver:
 
     def __init__(self, folder: Path, retention: Retention, clock: Callable[[], float] = time.monotonic, *,
                  run: str = "", sync: Callable[[], None] | None = None) -> None:
-        with Folder(folder.parent) as parent:
-            self.place = Folder(Path(folder.name), inside=parent)
-        self.folder, self._retention, self._clock, self._run, self._sync = folder, retention, clock, run, sync
+        self.home = Folder(folder.parent)
+        """The folder of the run."""
+        self.place = Folder(Path(folder.name), inside=self.home)
+        self.folder, self._retention, self._clock, self.run, self._sync = folder, retention, clock, run, sync
         self.after: Callable[[], None] | None = None
         self._said = 0.0
         self._newest: checkpoints.Checkpoint | None = None
@@ -109,6 +110,7 @@ class Saver:
             self._condition.notify_all()
         self._thread.join()
         self.place.close()
+        self.home.close()
 
     def _work(self) -> None:
         pause = FIRST_PAUSE
@@ -139,7 +141,7 @@ class Saver:
             if self.place.gone:
                 raise RunError(GONE)
             mark = checkpoints.save(self.place, job.tensors(), branch=job.branch, step=job.step, reason=job.reason,
-                                    pinned=job.pinned, facts=job.facts, run=self._run, before_commit=self._sync,
+                                    pinned=job.pinned, facts=job.facts, run=self.run, before_commit=self._sync,
                                     twin=self._newest if self._is_of(job) else None)
         except (OSError, RuntimeError, RunError, MemoryError) as error:
             self._failures += 1
@@ -166,7 +168,7 @@ class Saver:
 
     def _prune(self) -> None:
         try:
-            for old in self._retention.expendable(checkpoints.list_all(self.place, self._run)):
+            for old in self._retention.expendable(checkpoints.list_all(self.place, self.run)):
                 checkpoints.delete(self.place, old)
                 self._say(CheckpointPruned(branch=old.branch, step=old.step,
                                            path=f"checkpoints/{old.name}.safetensors"))

@@ -51,7 +51,7 @@ class Loop:
         self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock)
         recorder.every = lambda: self.reporter.every
         self.saves = Saves(subject, saver, 1 << 62, serial)
-        self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.folder, self.reporter, clock)
+        self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)
         self.guard_mode, self.best = guard, float("inf")
         self.ended: e.RunEnded | None = None
         self._usage = Usage(recorder.device, clock)
