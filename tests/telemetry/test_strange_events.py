@@ -9,6 +9,7 @@ from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.story import LETTERS, WORDS
 
 ODD: list[Any] = [{"other": {"keys": 1}}, {}, [], {"layer0": []}, "text", -1, 2**62, None]
 
@@ -22,6 +23,18 @@ def test_a_probe_with_other_keys_is_counted_and_passed_over() -> None:
     state.fold(f.Probed(branch=0, step=3, loss=1.0, entropy=1.0, layers=({"strange": 1.0},), reason="", seconds=0.1))
     state.fold(note(4), 2.0)
     assert state.unusable == 1 and "still here" in state.story.entries[-1].words
+
+
+def test_no_note_and_no_sample_fills_the_memory() -> None:
+    state, huge = RunState(), "x" * 3_000_000
+    piece = e.SamplePiece(branch=0, step=1, temperature=1.0, prompt="", text=huge, bits=(1.0,) * 300_000, first=True)
+    for event in (e.NoteAdded(branch=0, step=1, text=huge, id="", by="me"), piece,
+                  dataclasses.replace(piece, first=False),
+                  e.SampleDrawn(branch=0, step=1, temperature=1.0, prompt="", text=huge, health={})):
+        state.fold(event, 1.0)
+    entries, [text] = state.story.entries, state.story.texts
+    assert all(len(entry.words) <= WORDS + 2 for entry in entries) and entries[0].words.endswith("…")
+    assert len(text.text) == len(text.bits) == LETTERS
 
 
 @pytest.mark.parametrize("kind", sorted(codec.registry(e.Event)))

@@ -12,6 +12,8 @@ from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.sentences import headline
 
 ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
+WORDS, LETTERS = 4000, 100_000
+"""Characters of an entry and of a sample that are kept: no host and no journal fills the memory with one of them."""
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
                  f.WarningRaised, f.AlarmRaised)
 ACTS = (e.KnobChanged, e.RolledBack, e.LandingStarted, e.Undone)
@@ -106,6 +108,7 @@ class Story:
             case e.CheckpointPruned():
                 self.points.pop(PurePath(event.path).stem, None)
         words = headline(event, now["unit"])
+        words = words if len(words) <= WORDS else words[:WORDS] + " …"
         if not words:
             return
         step, alarming = getattr(event, "step", now["step"]), isinstance(event, ALARMING)
@@ -157,13 +160,15 @@ class Story:
     def _piece(self, event: e.SamplePiece) -> None:
         if event.first or not self.texts or self.texts[-1].whole:
             self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, "", []))
-        self.texts[-1].text += event.text
-        self.texts[-1].bits.extend(event.bits)
+        room = LETTERS - len(self.texts[-1].text)
+        self.texts[-1].text += event.text[:room]
+        self.texts[-1].bits.extend(event.bits[:room])
 
     def _drawn(self, event: e.SampleDrawn) -> None:
         last = self.texts[-1] if self.texts else None
         if last is None or last.whole or (last.step, last.temperature) != (event.step, event.temperature):
             # From the journal, which has no pieces: the text is known, the surprise is not.
-            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, event.text, [], True))
+            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, event.text[:LETTERS], [],
+                                   True))
         else:
-            last.text, last.whole = event.text, True
+            last.text, last.whole = event.text[:LETTERS], True

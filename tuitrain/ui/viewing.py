@@ -2,23 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from textual.app import App
+from textual.filter import LineFilter
 from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import safe
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.dialogs import AskValue, Help
+from tuitrain.ui.unobeyed import Unobeyed
 from tuitrain.ui.view import WINDOWS, View
 
 THEMES = {"textual-dark": "dark", "textual-light": "light", "ansi-dark": "the terminal's own colours, dark",
           "ansi-light": "the terminal's own colours, light"}
 """Textual's names and ours."""
+UNOBEYED = Unobeyed()
 NAMED = 2.0
 """Seconds that a theme's name stays."""
 
@@ -35,6 +38,10 @@ class Viewing(App[int]):
     """The pane that a number chose and that has no place on a screen of this size, and what had the focus then."""
     _run: Path
     _clock: Callable[[], float]
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Called by Textual: what each row passes through on its way to the terminal."""
+        return [*super().get_line_filters(), UNOBEYED]
 
     def redraw(self, at_once: bool = False) -> None:
         """Hand the state to the panes."""
@@ -114,7 +121,7 @@ class Viewing(App[int]):
     def action_suspend_process(self) -> None:
         """The cockpit only: where the training shares its process, that would stop it too."""
         if self.here:
-            self.notify("this process trains too: ctrl+z would stop it; d leaves and training goes on")
+            self.notify("this process trains too: ctrl+z would stop it; d leaves and training goes on", markup=False)
         else:
             super().action_suspend_process()
 

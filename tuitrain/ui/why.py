@@ -96,10 +96,10 @@ class Why(Dialog[None]):
         parts: list[RenderableType] = []
         if verdict:
             style = "bold " + (colours.alarm if verdict["alarming"] else colours.limit)
-            parts.append(Text(f"{NAMES[verdict['cause']]}, since step {verdict['onset']:,}", style=style))
-            parts.append(Text(verdict["sentence"]))
+            parts.append(Text(f"{_name(verdict['cause'])}, since step {verdict['onset']:,}", style=style))
+            parts.append(Text(safe(verdict["sentence"])))
             parts += [Text(f"  + {safe(x)}") for x in verdict["evidence"]]
-            runner_up = NAMES.get(verdict["runner_up"], "")
+            runner_up = _name(verdict["runner_up"])
             against = safe(verdict["against"])
             rather = f"rather than: {runner_up}" + (f" ({against})" if against else "") if runner_up else against
             if rather:
@@ -178,14 +178,19 @@ class Why(Dialog[None]):
         box = state.health.black_box
         if not box:
             return []
-        rows: list[RenderableType] = [Text(f"read around step {box['onset']:,} with the highest loss ({box['path']})",
-                                           style="bold")]
+        heading = f"read around step {box['onset']:,} with the highest loss ({safe(box['path'])})"
+        rows: list[RenderableType] = [Text(heading, style="bold")]
         for stream in box["streams"]:
             words = safe(str(stream["text"]))
             rows.append(Text(f"  character {stream['offset']:,}, {bpc(float(stream['loss'])):.1f} bpc: "
                              f"{words if self._view.braille else plain_ascii(words)}", no_wrap=True,
                              overflow="ellipsis"))
         return rows
+
+
+def _name(cause: str) -> str:
+    """A cause in words; one that a newer version found as it says it."""
+    return NAMES.get(cause, safe(cause).replace("_", " "))
 
 
 def _curves(state: RunState) -> list[tuple[str, Any, str]]:

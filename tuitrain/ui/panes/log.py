@@ -9,7 +9,7 @@ from textual.widgets import RichLog
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import Entry
-from tuitrain.telemetry.units import plain_ascii, safe
+from tuitrain.telemetry.units import plain_ascii, printable, safe
 from tuitrain.ui.palette import DARK, Palette, palette_of
 from tuitrain.ui.view import View
 
@@ -36,7 +36,8 @@ class Log(RichLog):
         if written != self._written:
             self._told, self._written = 0, written
             self.clear()
-            self.border_title = f"log · only “{view.filter}”" if view.filter else "log"
+            title = f"log · only “{printable(view.filter)}”" if view.filter else "log"
+            self.border_title = Text(title if view.braille else plain_ascii(title)).markup
         new = min(story.told - self._told, len(story.entries))
         self._told = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
@@ -49,7 +50,8 @@ class Log(RichLog):
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
         line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
         line.append(f"{safe(entry.by)[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
-        words = (entry.words if braille else plain_ascii(entry.words)).replace("\n", " ")
+        words = printable(entry.words.replace("\n", " "))
+        words = words if braille else plain_ascii(words)
         room, style = max(10, width - line.cell_len), colours.alarm if entry.alarming else "default"
         if low and cell_len(words) > room:
             sign = "…" if braille else "~"

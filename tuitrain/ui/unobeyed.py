@@ -1,0 +1,26 @@
+"""The last step before the terminal: whatever a widget draws, wherever it came from, is shown and never obeyed."""
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
+from tuitrain.telemetry.units import safe
+
+
+class Unobeyed(LineFilter):
+    """Applied to each row of every pane, dialog, border and message just before it is sent.
+
+    Rows keep their width: what took no cell goes, all else becomes the symbol that `safe` has for it.
+    """
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Called by Textual, once for each row that is new."""
+        if all(segment.text.isprintable() for segment in segments):
+            return segments
+        return [segment if segment.text.isprintable() else Segment(_kept(segment.text), segment.style)
+                for segment in segments if not segment.control]
+
+
+def _kept(text: str) -> str:
+    return "".join(c if c.isprintable() else safe(c) for c in text if c.isprintable() or cell_len(c))
