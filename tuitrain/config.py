@@ -150,6 +150,8 @@ class Config:
         try:
             config.check()
             for name in (*INTERVALS, "threads"):
+                if name == "checkpoint_every" and parse_every(config.checkpoint_every)[1] == "seconds":
+                    continue  # how much may be lost is a matter of time, whatever a step takes
                 if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
                     raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
             if config.device == AUTO or config.precision == "auto" or config.lr_schedule == "auto":

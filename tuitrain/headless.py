@@ -15,7 +15,7 @@ from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import sentence, skipped
-from tuitrain.telemetry.units import duration, loss_text, loss_words, many, number, percent, rate, safe, size
+from tuitrain.telemetry.units import duration, interval, loss_text, loss_words, many, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
 WIDTHS = (9, 7, 6, 6, 7, 7, 8, 9, 8)
@@ -82,7 +82,7 @@ class Lines:
             f"clip {clip}\n"
             f"  device  {s.device}, {many(s.threads, 'thread')}, {', '.join(s.computes[1:])}\n"
             f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
-            f"{c['snapshot_every']:,} kept in memory, {c['checkpoint_every']:,} saved")
+            f"{c['snapshot_every']:,} kept in memory, saved every {interval(c['checkpoint_every'])}")
         if f.get("levels"):
             self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f["levels"].items()))
         for remark in f.get("remarks", ()):

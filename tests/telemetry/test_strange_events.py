@@ -8,7 +8,7 @@ import pytest
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.run_state import UNREAD, RunState
 from tuitrain.telemetry.story import LETTERS, WORDS
 
 ODD: list[Any] = [{"other": {"keys": 1}}, {}, [], {"layer0": []}, "text", -1, 2**62, None]
@@ -22,7 +22,10 @@ def test_a_probe_with_other_keys_is_counted_and_passed_over() -> None:
     state = RunState()
     state.fold(f.Probed(branch=0, step=3, loss=1.0, entropy=1.0, layers=({"strange": 1.0},), reason="", seconds=0.1))
     state.fold(note(4), 2.0)
-    assert state.unusable == 1 and "still here" in state.story.entries[-1].words
+    state.fold(f.Probed(branch=0, step=5, loss=1.0, entropy=1.0, layers=({},), reason="", seconds=0.1))
+    assert state.unusable == 2 and "still here" in state.story.entries[-1].words
+    assert [entry.words for entry in state.story.entries].count(UNREAD) == 1, "told once, quietly"
+    assert RunState.from_wire(state.to_wire()).unusable == 2
 
 
 def test_no_note_and_no_sample_fills_the_memory() -> None:

@@ -1,12 +1,13 @@
 """The first line says what stands in the way, the keys do what they say at every size, over dialogs too."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.builders import CLOCK, healthy, steps
+from tests.builders import CLOCK, START, healthy, steps
 from tests.ui.ills import ill, measured
 from tests.ui.script import Script, drive, screen, settled, until
 from tuitrain.diagnosis.guard import COUNTDOWN
@@ -16,6 +17,7 @@ from tuitrain.protocol import findings as f
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.keys import PANES
 from tuitrain.ui.panes.header import Header
+from tuitrain.ui.panes.machine import Machine
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.viewing import THEMES
 from tuitrain.ui.why import Why
@@ -67,10 +69,39 @@ def test_a_warning_stands_in_the_first_line_until_it_is_dismissed(run: str, size
     drive(script, act, size=size, run=run)
 
 
+def test_the_header_and_the_machine_pane_say_how_often_it_is_saved() -> None:
+    script = Script(healthy())
+    script.say(replace(START, config={**START.config, "checkpoint_every": "60s"}), *healthy()[1:])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await until(lambda: "saved every 60 s" in first_line(app))
+        app.redraw_plots()
+        machine = app.cockpit.query_one(Machine)
+        assert any("every 60 s, last at step 500" in machine.render_line(y).text for y in range(machine.size.height))
+
+    drive(script, act, size=(200, 60))
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_the_guards_countdown_does_not_mind_a_clock_that_is_set(jump: float) -> None:
+    script = Script([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")])
+    now, steady = [CLOCK], [0.0]
+    app = CockpitApp(Path("runs/harbour-1"), lambda: script, clock=lambda: now[0], steady=lambda: steady[0])
+
+    async def sitting() -> None:
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(app, pilot)
+            await until(lambda: f"rolls back in {int(COUNTDOWN)} s" in first_line(app))
+            now[0], steady[0] = now[0] + jump, 3.0
+            await until(lambda: f"rolls back in {int(COUNTDOWN) - 3} s" in first_line(app))
+
+    asyncio.run(sitting())
+
+
 def test_the_guards_countdown_counts_while_nothing_happens() -> None:
     script = Script([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")])
     now = [CLOCK]
-    app = CockpitApp(Path("runs/harbour-1"), lambda: script, clock=lambda: now[0])
+    app = CockpitApp(Path("runs/harbour-1"), lambda: script, clock=lambda: now[0], steady=lambda: now[0])
 
     async def sitting() -> None:
         async with app.run_test(size=(80, 24)) as pilot:

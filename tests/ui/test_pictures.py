@@ -118,7 +118,8 @@ def test_it_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Call
              if isinstance(event, e.SamplePiece) else event for event in state.events]
     script = TapedScript(story) if state.tape else Script(story)
     script.connection, script.closed = state.connection, state.closed
-    app = CockpitApp(Path("runs/harbour-1"), lambda: script, braille=state.braille, clock=lambda: CLOCK)
+    app = CockpitApp(Path("runs/harbour-1"), lambda: script, braille=state.braille, clock=lambda: CLOCK,
+                     steady=lambda: 0.0)
     app.theme = state.theme  # before it runs: a theme changed later reaches each pane at its own time
 
     async def act(pilot: Any) -> None:

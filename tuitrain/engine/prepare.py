@@ -82,6 +82,8 @@ def _sealed(config: Config, text: Corpus, choice: runtime.Choice) -> Config:
     values: dict[str, Any] = {"threads": choice.threads, "precision": choice.precision}
     for name in INTERVALS:
         number, unit = parse_every(getattr(config, name))
+        if unit == "seconds" and name == "checkpoint_every":
+            continue  # kept as it is: how much may be lost is a matter of time, whatever a step takes
         if unit == "seconds":
             number = _round(number / choice.step_seconds)
         elif unit == "epoch":

@@ -1,15 +1,19 @@
-"""When checkpoints are written: due by step, at the best validation loss, on request, at the end."""
+"""When checkpoints are written: due by time or step, at the best validation loss, on request, at the end."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
-from tuitrain.intervals import due
+from tuitrain.intervals import Every, due, parse_every
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import Event
 from tuitrain.run.saver import Job, Saver
 
+EARLY = 8
+"""Part of the interval after which a new run is saved for the first time."""
 PATIENCE = 30.0
 """Seconds the end of a run waits for a save that is under way before its own."""
 
@@ -17,8 +21,15 @@ PATIENCE = 30.0
 class Saves:
     """Checkpoints on disk: by interval, at the best validation loss, on request, at the end."""
 
-    def __init__(self, machine: Steered, saver: Saver, every: int, serial: int = 0) -> None:
-        self._machine, self._saver, self._every = machine, saver, every
+    def __init__(self, machine: Steered, saver: Saver, every: Every, serial: int = 0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """`every` so many steps or seconds; `clock` must be one that nobody can set."""
+        self._machine, self._saver, self._clock = machine, saver, clock
+        number, unit = parse_every(every)
+        self._steps, self._seconds = (int(number), math.inf) if unit == "steps" else (0, number)
+        self._wait = self._seconds if machine.progress.step else self._seconds / EARLY
+        """Seconds until the next one: a new run is saved more often at its start."""
+        self._submitted = clock()
         self._serial = serial
         self._environment = machine.environment
         self.extra: Callable[[], dict[str, Any]] = dict
@@ -26,9 +37,17 @@ class Saves:
         """Called in the writer's thread after each checkpoint."""
         saver.after = self._committed
 
+    @property
+    def due(self) -> bool:
+        """Whether the interval is over at this step."""
+        if self._steps:
+            return due(self._machine.progress.step, self._steps)
+        return self._clock() - self._submitted >= self._wait
+
     def attend(self) -> Iterator[Event]:
         """Hand over what is due; tell what the writer did."""
-        if due(self._machine.progress.step, self._every):
+        if self.due:
+            self._wait = min(self._seconds, 2 * self._wait)
             self.submit(self._machine.freeze(), "interval")
         yield from self.tell()
 
@@ -39,6 +58,7 @@ class Saves:
     def submit(self, snapshot: Snapshot, reason: str, *, pinned: bool = False, id: str = "", by: str = "") -> None:
         """Give the writer a snapshot. Raises Refused if a person's request waits already."""
         self._serial += 1
+        self._submitted = self._clock()
         facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial, "environment": self._environment})
         self._saver.submit(Job(
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,

@@ -57,7 +57,7 @@ class Trainer:
         self.evaluations = Evaluations(machine, int(config.evaluate_every), clock)
         self.samples = Samples(machine, int(config.sample_every), clock)
         self.probes = Probes(machine, saver.home, clock)
-        self.saves = Saves(machine, saver, int(config.checkpoint_every), serial)
+        self.saves = Saves(machine, saver, config.checkpoint_every, serial, clock)
         self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.place, saver.run,
                                  self.reporter, clock)
         self.usage = Usage(machine.device, clock)
@@ -159,7 +159,7 @@ class Trainer:
         step, config = machine.progress.step, machine.config
         yield from self.steering.attend()
         keep = due(step, int(config.snapshot_every))
-        if keep or due(step, int(config.checkpoint_every)):
+        if keep or self.saves.due:
             # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
             # hold every step that a checkpoint has.
             yield from self.reporter.flush()

@@ -22,6 +22,7 @@ EVALUATIONS = 400
 GROUP_DRAINS = 120
 GROUPS = 1000
 """Parameter groups with norms of their own."""
+UNREAD = "this run says things that this version cannot read; they are counted and not shown"
 SPEED_OVER = 10.0
 """Seconds over which the speed is measured."""
 
@@ -77,18 +78,22 @@ class RunState:
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
     unusable: int = 0
-    """What could not be folded, because its inner keys are not those of this version."""
+    """Events that could not be folded, because their inner keys are not those of this version."""
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
+        usable = True
         for take in (self._take, lambda it: self.health.fold(it, when or 0.0),
                      lambda it: self.story.fold(it, when or 0.0, self._now())):
             try:
                 take(event)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                # Another version's, with other keys inside: the rest of the run is still worth a look.
-                self.unusable += 1
+                usable = False  # another version's, with other keys inside: the rest of the run is still worth a look
+        if not usable:
+            if not self.unusable:
+                self.story.remark(UNREAD, when or 0.0, self.step)
+            self.unusable += 1
 
     def _now(self) -> dict[str, Any]:
         return {"step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
@@ -210,6 +215,7 @@ class RunState:
         wire["ghost"] = self.ghost and [self.ghost[0], self.ghost[1].to_wire(), self.ghost[2].to_wire()]
         wire["evaluations"], wire["parts"] = plain(self.evaluations), plain(self.parts)
         wire["story"], wire["health"] = self.story.to_wire(), self.health.to_wire()
+        wire["unusable"] = self.unusable
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
 
@@ -222,6 +228,7 @@ class RunState:
         story = Story.from_wire(wire.pop("story"))
         # A field that this version has no word for is a newer host's, and is passed over.
         state = cls(**{name: wire[name] for name in _PLAIN}, health=Health.from_wire(wire["health"]), story=story)
+        state.unusable = int(wire.get("unusable", 0))  # an older host does not say
         state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
         if ghost:
             state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))

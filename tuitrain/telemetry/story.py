@@ -123,6 +123,16 @@ class Story:
             self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming,
                                    isinstance(event, f.WarningRaised), type(event).__name__ if acted else ""))
 
+    def remark(self, words: str, when: float, step: int) -> None:
+        """A line of the log that no event said."""
+        self.entries.append(Entry(when, step, "tuitrain", words, False))
+        self.told += 1
+
+    @property
+    def last_saved(self) -> Point | None:
+        """The checkpoint told last; times do not order them, a clock can be set back."""
+        return next((point for point in reversed(self.points.values()) if point.on_disk), None)
+
     def last_act(self) -> Mark | None:
         """The newest act that undo has not taken back."""
         undone = 0

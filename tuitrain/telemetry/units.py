@@ -61,6 +61,15 @@ def duration(seconds: float) -> str:
     return (f"{days}d " if days else "") + f"{hours}:{minutes:02}:{secs:02}"
 
 
+def interval(every: int | str) -> str:
+    """An interval of the configuration as a person says it: `60 s`, `5 min`, `1,200 steps`."""
+    if isinstance(every, int):
+        return f"{every:,} steps"
+    words = safe(str(every))
+    return next((f"{words[:-1]} {unit}" for sign, unit in (("s", "s"), ("m", "min"), ("h", "h"))
+                 if words.endswith(sign) and words[:-1].replace(".", "").isdecimal()), words)
+
+
 def rate(per_second: float) -> str:
     """Characters per second: `61.2 k/s`."""
     for unit, size in (("M", 1e6), ("k", 1e3)):

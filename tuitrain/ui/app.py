@@ -12,6 +12,7 @@ from textual import work
 from textual.binding import Binding
 from textual.worker import get_current_worker
 
+from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.protocol import events as e
 from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory
@@ -45,6 +46,7 @@ class CockpitApp(Actions):
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
                  clock: Callable[[], float] = time.time, history: RunState | None = None,
+                 steady: Callable[[], float] = time.monotonic,
                  here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None) -> None:
         super().__init__()
         self.session: Session | None = None
@@ -60,6 +62,7 @@ class CockpitApp(Actions):
         self._owing = False
         self._counted: int | None = None
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
+        self._steady, self._waits = steady, (0.0, 0.0)
         self._starting = LogTail(RunDirectory(run).log)
         self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
 
@@ -88,6 +91,7 @@ class CockpitApp(Actions):
         self.state = getattr(session, "state", self.state)
         self._synchronised = getattr(session, "resynchronised", 0)
         self.view.connection, self.view.remark = getattr(session, "connection", "live"), ""
+        self._wait()
         self.redraw(at_once=True)
         if self._hint:
             self.notify(self._hint, timeout=HINT, markup=False)
@@ -120,6 +124,7 @@ class CockpitApp(Actions):
         # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
         settled = time.monotonic() - self._heard > SETTLED
         answered |= self._owing
+        self._wait()
         left = countdown(self.state, self.view)
         if left != self._counted and not self.behind():  # nothing happens meanwhile, and yet this line is news
             self._counted = left
@@ -131,6 +136,17 @@ class CockpitApp(Actions):
                 return
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
+
+    def _wait(self) -> None:
+        """Count the guard's time down by a clock that nobody can set, from what was left when it was first seen."""
+        since = self.state.health.waiting_since
+        if self.tape is not None:
+            self.view.guard_waits = COUNTDOWN - (self.tape.now - since)
+            return
+        if since != self._waits[0]:
+            left = min(COUNTDOWN, max(0.0, COUNTDOWN - (self._clock() - since)))
+            self._waits = since, self._steady() + left
+        self.view.guard_waits = self._waits[1] - self._steady()
 
     def _answered(self, event: e.Event) -> bool:
         asked = self.view.asked.pop(getattr(event, "id", ""), None)

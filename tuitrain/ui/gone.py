@@ -56,8 +56,7 @@ def known(run: RunDirectory, state: RunState, ago: float) -> list[str]:
         said = f"{name} {safe(state.ended)}"
     else:
         said = f"the process that trained {name} is gone, without a word: killed, or out of memory"
-    saved = [point for point in state.story.points.values() if point.on_disk]
-    last = max(saved, key=lambda point: (point.time, point.step), default=None)
+    last = state.story.last_saved
     lines = [said, f"last heard of at step {state.step:,}, {duration(ago)} ago"]
     if last is None:
         lines.append("no checkpoint was heard of; if there is none on disk it has to start anew")

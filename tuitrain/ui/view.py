@@ -16,6 +16,8 @@ class View:
     braille: bool = True
     now: float = 0.0
     """Unix seconds, for ages."""
+    guard_waits: float = 0.0
+    """Seconds until the guard acts, while it waits for a person."""
     connection: str = "starting"
     """starting, live, read-only, replay or gone."""
     tape: str = ""

@@ -4,11 +4,10 @@ import math
 
 from rich.text import Text
 
-from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import on_the_way
-from tuitrain.telemetry.units import duration, loss_text, many, number, rate, safe, size
+from tuitrain.telemetry.units import duration, interval, loss_text, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -57,6 +56,7 @@ class Header(Picture):
             parts += [Text(f"step {state.step:,}"),
                       Text(f"{_model(state)} · {c['optimizer']} · {' '.join(state.computes)}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
+                      Text(f"saved every {interval(c['checkpoint_every'])}" if "checkpoint_every" in c else ""),
                       Text(f"{size(state.used['memory'])}, {many(state.threads, 'thread')}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
         return [fit(parts, width)]
@@ -103,10 +103,9 @@ def _model(state: RunState) -> str:
 
 def countdown(state: RunState, view: View) -> int | None:
     """Whole seconds until the guard acts; None while it does not wait for a person."""
-    waiting = state.health.waiting_since
-    if state.status != "paused" or not waiting or not state.health.broken:
+    if state.status != "paused" or not state.health.waiting_since or not state.health.broken:
         return None
-    return math.ceil(max(0.0, COUNTDOWN - (view.now - waiting)))
+    return math.ceil(max(0.0, view.guard_waits))
 
 
 class Progress(Picture):

@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import duration, number, rate, safe, size
+from tuitrain.telemetry.units import duration, interval, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -25,7 +25,7 @@ class Machine(Picture):
             return [self._fact(str(name), safe(str(words))) for name, words in (
                 ("device", f"{state.device}, {state.precision}"), ("threads", str(state.threads)), *_used(state.used),
                 ("speed", f"{number(state.steps_per_second)} steps/s"), *f["description"],
-                ("trained", duration(state.trained_seconds)), ("guard", state.guard))]
+                ("trained", duration(state.trained_seconds)), ("guard", state.guard), *_saved(state), *_unread(state))]
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         facts = [
             ("device", ", ".join(state.computes)),
@@ -39,11 +39,25 @@ class Machine(Picture):
             ("steps", f"{c['optimizer']}, {c['lr_schedule']} lr"),
             ("trained", duration(state.trained_seconds)),
             ("guard", state.guard),
+            *_saved(state),
+            *_unread(state),
         ]
         return [self._fact(name, words) for name, words in facts]
 
     def _fact(self, name: str, words: str) -> Text:
         return Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default")
+
+
+def _saved(state: RunState) -> list[tuple[str, str]]:
+    if "checkpoint_every" not in state.config:
+        return []
+    last = state.story.last_saved
+    words = f"every {interval(state.config['checkpoint_every'])}"
+    return [("saved", words + (f", last at step {last.step:,}" if last is not None else ""))]
+
+
+def _unread(state: RunState) -> list[tuple[str, str]]:
+    return [("unread", f"{many(state.unusable, 'event')} of another version")] if state.unusable else []
 
 
 def _used(used: dict[str, Any]) -> list[tuple[str, str]]:
