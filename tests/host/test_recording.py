@@ -1,18 +1,20 @@
 """A run out of its journal: read-only while it lives, replayed afterwards."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.builders import healthy, steps
+from tuitrain.cli.main import main
 from tuitrain.errors import RunError
 from tuitrain.host.recording import GAP, Look, Replay
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.protocol.session import Tape
-from tuitrain.run.directory import RunDirectory
+from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.journal import Journal
-from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.run_state import UNREAD, RunState
 
 BEGAN = 1_700_000_000.0
 
@@ -44,6 +46,7 @@ def test_a_look_follows_what_is_written_and_asks_nothing(run: RunDirectory) -> N
     write(run, [steps(601, 20)], begin=BEGAN + 100)
     [event] = look.drain()
     assert isinstance(event, e.StepsDone) and event.first_step == 601
+    assert look.state.unusable == 1 and any(entry.words == UNREAD for entry in look.state.story.entries)
     with pytest.raises(RunError, match="read-only"):
         look.send(c.Pause(id="1", by="you"))
     write(run, [e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)], begin=BEGAN + 101)
@@ -51,6 +54,47 @@ def test_a_look_follows_what_is_written_and_asks_nothing(run: RunDirectory) -> N
     assert look.closed
     lock.release()
     look.close()
+
+
+def elsewhere(run: RunDirectory) -> None:
+    """The run is trained on another machine: its lock says so, and no lock can be seen here."""
+    run.lock().release()
+    (run.path / "lock").write_text("pid 77 on far-away")
+
+
+def test_a_look_at_a_run_of_another_machine_goes_on_until_it_says_goodbye(run: RunDirectory) -> None:
+    elsewhere(run)
+    assert host_of(run) == "far-away" and not is_alive(run)
+    look = Look(run)
+    look._next = 0.0
+    assert not look.drain() and not look.closed and look.elsewhere == "far-away"
+    write(run, [steps(601, 20), e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)], begin=BEGAN + 100)
+    assert len(look.drain()) == 2 and look.closed
+    look.close()
+
+
+def test_a_look_at_a_journal_that_was_replaced_begins_anew(run: RunDirectory) -> None:
+    elsewhere(run)
+    look = Look(run)
+    run.journal.rename(run.path / "old")
+    write(run, [*healthy()[:3]])
+    look._next = 0.0
+    assert look.drain() == [] and look.resynchronised == 1 and look.state.step == 100
+    look.close()
+
+
+def test_attach_looks_at_a_run_of_another_machine_and_says_that_it_is_read_only(
+        run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_config({"v": 1})
+    elsewhere(run)
+    run.socket.touch()  # what a shared file system shows of a socket of another machine
+    threading.Timer(0.3, write, [run, [steps(601, 20), e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)]]
+                    ).start()
+    assert main(["attach", str(run.path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "read-only look" in err and "far-away" in err and '"kind":"RunEnded"' in out
+    assert main(["attach", str(run.path), "--json"]) == 1
+    assert "not running" in capsys.readouterr().err
 
 
 def test_a_look_at_a_run_whose_process_is_gone_is_closed(run: RunDirectory) -> None:

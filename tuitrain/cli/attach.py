@@ -4,17 +4,25 @@ example: tuitrain attach runs/copperfield-1
 """
 
 import argparse
+import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuitrain.cli import screen
 from tuitrain.cli.options import run_folder
 from tuitrain.errors import RunError
-from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, find_runs, host_of, is_alive
+from tuitrain.telemetry.units import safe
 
 if TYPE_CHECKING:
-    from tuitrain.protocol.session import Session
+    from tuitrain.host.client import SocketSession
+    from tuitrain.host.recording import Look
+
+RECENTLY = 120.0
+"""Seconds within which a run that trains writes into its journal, on whatever machine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,32 +34,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the run until it ends or the person leaves."""
-    from tuitrain.host.client import SocketSession
+    from tuitrain.host.recording import Look
 
     folder = run_folder(arguments.run) if arguments.run else newest_alive(Path("runs"))
     if arguments.no_ui or arguments.json or not screen.has_screen():
         return _lines(folder, arguments.json)
     # What hinders it is said before the screen opens.
-    session = SocketSession(folder, watch=True, by="you") if folder.socket.exists() else _look(folder)
-    return screen.show(folder, lambda: session, mouse=arguments.mouse)
+    session = _session(folder, "you")
+    look = isinstance(session, Look)
+    return screen.show(folder, lambda: session, mouse=arguments.mouse, goes_on=not look)
 
 
-def _look(folder: RunDirectory) -> "Session":
-    """A read-only look, through the journal, at a run whose file system has no sockets. Raises RunError."""
+def _session(folder: RunDirectory, by: str) -> "SocketSession | Look":
+    """The way to a run: its socket; where that cannot be reached, a look through the journal. Raises RunError."""
+    from tuitrain.host.client import SocketSession
+
+    if folder.socket.exists():
+        try:
+            return SocketSession(folder, watch=True, by=by)
+        except RunError:
+            if not host_of(folder):
+                raise
+    return _look(folder)
+
+
+def _look(folder: RunDirectory) -> "Look":
+    """A read-only look at a run of another machine or on a file system without sockets. Raises RunError."""
     from tuitrain.host.recording import Look
 
     folder.read_config()
+    host = host_of(folder)
+    if host and not journal.has_ended(folder.journal) and _is_written(folder):
+        return Look(folder)
     if not is_alive(folder):
-        raise RunError(f"{folder.path} is not running; look at it with `tuitrain replay {folder.path}`, "
+        where = f" here, and was last trained on {host}, which has written nothing for a while" if host else ""
+        raise RunError(f"{folder.path} is not running{where}; look at it with `tuitrain replay {folder.path}`, "
                        f"go on with `tuitrain resume {folder.path}`")
     return Look(folder)
 
 
+def _is_written(folder: RunDirectory) -> bool:
+    """Whether its journal is growing: all that is known here of a process on another machine."""
+    with contextlib.suppress(OSError):
+        return abs(time.time() - folder.journal.stat().st_mtime) < RECENTLY
+    return False
+
+
 def _lines(folder: RunDirectory, json: bool) -> int:
     from tuitrain.headless import Lines
-    from tuitrain.host.client import SocketSession
+    from tuitrain.host.recording import Look
 
-    session = SocketSession(folder, watch=True, by="terminal")
+    session = _session(folder, "terminal")
+    if isinstance(session, Look):
+        where = f" of a process on {safe(session.elsewhere)}" if session.elsewhere else ""
+        print(f"tuitrain: a read-only look through the journal{where}: nothing can be asked of it", file=sys.stderr)
     lines = Lines(sys.stdout, str(folder.path), json=json)
     lines.state = session.state
     lines.header()

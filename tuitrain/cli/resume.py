@@ -4,16 +4,21 @@ example: tuitrain resume runs/copperfield-1 --steps 20000
 """
 
 import argparse
+import time
 from typing import TYPE_CHECKING, Any
 
 from tuitrain.cli import options, screen
 from tuitrain.cli.signals import before_training
-from tuitrain.errors import UsageError
-from tuitrain.run.directory import RunDirectory
+from tuitrain.errors import RunError, UsageError
+from tuitrain.run import journal
+from tuitrain.run.directory import Lock, RunDirectory
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
     from tuitrain.protocol.session import Session
+
+LETTING_GO = 10.0
+"""Seconds within which a process that has ended its run lets go of the folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
 
     if not arguments.no_ui and screen.has_screen():
-        folder.lock().release()  # says who holds it, before the screen opens
+        _locked(folder).release()  # says who holds it, before the screen opens
         if arguments.host == "here":
             from tuitrain.cli.here import Here
 
@@ -64,7 +69,7 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     from tuitrain.cli.serve import WorkerHost
     from tuitrain.engine import prepare
 
-    lock = folder.lock()
+    lock = _locked(folder)
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}))
@@ -72,6 +77,18 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     if arguments.minutes:
         host.end_after(60 * arguments.minutes)
     return host
+
+
+def _locked(folder: RunDirectory) -> Lock:
+    """The lock of a run; a process that has said goodbye is given time to let go of it. Raises RunError."""
+    deadline = time.monotonic() + LETTING_GO
+    while True:
+        try:
+            return folder.lock()
+        except RunError:
+            if time.monotonic() > deadline or not journal.has_ended(folder.journal):
+                raise
+            time.sleep(0.05)
 
 
 def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "Session":
@@ -84,7 +101,7 @@ def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
 def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> None:
     from tuitrain.host.launch import launch
 
-    folder.lock().release()  # says who holds it
+    _locked(folder).release()  # says who holds it
     words = ["resume", "--no-ui", *options.to_arguments(
         {k: v for k, v in given.items() if k != "corpus"})]
     words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []

@@ -167,12 +167,13 @@ class Screen:
             signal.signal(signal.SIGCONT, lambda *_: None)
 
 
-def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True, corpus: str | None = None) -> int:
+def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True, corpus: str | None = None,
+         goes_on: bool = True) -> int:
     """The cockpit on a run of another process until the person leaves; returns the exit code.
 
-    Where that process dies it offers to go on; `corpus` is where the text is, if the run has no copy of it.
+    Where that process dies it offers to go on, if `goes_on`; `corpus` is where the text is, if the run has no copy.
     """
-    screen = Screen(run, connect, mouse=mouse, resume=lambda: _rejoin(run, corpus))
+    screen = Screen(run, connect, mouse=mouse, resume=(lambda: _rejoin(run, corpus)) if goes_on else None)
     screen.run()
     words = screen.farewell()
     if words and screen.signal != signal.SIGHUP:

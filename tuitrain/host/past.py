@@ -46,6 +46,7 @@ class Past:
             self.state.fold(event, when)
             self._index.digest.fold(event, when)
         self._index.digest.damaged += trouble.damaged
+        self.state.passed_over(trouble.damaged)
         self._index.offset = trouble.offset
 
     def keep(self, folder: Folder, *, now: bool = False) -> None:

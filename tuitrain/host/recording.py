@@ -11,7 +11,7 @@ from tuitrain.protocol.codec import DamagedLine, decode_event
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run import journal
-from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.folder import open_regular
 from tuitrain.telemetry.run_state import RunState
 
@@ -24,24 +24,43 @@ LOOKS = 1.0
 
 
 class Look:
-    """What a living run writes into its journal, as it writes it; `closed` once the run has ended."""
+    """What a living run writes into its journal, as it writes it; `closed` once the run has ended.
+
+    Of a run on another machine nothing but its journal is known: `elsewhere` is that machine's name, and the look
+    goes on until the run says goodbye. What cannot be read is counted in the state.
+    """
 
     connection = "read-only"
 
     def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-        past = Past(run)
+        self._run, self.elsewhere = run, host_of(run)
+        self.resynchronised = -1
+        self._open()
+        self.closed = bool(self.state.ended) or not self._may_live()
+
+    def _open(self) -> None:
+        past = Past(self._run)
         try:
             # Open for as long as the session.
-            self._file = open(open_regular(run.journal, os.O_RDONLY), "rb")  # noqa: SIM115
+            self._file = open(open_regular(self._run.journal, os.O_RDONLY), "rb")  # noqa: SIM115
         except OSError as error:
-            raise RunError(f"{run.journal}: {error.strerror or error}") from None
+            raise RunError(f"{self._run.journal}: {error.strerror or error}") from None
         self._file.seek(past.offset)
         self._rest = b""
-        self._next = 0.0
-        self.resynchronised = 0
+        self._next = time.monotonic() + LOOKS
         self.state = past.state
-        self.closed = bool(past.state.ended) or not is_alive(run)
+        self.resynchronised += 1
+
+    def _may_live(self) -> bool:
+        return bool(self.elsewhere) or is_alive(self._run)
+
+    def _replaced(self) -> bool:
+        """Whether the journal is another file now, or shorter than what was read of it."""
+        try:
+            there, here = os.stat(self._run.journal), os.fstat(self._file.fileno())
+        except OSError:
+            return False  # a shared file system that is away for a moment
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < self._file.tell()
 
     def send(self, command: Command) -> None:
         """Raises RunError always."""
@@ -53,13 +72,21 @@ class Look:
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
         """The same with each event's Unix time. Does not wait."""
-        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        try:
+            *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        except OSError:
+            return []  # a shared file system that is away for a moment
         found = list(_decoded(lines))
+        self.state.passed_over(len(lines) - len(found))
         if any(isinstance(event, RunEnded) for event, _ in found[-1:]):
             self.closed = True
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + LOOKS
-            self.closed = not is_alive(self._run)
+            if self._replaced():
+                self._file.close()
+                self._open()
+                return []
+            self.closed = not self._may_live()
         return found
 
     def close(self) -> None:

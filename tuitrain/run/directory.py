@@ -18,6 +18,7 @@ import itertools
 import os
 import re
 import secrets
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,13 +160,13 @@ class Lock:
             raise RunError(f"{path}: {error.strerror or error}; a copy of the run goes on anywhere: `cp -r {run} "
                            "SOMEWHERE`") from None
         if not (_locked(self._fd) and _locked(self.folder.fd)):
-            holder = _text(self._fd) or "another process"
+            holder = _text(self._fd).removesuffix(f" on {socket.gethostname()}") or "another process"
             self.release()
             raise RunError(f"{run} is being trained by {holder}; watch it with `tuitrain attach {run}`, "
                            f"end it with `tuitrain send {run} stop`") from None
         with contextlib.suppress(OSError):  # a full disk: who holds it is not told, that it is held counts
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"pid {os.getpid()}".encode(), 0)
+            os.pwrite(self._fd, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def release(self) -> None:
         """Let go; the file stays."""
@@ -203,6 +204,22 @@ def is_alive(run: RunDirectory) -> bool:
         finally:
             os.close(fd)
     return False
+
+
+def host_of(run: RunDirectory) -> str:
+    """The other machine on which this run was trained last; empty if that was here or nobody knows.
+
+    Locks do not reach across every shared file system, so nothing is known here of a process there.
+    """
+    try:
+        fd = open_regular(run.path / "lock", os.O_RDONLY)
+    except (OSError, RunError):
+        return ""
+    try:
+        _, _, name = _text(fd).partition(" on ")
+    finally:
+        os.close(fd)
+    return "" if name == socket.gethostname() else name
 
 
 def _text(fd: int) -> str:

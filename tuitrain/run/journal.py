@@ -11,7 +11,16 @@ from pathlib import Path
 
 from tuitrain.errors import RunError
 from tuitrain.protocol.codec import MAX_LINE, DamagedLine, decode_event, encode, unseal
-from tuitrain.protocol.events import Event, MachineUsed, SamplePiece, WorkAdvanced
+from tuitrain.protocol.events import (
+    Event,
+    MachineUsed,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    SamplePiece,
+    StepsDone,
+    WorkAdvanced,
+)
 from tuitrain.run import failpoints
 from tuitrain.run.folder import Folder, open_regular
 
@@ -93,16 +102,29 @@ def lines(path: Path, trouble: Trouble, start: int = 0) -> Iterator[bytes]:
 def times(path: Path) -> tuple[float, float] | None:
     """The Unix times of the first and the last event, without reading what is between; None if there is none."""
     first = next(read(path), None)
-    if first is None:
-        return None
-    size = path.stat().st_size
+    return None if first is None else (first[1], max(first[1], tail(path)[-1][1]))
+
+
+def tail(path: Path) -> list[tuple[Event, float]]:
+    """The last events with their Unix times, oldest first; none only if there is none in the whole journal."""
+    size = path.stat().st_size if path.exists() else 0
     reach = TAIL
     while True:
         # What comes before the first line end there is the rest of a line, and counts as damaged.
-        newest = deque(read(path, start=max(0, size - reach)), maxlen=1)
-        if newest:
-            return first[1], max(first[1], newest[0][1])
+        newest = list(read(path, start=max(0, size - reach)))
+        if newest or reach >= size:
+            return newest
         reach *= 16
+
+
+def has_ended(path: Path) -> bool:
+    """Whether the run said goodbye and has not gone on since. Raises RunError if the journal is a link or no file."""
+    for event, _ in reversed(tail(path)):
+        if isinstance(event, RunEnded):
+            return True
+        if isinstance(event, RunStarted | RunResumed | StepsDone):
+            return False
+    return False
 
 
 class Journal:
@@ -140,6 +162,8 @@ class Journal:
         if isinstance(event, STREAM_ONLY):
             return
         with self._lock:
+            if self._closed:
+                return  # a client that leaves after the end
             self._waiting.append(encode(event, time).encode() + b"\n")
             if len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()

@@ -22,7 +22,7 @@ EVALUATIONS = 400
 GROUP_DRAINS = 120
 GROUPS = 1000
 """Parameter groups with norms of their own."""
-UNREAD = "this run says things that this version cannot read; they are counted and not shown"
+UNREAD = "parts of this run cannot be read here (damaged, or another version's): they are counted and not shown"
 SPEED_OVER = 10.0
 """Seconds over which the speed is measured."""
 
@@ -78,7 +78,7 @@ class RunState:
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
     unusable: int = 0
-    """Events that could not be folded, because their inner keys are not those of this version."""
+    """Events that could not be read or folded: damaged lines, inner keys that are not those of this version."""
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
@@ -91,9 +91,13 @@ class RunState:
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 usable = False  # another version's, with other keys inside: the rest of the run is still worth a look
         if not usable:
-            if not self.unusable:
-                self.story.remark(UNREAD, when or 0.0, self.step)
-            self.unusable += 1
+            self.passed_over(1, when)
+
+    def passed_over(self, count: int, when: float | None = None) -> None:
+        """Count what could not be read; the first time it is told."""
+        if count and not self.unusable:
+            self.story.remark(UNREAD, when or 0.0, self.step)
+        self.unusable += count
 
     def _now(self) -> dict[str, Any]:
         return {"step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,

@@ -57,7 +57,7 @@ def _saved(state: RunState) -> list[tuple[str, str]]:
 
 
 def _unread(state: RunState) -> list[tuple[str, str]]:
-    return [("unread", f"{many(state.unusable, 'event')} of another version")] if state.unusable else []
+    return [("unread", f"{many(state.unusable, 'event')} that cannot be read here")] if state.unusable else []
 
 
 def _used(used: dict[str, Any]) -> list[tuple[str, str]]:
