@@ -1,4 +1,5 @@
-"""Draw text from a checkpoint; needs no torch.
+"""Draw text from a checkpoint; needs no torch. Standard output gets the text alone, into a pipe or a file as the model
+drew it but for what a terminal would obey; on a terminal whatever has no sign of its own is shown as one.
 
 example: tuitrain sample runs/copperfield-1 --prompt "It was a" --temperature 0.7 --length 500
 """
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.engine import corpus
     from tuitrain.engine.sampler import NumpyLSTM, Stream
     from tuitrain.run import checkpoints
-    from tuitrain.telemetry.units import safe
+    from tuitrain.telemetry.units import plain_output, safe
 
     mark, tensors, wrong = checkpoints.load_newest(folder.checkpoints, arguments.checkpoint,
                                                    run=str(kept.get("run", "")))
@@ -49,10 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown and arguments.prompt is not None:
         print(f"tuitrain: the prompt's characters {unknown!r} are not in the text and are left out", file=sys.stderr)
     stream = Stream(model, ids, arguments.length, arguments.temperature, np.random.default_rng(arguments.seed))
-    print(safe(corpus.decode(ids, kept["vocabulary"]), newlines=True), end="")
+    terminal = sys.stdout.isatty()
+    print(plain_output(corpus.decode(ids, kept["vocabulary"]), terminal=terminal), end="")
     while not stream.done:
         drawn, _ = stream.advance(64)
         text = corpus.decode(np.array(drawn, dtype=np.uint32), kept["vocabulary"])
-        print(safe(text, newlines=True), end="", flush=True)
+        print(plain_output(text, terminal=terminal), end="", flush=True)
     print()
     return 0
