@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import os
 import re
+import resource
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ SUBCOMMANDS = {
     "selftest": "does this CPU or GPU do what is promised?",
     "bench": "what this machine gives, as ratios measured in one run",
 }
+NEAR = 100_000_000
+"""Bytes below the limit of addresses from which on any odd error is the limit's."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,13 +91,30 @@ def _guarded(words: list[str]) -> int:
         # A mistake of ours, or the machine's: still one line, and a way to see more.
         if os.environ.get("TUITRAIN_TRACEBACK"):
             raise
-        if is_out_of_memory(error):
-            _complain(f"not enough memory ({str(error) or type(error).__name__}); end other programs, raise the limit "
+        if is_out_of_memory(error) or is_at_the_limit(error):
+            said = (str(error) or type(error).__name__) + _limit()
+            _complain(f"not enough memory ({said}); end other programs, raise the limit "
                       "(`ulimit -v`, a container's), or take a smaller --hidden, --layers or --batch-size")
             return ERROR
         _complain(f"unexpected {type(error).__name__}: {str(error) or 'no message'}; "
                   "TUITRAIN_TRACEBACK=1 shows where")
         return ERROR
+
+
+def _limit() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return "" if limit == resource.RLIM_INFINITY else f", `ulimit -v` grants {limit / 1e6:,.0f} MB"
+
+
+def is_at_the_limit(error: Exception) -> bool:
+    """Whether it comes of an address space that is all but used up: libraries then fail with any error, or none set."""
+    if not isinstance(error, SystemError | ImportError | RuntimeError | AttributeError):
+        return False
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak"))
+        return limit != resource.RLIM_INFINITY and peak > limit - NEAR
+    return False
 
 
 def _dispatch(words: list[str]) -> int:
