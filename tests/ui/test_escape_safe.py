@@ -12,8 +12,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from tests.builders import healthy
 from tests.ui.ills import ill
-from tests.ui.script import Script, drive, healthy
+from tests.ui.script import Script, drive
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.telemetry.run_state import RunState
@@ -102,7 +103,8 @@ DIALOGS = ("", "w", "r", "c", "l", "p", "u", "q", "question_mark", "g", "slash",
 
 
 @pytest.mark.parametrize(("size", "kept", "braille"), [
-    ((200, 60), KEPT, True), ((80, 24), frozenset(), False), ((50, 12), frozenset(), True)], ids=str)
+    ((200, 60), KEPT, True), ((80, 24), frozenset(), False), ((50, 12), frozenset(), True)],
+    ids=["large", "small", "tiny"])
 def test_no_pane_and_no_dialog_sends_what_a_terminal_obeys(size: tuple[int, int], kept: frozenset[str],
                                                            braille: bool) -> None:
     script = Script([hostile_event(event, HUGE, kept) for event in stories()])
