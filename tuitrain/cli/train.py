@@ -90,6 +90,7 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     from tuitrain.engine import runtime
 
     runtime.before_torch()
+    _report("loading torch")
     from tuitrain.cli.serve import WorkerHost
     from tuitrain.engine import prepare
 
@@ -99,7 +100,7 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     folder.create()
     try:
         lock = folder.lock()
-        worker = runtime.aside(lambda: prepare.start(made, folder))
+        worker = runtime.aside(lambda: prepare.start(made, folder, _report))
     except OSError as error:
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "

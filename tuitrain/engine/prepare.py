@@ -53,7 +53,7 @@ def plan(given: Mapping[str, Any], report: runtime.Report = lambda words: None) 
     asked = Config.of(given)
     text = corpus.load(Path(asked.corpus), encoding=asked.encoding, errors=asked.errors, limit=asked.limit,
                        val=asked.val)
-    report(f"{text.name}: {len(text.ids):,} characters; loading torch")
+    report(f"{text.name}: {len(text.ids):,} characters")
     remarks = list(text.remarks)
     device = devices.pick(asked.device, remarks.append)
     config = Config.of(given, devices.kind(device))
@@ -106,14 +106,16 @@ def _round(number: float) -> int:
     return int(float(f"{number:.2g}")) or 1
 
 
-def start(made: Plan, run: RunDirectory) -> Worker:
+def start(made: Plan, run: RunDirectory, report: runtime.Report = lambda words: None) -> Worker:
     """A worker for a new run in an empty folder that the caller has created and locked."""
     config, text = made.config, made.corpus
+    report("building the model")
     machine = Machine(config, text, first_knobs(config))
     kept: dict[str, Any] = {"v": codec.VERSION, "run": new_id(), "config": dataclasses.asdict(config),
                             "vocabulary": text.vocabulary, "corpus_name": text.name, "corpus_sha256": text.sha256}
     if len(text.ids) <= corpus.LARGEST_COPY:
         kept["corpus_bytes"] = corpus.save_copy(text, run.corpus)
+    report("counting letters, pairs and triples")
     measured = levels(text)
     facts = _facts(machine, made.remarks, measured) | {"timed": made.timed.compared}
     run.write_config({**kept, "levels": measured, **environment.of(config)})

@@ -272,7 +272,7 @@ class _Runner:
 
         self._config, self._device = config, device
         self._model = CharLSTM(characters, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
-                               dropout=config.dropout).to(device)
+                               dropout=config.dropout, init="uniform").to(device)  # the quickest to draw
         self._optimizer = torch.optim.Adam(self._model.parameters(), 1e-3, fused=True)
         generator = torch.Generator().manual_seed(0)
         self._ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)

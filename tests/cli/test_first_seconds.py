@@ -1,0 +1,30 @@
+"""Until the first step a person is told what is being done, before it is done."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CODE = """
+import json, os, sys
+from pathlib import Path
+from tuitrain.cli import train
+from tuitrain.run.directory import RunDirectory
+said = []
+train._report = lambda words: said.append([words, "torch" in sys.modules])
+train._host({"corpus": sys.argv[1], "layers": 1, "hidden": 8, "batch_size": 2, "bptt": 8, "device": "cpu"},
+            RunDirectory(Path(sys.argv[2])))
+print(json.dumps(said), flush=True)
+os._exit(0)
+"""
+
+
+def test_every_long_thing_is_named_before_it_is_done(corpus: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CODE, str(corpus), str(tmp_path / "run")], capture_output=True,
+                          text=True, check=True, timeout=120)
+    said = json.loads(done.stdout)
+    assert said[0] == ["loading torch", False]
+    words = [words for words, _ in said]
+    order = ["loading torch", "characters", "LSTM of", "timing steps", "building the model", "counting letters"]
+    at = [next(i for i, w in enumerate(words) if part in w) for part in order]
+    assert at == sorted(at)
