@@ -49,7 +49,8 @@ class Recorder:
         self.inside = False
         """The optimizer is in the middle of a step."""
         self.limited: float | None = None
-        """The threshold that the loop passed last, 0 for none."""
+        """The threshold that the loop passed when nobody had turned the knob, 0 for none: it is turned while it
+        differs."""
         self._now = _Step()
 
     def loss(self, loss: Any) -> None:
@@ -73,7 +74,6 @@ class Recorder:
         if clip == self.limited or self.limited is None:
             self.limited = asked
             return asked or None
-        self.limited = asked
         return clip or None
 
     def clipped(self, norm: Tensor, clip: float | None) -> None:
@@ -87,8 +87,9 @@ class Recorder:
         now = self._now
         if getattr(optimizer, "found_inf", None) is not None:
             now.doubtful = True
-        closure = (args[0] if args else None) or (kwargs or {}).get("closure")
-        if not now.clipped and closure is None:
+        # With a closure the gradients are computed inside the step; what is there now is of the one before.
+        closure = any(callable(arg) for arg in (*args, *(kwargs or {}).values()))
+        if not now.clipped and not closure:
             mine, each = norm_of_each(p for group in optimizer.param_groups for p in group["params"])
             if each:
                 norm, scale = total(each), getattr(optimizer, "grad_scale", None)
