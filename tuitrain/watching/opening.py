@@ -174,8 +174,9 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
         if restored is None:
             return RunStarted(**common)
         why = "" if subject.sets_data_back else "the data comes as the script gives it, from its beginning"
-        return RunResumed(branch=subject.progress.branch, step=restored.step, checkpoint=restored.name, exact=not why,
-                          why_not=why, **common)
+        progress = subject.progress
+        return RunResumed(branch=progress.branch, step=restored.step, checkpoint=restored.name, exact=not why,
+                          why_not=why, parent=progress.parent if progress.branch != restored.branch else None, **common)
 
     serial = max((checkpoints.written(c) for c in checkpoints.list_all(folder.checkpoints)), default=0)
     recorder = Recorder(subject, grouped, subject.device)
