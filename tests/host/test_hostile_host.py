@@ -43,9 +43,15 @@ def without(name: str) -> bytes:
     return told({key: value for key, value in state().items() if key != name})
 
 
+def line(**other: Any) -> bytes:
+    [present] = state()["lines"]
+    return told(state(lines=[{**present, **other}]))
+
+
 def history(**other: Any) -> bytes:
-    wire = state()
-    return told({**wire, "histories": [{**wire["histories"][0], **other}, wire["histories"][1]]})
+    [present] = state()["lines"]
+    first, second = present["histories"]
+    return line(histories=[{**first, **other}, second])
 
 
 HOSTILE: dict[str, bytes | None] = {
@@ -69,17 +75,22 @@ HOSTILE: dict[str, bytes | None] = {
     "width below zero": history(width=-4),
     "lists too short": history(good=[]),
     "lists too long": history(low=[0.0] * 100_000),
-    "one history": told(state(histories=[])),
-    "rings of text": told(state(rings={"loss": ["a"], "grad_norm": [], "clipped": []})),
-    "rings missing": told(state(rings={})),
-    "a million groups": told(state(norms={str(n): [] for n in range(2000)})),
+    "one history": line(histories=[]),
+    "rings of text": line(rings={"loss": ["a"], "grad_norm": [], "clipped": []}),
+    "rings missing": line(rings={}),
+    "a million groups": line(norms={str(n): [] for n in range(2000)}),
     "story of another shape": told(state(story={"told": 1, "entries": [{"x": 1}]})),
     "health of another shape": told(state(health=[])),
     "speed of another shape": told(state(speed=[1, 2])),
-    "evaluations of another shape": told(state(evaluations=[[1]])),
+    "validation of another shape": told(state(validation=[[1]])),
+    "no lines": told(state(lines=[])),
+    "a hundred lines": told(state(lines=state()["lines"] * 100)),
+    "forks of another shape": told(state(lineage={"branch": 0, "step": 2, "forks": [[1]]})),
+    "another layout": told(state(layout=1)),
     "deep JSON": raw('{"v":1,"kind":"State","state":' + "[" * 20_000 + "]" * 20_000 + "}"),
     "a number of 5,000 digits": raw('{"v":1,"kind":"State","state":' + "9" * 5000 + "}"),
-    **{f"no {name}": without(name) for name in ("step", "config", "knobs", "health", "story", "speed", "norms")},
+    **{f"no {name}": without(name) for name in ("step", "config", "knobs", "health", "story", "speed", "lineage",
+                                                         "layout")},
 }
 
 

@@ -89,3 +89,12 @@ def test_a_replay_opens_without_reading_the_middle(run: RunDirectory, monkeypatc
     monkeypatch.setattr(journal, "decode_event", lambda line: decoded.append(1) or real(line))
     Replay(run)
     assert len(decoded) < 500
+
+
+def test_a_state_of_another_layout_in_the_index_is_made_anew(run: RunDirectory) -> None:
+    write(run, 1, 50)
+    keep(run)
+    kept, expected = index.load(run), Past(run).state.to_wire()
+    kept.extra["state"] = {**kept.extra["state"], "layout": 1, "step": 7}
+    index.save(run, kept)
+    assert Past(run).state.to_wire() == expected and expected["step"] == 500

@@ -77,7 +77,7 @@ def test_the_fold() -> None:
     knobs = {"lr": 0.001, "clip": 1.0}
     state.fold(e.RolledBack(from_branch=0, from_step=4, to_step=2, branch=1, id="", by="me", knobs=knobs, asked=None,
                             point="s1"))
-    assert (state.branch, state.step, state.knobs) == (1, 2, knobs) and math.isnan(state.train_loss)
+    assert (state.branch, state.step, state.knobs) == (1, 2, knobs) and state.train_loss == 2.5
     state.fold(e.Paused(branch=1, step=2, id="", by="me"))
     assert state.status == "paused"
     state.fold(e.RunEnded(reason="stopped", exit_code=0, branch=1, step=2))
@@ -135,9 +135,9 @@ def test_one_who_attaches_late_to_a_long_run_gets_all_of_it_in_bounded_bytes() -
     line = codec.seal({"state": state.to_wire()})
     back = RunState.from_wire(json.loads(line)["state"])
     assert len(line) < 512 << 10
-    assert back.losses.last_step == 100_000 and back.ghost is not None and back.ghost[1].last_step == 200_000
+    assert back.losses.last_step == 100_000 and back.left[0].last_step == 200_000
     assert np.allclose(back.losses.buckets()[3], state.losses.buckets()[3], rtol=1e-4)
-    assert back.story == state.story and back.evaluations == state.evaluations
+    assert back.story == state.story and back.validation == state.validation
     assert back.to_wire() == state.to_wire()
 
 
@@ -162,13 +162,13 @@ def test_a_part_of_the_validation_text_is_never_taken_for_the_whole() -> None:
         state.fold(event)
         digest.fold(event, 1.0)
     assert (state.val_loss, state.best_loss, state.best_step) == (2.0, 2.0, 4)
-    assert (state.evaluations, state.parts) == ([(4, 2.0)], [(6, 1.0)])
-    assert RunState.from_wire(state.to_wire()).parts == state.parts
+    assert (state.validation.whole, state.validation.part) == ([(4, 2.0)], [(6, 1.0)])
+    assert RunState.from_wire(state.to_wire()).validation == state.validation
     assert (digest.last, digest.best) == (2.9, 2.9)
     assert not headline(part)
     state.fold(e.RolledBack(from_branch=0, from_step=9, to_step=5, branch=1, id="", by="", knobs={}, asked=None,
                             point=""))
-    assert state.parts == [] and state.evaluations == [(4, 2.0)]
+    assert state.validation.part == [] and state.validation.whole == [(4, 2.0)]
 
 
 @pytest.mark.parametrize(("device", "precision", "graph", "computes"), [
@@ -180,3 +180,32 @@ def test_what_computes_is_named(device: str, precision: str, graph: str, compute
     state.fold(e.RunStarted(config={}, vocabulary="ab", versions={}, device=device, threads=1, precision=precision,
                             facts={"graph": graph}))
     assert state.computes == computes
+
+
+@given(NUMBERS, st.sampled_from([2, 4, 16]))
+def test_a_history_names_the_step_of_its_largest_number(values: list[float], capacity: int) -> None:
+    history = History(capacity)
+    for at in range(0, len(values), 7):
+        history.extend(np.array(values[at : at + 7]))
+    good = [v if math.isfinite(v) else -math.inf for v in values]
+    largest = max(good, default=-math.inf)
+    expected = None if largest == -math.inf else (largest, good.index(largest) + 1)
+    assert history.largest() == expected == History.from_wire(history.to_wire() | {
+        "high": [float(v) for v in history._high[: len(history.buckets()[0])]]}).largest()
+
+
+@given(NUMBERS, st.integers(0, 200), st.sampled_from([2, 4, 16]))
+def test_a_history_cut_inside_a_bucket_forgets_what_came_after(values: list[float], cut: int, capacity: int) -> None:
+    whole, kept = History(capacity), np.array(values[:cut])
+    whole.extend(np.array(values))
+    known, fresh = History.from_wire(whole.to_wire()), History(capacity)
+    fresh.width = whole.width
+    fresh.extend(kept)
+    whole.cut(cut, kept)
+    if cut < len(values):
+        assert whole.largest() == fresh.largest() and all(
+            np.allclose(a, b, equal_nan=True) for a, b in zip(whole.buckets(), fresh.buckets(), strict=True))
+    known.cut(cut)  # without the numbers: no extreme that is known to be later stays
+    largest = known.largest()
+    if largest is not None:
+        assert largest[1] <= cut and known.last_step == min(cut, len(values))

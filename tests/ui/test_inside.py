@@ -6,6 +6,7 @@ from tests.builders import healthy
 from tests.ui.ills import measured
 from tests.ui.script import Script, drive, screen
 from tuitrain.telemetry.health import Health
+from tuitrain.telemetry.lineage import Lineage
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.panes.groups import ASCII, BLOCKS
 from tuitrain.ui.panes.inside import bars
@@ -31,8 +32,8 @@ def test_a_large_terminal_shows_what_the_probe_saw() -> None:
 
 
 def test_one_who_attaches_late_sees_it_too() -> None:
-    health = Health()
+    health, lineage = Health(), Lineage()
     for event in measured(600):
-        health.fold(event, 0.0)
-    assert Health.from_wire(health.to_wire()).probe == health.probe != {}
-    assert Health.from_wire(health.to_wire()).updates == health.updates != {}
+        health.fold(event, 0.0, lineage)
+    assert Health.from_wire(health.to_wire(), lineage).probe == health.probe != {}
+    assert Health.from_wire(health.to_wire(), lineage).updates == health.updates != {}

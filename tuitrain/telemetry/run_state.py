@@ -3,7 +3,6 @@
 It is also what one who attaches late receives, as plain JSON.
 """
 
-import copy
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,22 +13,21 @@ from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.health import Health
+from tuitrain.telemetry.line import Line, Lines
+from tuitrain.telemetry.lineage import Lineage, Place, branch_on_disk
 from tuitrain.telemetry.series import History, Ring
 from tuitrain.telemetry.story import Story
+from tuitrain.telemetry.validation import Validation
 
-RECENT = 2000
-EVALUATIONS = 400
-GROUP_DRAINS = 120
-GROUPS = 1000
-"""Parameter groups with norms of their own."""
+LAYOUT = 2
+"""Of the wire form: a state of another layout is not read."""
 UNREAD = "parts of this run cannot be read here (damaged, or another version's): they are counted and not shown"
 SPEED_OVER = 10.0
 """Seconds over which the speed is measured."""
 
 
 _PLAIN = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision", "knobs",
-          "lr_in_force", "guard", "val_loss", "val_step", "best_loss", "best_step", "trained_seconds", "ended",
-          "clients", "used", "paused_by", "trouble")
+          "lr_in_force", "guard", "trained_seconds", "ended", "clients", "used", "paused_by", "trouble")
 """The fields that travel as they are."""
 
 
@@ -49,10 +47,6 @@ class RunState:
     knobs: dict[str, Any] = field(default_factory=dict)
     lr_in_force: float = 0.0
     guard: str = ""
-    val_loss: float | None = None
-    val_step: int = 0
-    best_loss: float | None = None
-    best_step: int = 0
     trained_seconds: float = 0.0
     ended: str = ""
     paused_by: str = ""
@@ -61,20 +55,14 @@ class RunState:
     clients: int = 0
     used: dict[str, Any] = field(default_factory=dict)
     """The fields of the newest MachineUsed."""
-    loss: Ring = field(default_factory=lambda: Ring(RECENT))
-    grad_norm: Ring = field(default_factory=lambda: Ring(RECENT))
-    clipped: Ring = field(default_factory=lambda: Ring(RECENT))
-    norms: dict[str, Ring] = field(default_factory=dict)
-    losses: History = field(default_factory=History)
-    grad_norms: History = field(default_factory=History)
-    ghost: tuple[int, History, History] | None = None
-    """The branch that was left last, and its losses and norms."""
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
-    """(step, loss) of the whole validation text, oldest first."""
-    parts: list[tuple[int, float]] = field(default_factory=list)
-    """(step, loss) of the small fixed part of it that is measured more often."""
     work: dict[str, Any] = field(default_factory=dict)
     """The fields of the newest WorkAdvanced; empty once it is answered."""
+    lineage: Lineage = field(default_factory=Lineage)
+    """What led here: panes ask it what belongs to the present line."""
+    lines: Lines = field(default_factory=Lines)
+    validation: Validation = field(default_factory=Validation)
+    clip_set: Place = (0, 0)
+    """The branch and the step after which the present clip is in force."""
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
     unusable: int = 0
@@ -84,7 +72,7 @@ class RunState:
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
         usable = True
-        for take in (self._take, lambda it: self.health.fold(it, when or 0.0),
+        for take in (self._take, lambda it: self.health.fold(it, when or 0.0, self.lineage),
                      lambda it: self.story.fold(it, when or 0.0, self._now())):
             try:
                 take(event)
@@ -113,33 +101,19 @@ class RunState:
                 self._open(event)
             case e.StepsDone():
                 self._learned(event)
-            case e.Evaluated(part=True):
-                self.parts.append((event.step, event.loss))
-                if len(self.parts) > EVALUATIONS:
-                    del self.parts[1::2]
             case e.Evaluated():
-                self.val_loss, self.val_step = event.loss, event.step
-                self.evaluations.append((event.step, event.loss))
-                if len(self.evaluations) > EVALUATIONS:
-                    del self.evaluations[1::2]
-                if self.best_loss is None or event.loss < self.best_loss:
-                    self.best_loss, self.best_step = event.loss, event.step
+                self.validation.take(event, self.lineage)
             case e.FactsAdded():
                 self.facts.update(event.facts)
             case e.KnobChanged():
+                if event.name == "clip" and event.new != self.knobs.get("clip"):
+                    self.clip_set = (event.branch, event.step)
                 self.knobs[event.name] = event.new
             case e.PromptChanged():
                 self.knobs["prompt"] = event.new
-            case e.RolledBack():
-                self._leave(event.from_branch)
-                self._cut(event.to_step)
-                self.branch, self.step, self.knobs = event.branch, event.to_step, dict(event.knobs)
-                self._forget_recent()
-            case e.Undone():
-                if (event.branch, event.step) != (self.branch, self.step):
-                    self._return(event.branch, event.step)
-                    self._forget_recent()
-                self.branch, self.step, self.knobs = event.branch, event.step, dict(event.knobs)
+            case e.RolledBack() | e.Undone():
+                self._move(event)
+                self._turn(dict(event.knobs))
             case e.Paused():
                 self.status, self.paused_by = "paused", event.by
             case e.Continued():
@@ -158,6 +132,61 @@ class RunState:
                 self.status, self.ended = "ended", event.reason
 
     @property
+    def loss(self) -> Ring:
+        """Losses of the newest steps of this line."""
+        return self.lines.present.loss
+
+    @property
+    def grad_norm(self) -> Ring:
+        """Gradient norms of the newest steps of this line, before clipping."""
+        return self.lines.present.grad_norm
+
+    @property
+    def clipped(self) -> Ring:
+        """1 for each of the newest steps on which the clip acted, else 0."""
+        return self.lines.present.clipped
+
+    @property
+    def norms(self) -> dict[str, Ring]:
+        """Median norm of each parameter group, one per drain."""
+        return self.lines.present.norms
+
+    @property
+    def losses(self) -> History:
+        """Losses of the whole line that led here."""
+        return self.lines.present.losses
+
+    @property
+    def grad_norms(self) -> History:
+        """Gradient norms of the whole line that led here."""
+        return self.lines.present.grad_norms
+
+    @property
+    def left(self) -> tuple[Line, ...]:
+        """The last lines that were left, the newest first."""
+        return tuple(reversed(self.lines.left))
+
+    @property
+    def val_loss(self) -> float | None:
+        """The newest loss on the whole validation text, of this line; None before the first."""
+        return self.validation.whole[-1][1] if self.validation.whole else None
+
+    @property
+    def val_step(self) -> int:
+        """The step of that loss, 0 before the first."""
+        return self.validation.whole[-1][0] if self.validation.whole else 0
+
+    @property
+    def best_loss(self) -> float | None:
+        """The lowest loss on the whole validation text, of this line."""
+        return self.validation.best[1] if self.validation.best else None
+
+    @property
+    def best_step(self) -> int:
+        """The step of the best loss, 0 before the first."""
+        return self.validation.best[0] if self.validation.best else 0
+
+    @property
     def train_loss(self) -> float:
         """Mean of the finite losses of the last 100 steps; nan before the first."""
         losses = self.loss.last(100)
@@ -174,6 +203,16 @@ class RunState:
     def share_clipped(self) -> float:
         """Share of the last 500 steps whose norm exceeded clip."""
         return float(self.clipped.last(500).mean()) if len(self.clipped) else 0.0
+
+    @property
+    def clip_since(self) -> int:
+        """The step after which the present clip is in force; 0 if it was from the first."""
+        return self.clip_set[1]
+
+    def clip_acted(self, most: int = 500) -> tuple[int, int]:
+        """(on how many steps the present clip acted, of how many): the newest `most`, or those since it was set."""
+        steps = self.clipped.last(max(0, min(most, self.step - self.clip_since)))
+        return int(steps.sum()), len(steps)
 
     @property
     def steps_per_second(self) -> float:
@@ -211,41 +250,27 @@ class RunState:
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON, a few tens of kilobytes at the most."""
         wire = {name: plain(getattr(self, name)) for name in _PLAIN}
-        wire["rings"] = {name: plain([round(v, 6) for v in getattr(self, name).last().tolist()])
-                         for name in ("loss", "grad_norm", "clipped")}
-        wire["norms"] = {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
-                         for name, ring in self.norms.items()}
-        wire["histories"] = [self.losses.to_wire(), self.grad_norms.to_wire()]
-        wire["ghost"] = self.ghost and [self.ghost[0], self.ghost[1].to_wire(), self.ghost[2].to_wire()]
-        wire["evaluations"], wire["parts"] = plain(self.evaluations), plain(self.parts)
-        wire["story"], wire["health"] = self.story.to_wire(), self.health.to_wire()
-        wire["unusable"] = self.unusable
+        wire |= {"layout": LAYOUT, "unusable": self.unusable, "clip_set": list(self.clip_set),
+                 "lineage": self.lineage.to_wire(),
+                 "lines": self.lines.to_wire(), "validation": self.validation.to_wire(),
+                 "story": self.story.to_wire(), "health": self.health.to_wire()}
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> "RunState":
-        """The state that `to_wire` told. Raises KeyError or ValueError if it did not."""
-        wire = dict(wire)
-        rings, speed, norms = wire.pop("rings"), wire.pop("speed"), wire.pop("norms")
-        histories, ghost, evaluations = wire.pop("histories"), wire.pop("ghost"), wire.pop("evaluations")
-        story = Story.from_wire(wire.pop("story"))
+        """The state that `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        if wire["layout"] != LAYOUT:
+            raise ValueError(f"layout {str(wire['layout'])[:20]} is not {LAYOUT}")
+        lineage = Lineage.from_wire(wire["lineage"])
+        branch, step = wire["clip_set"]
         # A field that this version has no word for is a newer host's, and is passed over.
-        state = cls(**{name: wire[name] for name in _PLAIN}, health=Health.from_wire(wire["health"]), story=story)
-        state.unusable = int(wire.get("unusable", 0))  # an older host does not say
-        state.losses, state.grad_norms = (History.from_wire(h) for h in histories)
-        if ghost:
-            state.ghost = (int(ghost[0]), History.from_wire(ghost[1]), History.from_wire(ghost[2]))
-        parts = wire.get("parts", [])  # an older host has none
-        state.evaluations, state.parts = ([(int(step), float(loss)) for step, loss in kind]
-                                          for kind in (evaluations, parts))
-        if len(norms) > GROUPS or max(len(evaluations), len(parts)) > 2 * EVALUATIONS:
-            raise ValueError("more than a state holds")
-        for name, values in norms.items():
-            state._group(name, np.array([float(v) for v in values[-GROUP_DRAINS:]]))
-        for name in ("loss", "grad_norm", "clipped"):
-            getattr(state, name).extend(np.array([float(v) for v in rings[name][-RECENT:]]))
-        state._speed.extend((float(s), int(n)) for s, n in speed)
+        state = cls(**{name: wire[name] for name in _PLAIN}, story=Story.from_wire(wire["story"]), lineage=lineage,
+                    health=Health.from_wire(wire["health"], lineage), clip_set=(int(branch), int(step)),
+                    lines=Lines.from_wire(wire["lines"]),
+                    validation=Validation.from_wire(wire["validation"], lineage))
+        state.unusable = int(wire["unusable"])
+        state._speed.extend((float(s), int(n)) for s, n in wire["speed"])
         return state
 
     @property
@@ -258,32 +283,28 @@ class RunState:
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         self.config, self.facts = dict(event.config), dict(event.facts)
         self.device, self.threads, self.precision = event.device, event.threads, event.precision
-        self.knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
-        if self.knobs["clip"] == "auto":
-            self.knobs["clip"] = 0.0
-        self.knobs.update(self.facts.get("knobs", {}))
+        knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
+        if knobs["clip"] == "auto":
+            knobs["clip"] = 0.0
+        knobs.update(self.facts.get("knobs", {}))
         self.guard = str(self.facts.get("guard", self.config.get("on_divergence", "")))
         self.status, self.ended = "running", ""
+        first = not self.knobs
         if isinstance(event, e.RunResumed):
-            self._cut(event.step)
-            if not len(self.losses):  # what came before is not known here: the curves begin where it goes on
-                self.losses.first_step = self.grad_norms.first_step = event.step + 1
-            self.branch, self.step = event.branch, event.step
-        self._forget_recent()
+            self._move(event)
+        self._speed.clear()
+        if first:
+            self.knobs = knobs
+        self._turn(knobs)
 
     def _learned(self, event: e.StepsDone) -> None:
+        origin = self.lineage.fold(event)
+        if origin is not None:  # what opened its branch was lost
+            self.lines.move(event.branch, origin, self.lineage)
+            self._moved()
+        self.lines.present.learned(event)
         self.branch, self.step = event.branch, event.first_step + len(event.loss) - 1
         self.epoch = event.epoch
-        self.loss.extend(np.array(event.loss))
-        self.grad_norm.extend(np.array(event.grad_norm))
-        self.clipped.extend(np.array(event.clipped, dtype=float))
-        self.losses.extend(np.array(event.loss))
-        self.grad_norms.extend(np.array(event.grad_norm))
-        for name, values in event.norms.items():
-            if not values:
-                continue  # a short drain of a thinned run
-            finite = [v for v in values if np.isfinite(v)]
-            self._group(name, np.array([np.median(finite) if finite else np.nan]))
         if event.lr:
             self.lr_in_force = event.lr[-1]
         self.trained_seconds += event.seconds
@@ -291,26 +312,25 @@ class RunState:
         while len(self._speed) > 1 and sum(s for s, _ in self._speed) - self._speed[0][0] > SPEED_OVER:
             self._speed.popleft()
 
-    def _group(self, name: str, values: np.ndarray[Any, Any]) -> None:
-        self.norms.setdefault(name, Ring(GROUP_DRAINS)).extend(values)
+    def _move(self, event: e.RolledBack | e.Undone | e.RunResumed) -> None:
+        """To another place, on the line that led there."""
+        origin = self.lineage.fold(event, self._branch_of)
+        if origin is None:
+            return
+        self.branch, self.step = event.branch, origin[1]
+        self.lines.move(event.branch, origin, self.lineage)
+        self._moved()
 
-    def _leave(self, branch: int) -> None:
-        self.ghost = (branch, copy.deepcopy(self.losses), copy.deepcopy(self.grad_norms))
-
-    def _cut(self, step: int) -> None:
-        self.losses.cut(step)
-        self.grad_norms.cut(step)
-        self.evaluations = [(at, loss) for at, loss in self.evaluations if at <= step]
-        self.parts = [(at, loss) for at, loss in self.parts if at <= step]
-
-    def _return(self, branch: int, step: int) -> None:
-        left, here = self.ghost, self.branch
-        self._leave(here)
-        if left is not None and left[0] == branch:
-            self.losses, self.grad_norms = left[1], left[2]
-        self._cut(step)
-
-    def _forget_recent(self) -> None:
-        self.loss, self.grad_norm, self.clipped = Ring(RECENT), Ring(RECENT), Ring(RECENT)
+    def _moved(self) -> None:
+        self.validation.moved(self.lineage)
         self._speed.clear()
 
+    def _branch_of(self, point: str) -> int | None:
+        known = self.story.points.get(point)
+        return known.branch if known is not None else branch_on_disk(point)
+
+    def _turn(self, knobs: dict[str, Any]) -> None:
+        """Knobs that came with a move: a clip that is another one, or was set on steps that are left, is set here."""
+        if knobs.get("clip") != self.knobs.get("clip") or not self.lineage.holds(*self.clip_set):
+            self.clip_set = (self.branch, self.step)
+        self.knobs = knobs

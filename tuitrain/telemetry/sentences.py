@@ -17,7 +17,9 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
             return f"prompt {safe(event.new)!r}"
         case e.RolledBack():
             asked = "" if event.asked in (None, event.to_step) else f", the last point before {event.asked:,}"
-            return (f"back from step {event.from_step:,} to {event.to_step:,}{asked}: branch {event.branch}, "
+            over = "over" if event.to_step > event.from_step else "back"
+            of = "" if event.parent in (None, event.from_branch) else f" of branch {event.parent}"
+            return (f"{over} from step {event.from_step:,} to {event.to_step:,}{of}{asked}: branch {event.branch}, "
                     f"lr {number(float(event.knobs['lr']))}, clip {_clip(event.knobs['clip'])}")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"

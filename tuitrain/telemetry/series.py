@@ -11,6 +11,8 @@ Array = NDArray[Any]
 MAX_CAPACITY = 4096
 """Buckets of a history from the wire: what a sender claims is allocated here."""
 MAX_COUNT = 2**53
+_COUNTS = ("good", "bad", "low_at", "high_at")
+"""What a history holds in whole numbers."""
 
 
 class Ring:
@@ -18,7 +20,7 @@ class Ring:
 
     def __init__(self, capacity: int) -> None:
         self._values = np.zeros(capacity)
-        self._count = 0
+        self._count = self._kept = 0
 
     def extend(self, values: Array) -> None:
         """Append, forgetting the oldest."""
@@ -28,9 +30,20 @@ class Ring:
         where = (self._count + skipped + np.arange(len(values) - skipped)) % capacity
         self._values[where] = values[skipped:]
         self._count += len(values)
+        self._kept = min(capacity, self._kept + len(values))
 
     def __len__(self) -> int:
-        return min(self._count, len(self._values))
+        return self._kept
+
+    def drop(self, count: int) -> None:
+        """Forget the newest `count` numbers."""
+        count = min(count, self._kept)
+        self._count -= count
+        self._kept -= count
+
+    def keep(self, count: int) -> None:
+        """Forget all but the newest `count` numbers."""
+        self._kept = min(count, self._kept)
 
     def last(self, count: int | None = None) -> Array:
         """The newest `count` numbers (None: all that are kept), oldest first."""
@@ -42,7 +55,7 @@ class History:
     """Minimum, maximum and mean of a whole run in at most `capacity` buckets of equal width.
 
     When the buckets are used up, neighbours are merged and the width doubles. Numbers that are not finite count in
-    their bucket's `bad`, never in its mean.
+    their bucket's `bad`, never in its mean. The steps of minimum and maximum are kept, as offsets in their bucket.
     """
 
     def __init__(self, capacity: int = 512) -> None:
@@ -55,8 +68,7 @@ class History:
         self._low = np.full(capacity, np.inf)
         self._high = np.full(capacity, -np.inf)
         self._sum = np.zeros(capacity)
-        self._good = np.zeros(capacity, dtype=np.int64)
-        self._bad = np.zeros(capacity, dtype=np.int64)
+        self._good, self._bad, self._low_at, self._high_at = (np.zeros(capacity, dtype=np.int64) for _ in range(4))
 
     def extend(self, values: Array) -> None:
         """Append one number per step."""
@@ -71,20 +83,74 @@ class History:
     def _add(self, values: Array) -> None:
         where = (self._count + np.arange(len(values))) // self.width
         good = np.isfinite(values)
-        np.minimum.at(self._low, where[good], values[good])
-        np.maximum.at(self._high, where[good], values[good])
+        self._extremes(self._low, self._low_at, where[good], values[good], np.flatnonzero(good), np.less)
+        self._extremes(self._high, self._high_at, where[good], values[good], np.flatnonzero(good), np.greater)
         np.add.at(self._sum, where[good], values[good])
         np.add.at(self._good, where[good], 1)
         np.add.at(self._bad, where[~good], 1)
         self._count += len(values)
 
-    def cut(self, step: int) -> None:
-        """Forget what came after a step; the bucket that holds it keeps its later numbers."""
-        self._count = max(0, min(self._count, step - self.first_step + 1))
-        used = -(-self._count // self.width)
-        for array, rest in ((self._low, np.inf), (self._high, -np.inf), (self._sum, 0), (self._good, 0),
-                            (self._bad, 0)):
-            array[used:] = rest
+    def _extremes(self, extreme: Array, at: Array, where: Array, values: Array, offsets: Array, beats: Any) -> None:
+        """Raise each bucket's extreme and remember where in the bucket it is, the first of equals."""
+        if not len(values):
+            return
+        order = np.lexsort((offsets, values if beats is np.less else -values, where))
+        first = order[np.r_[True, np.diff(where[order]) > 0]]  # the most extreme number of each bucket
+        bucket = where[first]
+        better = beats(values[first], extreme[bucket])
+        extreme[bucket[better]] = values[first][better]
+        at[bucket[better]] = (self._count + offsets[first][better]) % self.width
+
+    def cut(self, step: int, known: Array | tuple[()] = ()) -> None:
+        """Forget what came after a step. `known` are the newest numbers up to it, as far as they are at hand.
+
+        The bucket in which the step lies is made anew from them. Where they do not reach back to its beginning its
+        mean stays, and an extreme from after the step gives way to it.
+        """
+        count = max(0, min(self._count, step - self.first_step + 1))
+        if count == self._count:
+            return
+        used, inside = -(-count // self.width), count % self.width
+        self._count = count
+        self._clear(used)
+        if not inside:
+            return
+        if len(known) >= inside:
+            self._clear(used - 1)
+            self._count -= inside
+            self._add(np.asarray(known, dtype=float)[-inside:])
+        else:
+            self._estimate(used - 1, inside)
+
+    def skip(self, count: int) -> None:
+        """Pass over steps of which nothing is known; before the first number the history begins after them."""
+        if not self._count:
+            self.first_step += count
+            return
+        while self._count + count > self.capacity * self.width:
+            self._halve()
+        self._count += count
+
+    def _clear(self, first: int) -> None:
+        for array, rest in self._rests():
+            array[first:] = rest
+
+    def _rests(self) -> tuple[tuple[Array, float], ...]:
+        return ((self._low, np.inf), (self._high, -np.inf), (self._sum, 0), (self._good, 0), (self._bad, 0),
+                (self._low_at, 0), (self._high_at, 0))
+
+    def _estimate(self, place: int, inside: int) -> None:
+        total, good = float(self._sum[place]), int(self._good[place])
+        extremes = ((self._low, self._low_at), (self._high, self._high_at))
+        for extreme, at in extremes:
+            if good > 1 and at[place] >= inside:
+                total, good = total - float(extreme[place]), good - 1
+        mean = total / good if good else 0.0
+        for extreme, at in extremes:
+            if good and at[place] >= inside:
+                extreme[place], at[place] = mean, 0
+        self._good[place] = min(good, inside)
+        self._sum[place], self._bad[place] = mean * self._good[place], 0
 
     @property
     def last_step(self) -> int:
@@ -103,19 +169,21 @@ class History:
         return self.first_step + np.arange(n) * float(self.width), low, high, mean, self._bad[:n].copy()
 
     def largest(self) -> tuple[float, int] | None:
-        """The largest number and the first step of its bucket, its own step as long as buckets are a step wide; None
-        before the first."""
+        """The largest number and its step; None before the first."""
         if not self._good.any():
             return None
         place = int(np.argmax(self._high))
-        return float(self._high[place]), self.first_step + place * self.width
+        return float(self._high[place]), self.first_step + place * self.width + int(self._high_at[place])
 
     def _halve(self) -> None:
         half = self.capacity // 2
-        for array, merge, rest in ((self._low, np.minimum, np.inf), (self._high, np.maximum, -np.inf),
-                                   (self._sum, np.add, 0), (self._good, np.add, 0), (self._bad, np.add, 0)):
-            array[:half] = merge(array[::2], array[1::2])
-            array[half:] = rest
+        for extreme, at, beats in ((self._low, self._low_at, np.less), (self._high, self._high_at, np.greater)):
+            second = beats(extreme[1::2], extreme[::2])
+            at[:half] = np.where(second, at[1::2] + self.width, at[::2])
+            extreme[:half] = np.where(second, extreme[1::2], extreme[::2])
+        for array in (self._sum, self._good, self._bad):
+            array[:half] = array[::2] + array[1::2]
+        self._clear(half)
         self.width *= 2
 
     def to_wire(self) -> dict[str, Any]:
@@ -124,7 +192,7 @@ class History:
         floats = {"low": self._low, "high": self._high, "sum": self._sum}
         return {"width": self.width, "first_step": self.first_step, "count": self._count, "capacity": self.capacity,
                 **{name: plain([float(f"{v:.5g}") for v in a[:n].tolist()]) for name, a in floats.items()},
-                "good": self._good[:n].tolist(), "bad": self._bad[:n].tolist()}
+                **{name: getattr(self, f"_{name}")[:n].tolist() for name in _COUNTS}}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> "History":
@@ -133,11 +201,12 @@ class History:
         if not (2 <= capacity <= MAX_CAPACITY and 1 <= width <= MAX_COUNT and 0 <= count <= capacity * width):
             raise ValueError(f"no history: {count} numbers in {capacity} buckets of {width}")
         n = -(-count // width)
-        if any(len(wire[name]) != n for name in ("low", "high", "sum", "good", "bad")):
+        if any(len(wire[name]) != n for name in ("low", "high", "sum", *_COUNTS)):
             raise ValueError(f"no history: its lists are not {n} long")
         history = cls(capacity)
         history.width, history.first_step, history._count = width, int(wire["first_step"]), count
         for name in ("low", "high", "sum"):
             getattr(history, f"_{name}")[:n] = [float(v) for v in wire[name]]
-        history._good[:n], history._bad[:n] = wire["good"], wire["bad"]
+        for name in _COUNTS:
+            getattr(history, f"_{name}")[:n] = [int(v) for v in wire[name]]
         return history

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.telemetry.lineage import Lineage
 
 LASTS = 4000
 """Steps without another one after which a warning is outgrown; natural collapses broke one to four thousand after."""
@@ -30,10 +31,13 @@ class Standing:
     sentence: str
     radius: float = 0.0
     lapsed: bool = False
+    branch: int = 0
 
 
-def follow(now: Standing | None, event: e.Event) -> Standing | None:
-    """What stands after an event."""
+def follow(now: Standing | None, event: e.Event, lineage: Lineage) -> Standing | None:
+    """What stands after an event: going back to before the warning answers it, too."""
+    if now is not None and not lineage.holds(now.branch, now.step):
+        now = None
     match event:
         case f.WarningRaised():
             return _raised(now, event)
@@ -54,11 +58,11 @@ def follow(now: Standing | None, event: e.Event) -> Standing | None:
 def _raised(now: Standing | None, event: f.WarningRaised) -> Standing:
     if now is None or now.lapsed or now.rule == "outlier":
         radius = event.threshold if event.rule == "growth" else 0.0
-        return Standing(event.rule, event.step, event.step, 1, event.sentence, radius)
+        return Standing(event.rule, event.step, event.step, 1, event.sentence, radius, branch=event.branch)
     if event.rule == "outlier":
         return now  # one odd step is less than what stands
     return Standing(event.rule, event.step, now.since, now.count + 1, event.sentence,
-                    event.threshold if event.rule == "growth" else now.radius)
+                    event.threshold if event.rule == "growth" else now.radius, branch=event.branch)
 
 
 def _answered(now: Standing, event: e.Event) -> bool:
@@ -72,8 +76,4 @@ def _answered(now: Standing, event: e.Event) -> bool:
             return bool(new) and not now.lapsed
         case e.LandingStarted():
             return True
-        case e.RolledBack():
-            return event.to_step < now.step
-        case e.Undone() | e.RunResumed():
-            return event.step < now.step
     return False

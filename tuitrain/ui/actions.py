@@ -155,7 +155,7 @@ class Actions(Viewing):
                 self.ask(c.Rollback, "rollback", point=point, **c.going_on(lr, clip))
 
         present = Present(self.state.step, self.view.now, self._now("lr"), self._now("clip"),
-                          bool(self.state.knobs.get("clip_auto")), self.state.unit)
+                          bool(self.state.knobs.get("clip_auto")), self.state.unit, self.state.lineage)
         self.push_screen(PickPoint(list(self.state.story.points.values()), present, proposed(self.state)),
                          answered)
 

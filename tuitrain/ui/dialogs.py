@@ -4,7 +4,7 @@ They return what was chosen, or None; they send nothing themselves.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from rich.table import Table
@@ -20,8 +20,9 @@ from textual.widgets.option_list import Option
 from tuitrain.knobs import Wish
 from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.telemetry import glossary
+from tuitrain.telemetry.lineage import Lineage
 from tuitrain.telemetry.story import Point
-from tuitrain.telemetry.units import BITS, duration, loss_text, number, printable
+from tuitrain.telemetry.units import BITS, duration, loss_text, many, number, printable
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.values import read, shown, wild
 
@@ -134,6 +135,22 @@ class Present:
     clip: float
     clip_auto: bool = False
     unit: LossUnit = BITS
+    lineage: Lineage = field(default_factory=Lineage)
+
+    def leaving(self, point: Point) -> str:
+        """What a rollback to a point leaves behind, and what it returns to."""
+        here = (self.lineage.branch, self.step)
+        shared = self.lineage.shared(here, (point.branch, point.step))
+        left = f"{many(self.step - shared, 'step')} of {self._of(shared)}"
+        returned = point.step - shared
+        if returned:
+            return f"leaves {left}, returns to {many(returned, 'step')} of branch {point.branch}; undo comes back"
+        return f"leaves {left} as a ghost; undo returns to them" if shared < self.step else "leaves no step behind"
+
+    def _of(self, shared: int) -> str:
+        """The branch or the branches of the steps after one of this line."""
+        branches = [s.branch for s in self.lineage.path((self.lineage.branch, self.step)) if s.last > shared]
+        return f"branch {branches[0]}" if len(branches) == 1 else f"branches {branches[0]} to {branches[-1]}"
 
     def field(self, name: str) -> str:
         """A knob in force as it would be typed."""
@@ -164,9 +181,9 @@ class PickPoint(Dialog[Chosen]):
     def on_mount(self) -> None:
         """Called by Textual."""
         table = self.query_one(DataTable)
-        for column in ("step", "branch", "age", "train", "val", "lr", "clip", "where", "why kept"):
+        for column in ("step", "br.", "age", "train", "val", "lr", "clip", "where", "why kept"):
             table.add_column(column)
-        table.add_row("last good", "", "", "", "", "", "", "", "newest good", key="")
+        table.add_row("last good", "", "", "", "", "", "", "", "newest", key="")
         for p in self._points:
             val = "-" if p.val is None else loss_text(p.val, self._present.unit)
             age = duration(self._present.time - p.time) if p.time else "-"
@@ -201,7 +218,7 @@ class PickPoint(Dialog[Chosen]):
         point, present = self._point(), self._present
         words = "the engine chooses; undo returns to where you were"
         if point is not None:
-            words = f"{present.step - point.step:,} steps since then are left as a ghost; undo returns to them"
+            words = present.leaving(point)
         _, turns, refused = self._read(point)
         self.say("\n".join(refused or [words, turns]), refused=bool(refused))
 

@@ -15,16 +15,18 @@ from textual_plotext.plot import Plot
 
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
+ASCII = {"○": "o", "∙": "+"}
+"""Faces of points where a terminal has nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Numbers over steps; `dots` draws points instead of a line."""
+    """Numbers over steps; a `face` draws points with it instead of a line."""
 
     x: Array
     y: Array
     colour: str
-    dots: bool = False
+    face: str = ""
 
 
 @dataclass(slots=True)
@@ -65,8 +67,9 @@ class Chart:
         for curve in self.curves:
             good = np.isfinite(curve.x) & np.isfinite(curve.y)
             x, y = curve.x[good], np.clip(curve.y[good], *self.y)
-            if curve.dots and len(x):
-                plot.scatter(x.tolist(), y.tolist(), marker="○" if braille else "o", color=rgb(curve.colour))
+            if curve.face and len(x):
+                plot.scatter(x.tolist(), y.tolist(), marker=curve.face if braille else ASCII.get(curve.face, "o"),
+                             color=rgb(curve.colour))
             elif len(x):
                 x, y = thin(x, y, 2 * width)
                 plot.plot(x.tolist(), y.tolist(), marker="braille" if braille else ".", color=rgb(curve.colour))

@@ -1,5 +1,7 @@
 """Steps on the plots' common axis: the whole run from its history, recent windows from the rings."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tuitrain.telemetry.run_state import RunState
@@ -7,20 +9,42 @@ from tuitrain.telemetry.series import Array, History, Ring
 from tuitrain.ui.view import View
 
 
-def recent(history: History, ring: Ring, window: int) -> tuple[Array, Array]:
-    """(steps, values): every step of a window, or the mean of each bucket of the whole run."""
-    if window or history.last_step <= len(ring):
-        values = ring.last(window or None)
-        return history.last_step - len(values) + 1 + np.arange(len(values)), values
-    steps, _, _, mean, _ = history.buckets()
-    return steps, mean
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Numbers by step: each as it is, or lowest, highest and mean of `width` steps from each step on."""
+
+    steps: Array
+    low: Array
+    high: Array
+    mean: Array
+    width: int
+
+    @property
+    def band(self) -> tuple[Array, Array]:
+        """(steps, values) of a line from lowest to highest at each place: it fills what lies between."""
+        return np.repeat(self.steps, 2), np.stack([self.low, self.high], 1).ravel()
+
+    def after(self, step: float) -> "Stretch":
+        """What begins after a step."""
+        late = self.steps > step
+        return Stretch(self.steps[late], self.low[late], self.high[late], self.mean[late], self.width)
+
+
+def stretch(history: History, ring: Ring, window: int) -> Stretch:
+    """The newest `window` steps, 0 for all: each step where all are at hand, else what the history keeps."""
+    values = ring.last(window or None)
+    wanted = min(len(history), window or len(history))
+    if len(values) >= wanted:
+        return Stretch(history.last_step - len(values) + 1 + np.arange(len(values)), values, values, values, 1)
+    steps, low, high, mean, _ = history.buckets()
+    return Stretch(steps, low, high, mean, history.width).after(history.last_step - wanted - history.width)
 
 
 def x_limits(state: RunState, view: View) -> tuple[float, float]:
     """From the first to the newest step shown; the end jumps, so that the axis does not creep."""
     last = max(state.losses.last_step, 10)
-    if not view.window and state.ghost is not None:
-        last = max(last, state.ghost[1].last_step)
+    if not view.window:
+        last = max([last, *(line.last_step for line in state.left)])
     if view.window:
         size = view.window / 5
         right = np.ceil(last / size) * size

@@ -5,13 +5,15 @@ from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import number, percent
-from tuitrain.ui.panes.axis import bad_steps, recent, x_limits
+from tuitrain.ui.panes.axis import bad_steps, stretch, x_limits
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, nice_ticks
 from tuitrain.ui.view import View
 
 LARGE = 3.0
 """Times the present norm from which on the largest one is named."""
+LOOK = 500
+"""Steps over which it is told what the clip did, fewer where it was set since."""
 LIMITER = 0.1
 """Share of clipped steps from which the clip sets the size of steps rather than guards against rare ones."""
 
@@ -30,18 +32,16 @@ class Gradients(Picture):
 
     def _chart(self, state: RunState, view: View) -> Chart:
         colours = self.palette()
-        steps, values = recent(state.grad_norms, state.grad_norm, view.window)
-        values = np.log10(np.maximum(values, 1e-12))
-        curves = [Curve(steps, values, colours.train)]
-        shown = values[np.isfinite(values)]
-        if len(steps) < len(state.grad_norms) and not view.window:
-            # One spike among a hundred steps is what a person looks for, and a mean hides it.
-            at, least, most, _, _ = state.grad_norms.buckets()
-            band = np.log10(np.maximum(np.stack([least, most], 1).ravel(), 1e-12))
-            curves.insert(0, Curve(np.repeat(at, 2), band, colours.ghost))
-            shown = np.concatenate([shown, band[np.isfinite(band)]])
+        shown = stretch(state.grad_norms, state.grad_norm, view.window)
+        # One spike among a hundred steps is what a person looks for, and a mean hides it.
+        at, extremes = shown.band
+        band = np.log10(np.maximum(extremes, 1e-12))
+        curves = [Curve(shown.steps, np.log10(np.maximum(shown.mean, 1e-12)), colours.train)]
+        if shown.width > 1:
+            curves.insert(0, Curve(at, band, colours.ghost))
+        band = band[np.isfinite(band)]
         clip = float(state.knobs.get("clip") or 0)
-        low, high = (float(shown.min()), float(shown.max())) if len(shown) else (-1.0, 1.0)
+        low, high = (float(band.min()), float(band.max())) if len(band) else (-1.0, 1.0)
         levels = []
         if clip > 0:
             # The line is shown even where it is far above: that it never acts is the news.
@@ -68,19 +68,27 @@ class Gradients(Picture):
     @staticmethod
     def _clip(state: RunState) -> list[str]:
         """What the clip is and does, from the longest words to the shortest."""
-        clip, share = float(state.knobs.get("clip") or 0), state.share_clipped
+        clip = float(state.knobs.get("clip") or 0)
         advised = f", advised {number(state.health.advice['value'])}" if state.health.advice else ""
         if state.config.get("clip_kind") == "element":
             return [f" · each element clamped to ±{number(clip)}", f" · clamp {number(clip)}"]
         if not clip:
             return [f" · clip off{advised}", " · clip off"]
-        acted = what_clip_did(share)
-        return [f" · ╌ clip {number(clip)}{advised}: {acted}", f" · ╌ clip {number(clip)}: {acted}",
-                f" · clip {number(clip)}: {percent(share)}", f" · clip {number(clip)}"]
+        since, (acted, of) = state.clip_since, state.clip_acted(LOOK)
+        did = what_clip_did(acted, of, since if since and of == state.step - since else None)
+        set_at = f" since {since:,}" if since else ""
+        share = percent(acted / of) if of else "set just now"
+        return [f" · ╌ clip {number(clip)}{set_at}{advised}: {did}", f" · ╌ clip {number(clip)}{set_at}: {did}",
+                f" · clip {number(clip)}{set_at}: {share}", f" · clip {number(clip)}: {share}",
+                f" · clip {number(clip)}"]
 
 
-def what_clip_did(share: float) -> str:
-    """What the clip did to the last 500 steps, from the share of them that it acted on."""
-    if share == 0:
-        return "acted on none of the last 500 steps"
-    return f"acted on {percent(share)} of the last 500 steps, " + ("a guard" if share < LIMITER else "a step limiter")
+def what_clip_did(acted: int, of: int, since: int | None = None) -> str:
+    """What the clip did to the newest `of` steps: those after `since`, where that is given, or the last of many."""
+    if not of:
+        return "set just now"
+    stretched = f"the last {of:,} steps" if since is None else f"{of:,} {'steps' if of > 1 else 'step'} since"
+    if not acted:
+        return f"acted on none of {stretched}"
+    return f"acted on {percent(acted / of)} of {stretched}, " + ("a guard" if acted < LIMITER * of
+                                                                 else "a step limiter")

@@ -30,7 +30,7 @@ class Inside(Picture):
         """The probe's numbers, then each layer's."""
         probe, dim = state.health.probe, self.palette().dim
         if not probe:
-            return [Text("the first look inside comes soon", style=dim)]
+            return [Text("the next look inside comes soon", style=dim)]
         rows = [Text.assemble(("held-out ", dim), f"{bpc(float(probe['loss'])):.3f} bpc",
                               ("  unsure by ", dim), f"{float(probe['entropy']) / LN2:.2f} bits")]
         for i, layer in enumerate(probe["layers"], 1):

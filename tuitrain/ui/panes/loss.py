@@ -4,18 +4,21 @@ import numpy as np
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.series import Array
 from tuitrain.telemetry.units import LEAST, LN2, bpc
-from tuitrain.ui.panes.axis import bad_steps, recent, x_limits
+from tuitrain.ui.panes.axis import bad_steps, stretch, x_limits
 from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, faces, nice_limits, nice_ticks, smooth
 from tuitrain.ui.view import View
 
-USUAL = 98
-"""Percentile of the training curve above which numbers may leave the plot: the first steps are no news later."""
+FIRST = 0.02
+"""Share of the steps, the first ones, that may leave the plot: that they cost much is no news later."""
 NEAR = 0.5
 """Bits above the least level from which on it is kept in the picture."""
 
+PART = "∙"
+"""The dot of a small part of the validation text; the whole of it has a circle."""
 TURNED = "act or alarm"
 """What a mark below the plot means."""
 
@@ -37,18 +40,22 @@ class Loss(Picture):
     def _chart(self, state: RunState, view: View) -> Chart:
         colours = self.palette()
         left, right = x_limits(state, view)
-        steps, values = recent(state.losses, state.loss, view.window)
-        values = smooth(values / LN2, max(1, len(values) // 60))
-        curves = []
-        if state.ghost is not None:
-            at, _, _, mean, _ = state.ghost[1].buckets()
-            curves.append(Curve(at, smooth(mean / LN2, max(1, len(mean) // 60)), colours.ghost))
-        curves.append(Curve(steps, values, colours.train))
-        vals = np.array([[s, loss / LN2] for s, loss in state.evaluations if s >= left]).reshape(-1, 2)
-        curves.append(Curve(vals[:, 0], vals[:, 1], colours.validation, dots=True))
-        seen = values[np.isfinite(values)]
-        usual = seen[seen <= np.percentile(seen, USUAL)] if len(seen) > 40 else seen
-        shown = np.concatenate([usual, vals[:, 1]])
+        numbers = stretch(state.losses, state.loss, view.window)
+        at, extremes = numbers.band
+        band = extremes / LN2
+        curves = [Curve(at, band, colours.ghost)]
+        for line in reversed(state.left):  # only what is not on the present line
+            before = state.lineage.shared((line.branch, line.last_step), (state.branch, state.step))
+            gone = stretch(line.losses, line.loss, 0).after(before)
+            curves.append(Curve(gone.steps, _smooth(gone.mean / LN2, gone.width), colours.dim))
+        curves.append(Curve(numbers.steps, _smooth(numbers.mean / LN2, numbers.width), colours.train))
+        dots = {kind: np.array([[step, loss / LN2] for step, loss in kind_of if step >= left]).reshape(-1, 2)
+                for kind, kind_of in (("○", state.validation.whole), (PART, state.validation.part))}
+        for face, vals in dots.items():
+            curves.append(Curve(vals[:, 0], vals[:, 1], colours.validation, face))
+        # A collapse stays in the picture, however long ago; the loss of the first steps does not.
+        usual = band[at > numbers.steps[0] + FIRST * (numbers.steps[-1] - numbers.steps[0])] if len(at) > 80 else band
+        shown = np.concatenate([usual[np.isfinite(usual)], *(vals[:, 1] for vals in dots.values())])
         measured = state.facts.get("levels", {})
         levels = [(bits, colours.limit if name == LEAST else colours.ghost, name) for name, bits in measured.items()]
         if state.best_loss is not None:
@@ -57,12 +64,13 @@ class Loss(Picture):
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
         # The gravest last, so that nothing hides an alarm.
+        here = [m for m in state.story.marks if state.lineage.holds(m.branch, m.step)]
         marks = [(float(m.step), colours.alarm if m.alarming else colours.validation if m.warning else colours.dim)
-                 for m in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning))]
+                 for m in sorted(here, key=lambda m: (m.alarming, m.warning))]
         marks += [(s, colours.alarm) for s in bad_steps(state.losses)]
         if view.log_axis:
             for i, c in enumerate(curves):
-                curves[i] = Curve(c.x, np.log10(np.maximum(c.y, 1e-6)), c.colour, c.dots)
+                curves[i] = Curve(c.x, np.log10(np.maximum(c.y, 1e-6)), c.colour, c.face)
             low, high = nice_limits(np.log10(np.maximum(shown, 1e-6)), 0.05)
             ticks = [(t, f"{10**t:.2f}") for t in nice_ticks(low, high, 5)]
             levels = [(float(np.log10(max(v, 1e-6))), c, name) for v, c, name in levels]
@@ -74,11 +82,20 @@ class Loss(Picture):
     def _words(self, state: RunState, view: View, width: int) -> Text:
         colours = self.palette()
         parts = [Text(f"─ train {bpc(state.train_loss):.3f}", style=colours.train)]
-        if state.val_loss is not None and state.best_loss is not None:
+        newest, best = state.validation.newest_part, state.best_loss
+        if state.val_loss is not None:
             parts.append(Text(f"○ val {bpc(state.val_loss):.3f}", style=colours.validation))
-            best, at = f"best {bpc(state.best_loss):.3f}", f" at {state.best_step:,}"
+        if newest is not None:
+            parts.append(Text(f"{PART} part of it {bpc(newest[1]):.3f}", style=colours.validation))
+        if best is not None:
+            words, at = f"best {bpc(best):.3f}", f" at {state.best_step:,}"
             room = width - sum(part.cell_len + 2 for part in parts)
-            parts.append(Text(best + at if len(best + at) <= room else best, style=colours.dim))
+            parts.append(Text(words + at if len(words + at) <= room else words, style=colours.dim))
         if state.story.marks:
             parts.append(Text(f"{'▲' if view.braille else '^'} {TURNED}", style=colours.dim))
         return fit(parts, width)
+
+
+def _smooth(values: Array, width: int) -> Array:
+    """A line to look along: the mean over a sixtieth of it, less where each number is the mean of many steps."""
+    return smooth(values, max(1, len(values) // 60 // width))

@@ -32,9 +32,9 @@ class Sample(Picture):
         """The prompt, then the text; its end if it does not fit."""
         newest = self._chosen(state)
         if newest is None:
-            return [Text("the first sample is drawn soon", style=self.palette().dim)]
+            return [Text("the next sample is drawn soon", style=self.palette().dim)]
         rows = self._rows(newest.prompt, newest.text, newest.bits, width)
-        older = [text for text in state.story.texts if text.whole and text is not newest]
+        older = [text for text in self._texts(state) if text.whole and text is not newest]
         while older and len(rows) + ROOM <= height:
             text = older.pop()
             dim = Text(f"─ before: T {number(text.temperature)}, step {text.step:,}", style=self.palette().dim)
@@ -43,8 +43,13 @@ class Sample(Picture):
                 return rows[:height]
         return rows[-height:]
 
+    @staticmethod
+    def _texts(state: RunState) -> list[Drawn]:
+        """Those of the line that led here."""
+        return [text for text in state.story.texts if state.lineage.holds(text.branch, text.step)]
+
     def _chosen(self, state: RunState) -> Drawn | None:
-        texts = state.story.texts
+        texts = self._texts(state)
         if not texts:
             return None
         newest = texts[-1]

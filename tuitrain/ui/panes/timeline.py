@@ -12,7 +12,10 @@ from tuitrain.ui.view import View
 
 
 class Timeline(Picture):
-    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ▲ another act, ✗ broken, ! it may break, ▸ now."""
+    """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ▲ another act, ✗ broken, ! it may break, ▸ now.
+
+    Points of lines that were left are dim: one can go back to them. What happened there is not shown.
+    """
 
     period = 2.0
     heading = "timeline"
@@ -41,13 +44,17 @@ class Timeline(Picture):
         def put(step: int, face: str, colour: str) -> None:
             cells[min(width - 1, max(0, round(step / last * (width - 1))))] = (face, colour)
 
-        for point in sorted(state.story.points.values(), key=lambda p: (p.on_disk, p.reason == "best")):
-            best = point.reason == "best" and point.step == state.best_step
+        for point in sorted(state.story.points.values(), key=lambda p: (
+                state.lineage.holds(p.branch, p.step), p.on_disk, p.reason == "best")):
+            here = state.lineage.holds(point.branch, point.step)
+            best = here and point.reason == "best" and point.step == state.best_step
             put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
-                colours.validation if best else colours.limit if point.on_disk else colours.train)
-        for mark in sorted(state.story.marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
+                colours.validation if best else colours.dim if not here
+                else colours.limit if point.on_disk else colours.train)
+        marks = [m for m in state.story.marks if state.lineage.holds(m.branch, m.step)]
+        for mark in sorted(marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
             kind = ("bad" if mark.alarming else "warn" if mark.warning
-                    else "back" if mark.words.startswith("back from") else "note")
+                    else "back" if mark.act == "RolledBack" else "note")
             put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
         put(state.step, faces["now"], "bold")
         left, right = "0", f"{short(last)} steps"

@@ -1,0 +1,168 @@
+"""The numbers by step of one line, and the lines that a run has: the present one and the last that were left.
+
+A rollback begins a line with the steps of its past; to go to a step of another branch rebuilds that branch's line.
+"""
+
+import copy
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuitrain.protocol import events as e
+from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.lineage import Lineage, Place
+from tuitrain.telemetry.series import MAX_COUNT, History, Ring
+
+RECENT = 2000
+"""Steps in full resolution."""
+LEFT, LEFT_RECENT = 3, 500
+"""Lines that were left and are remembered, and how many of their steps in full resolution."""
+DRAINS = 120
+GROUPS = 1000
+"""Parameter groups with norms of their own."""
+RINGS = ("loss", "grad_norm", "clipped")
+
+
+def _recent() -> Ring:
+    return Ring(RECENT)
+
+
+@dataclass(slots=True)
+class Line:
+    """Losses and norms of the steps that led to the newest of `branch`. `norms` hold a median per drain and group."""
+
+    branch: int = 0
+    loss: Ring = field(default_factory=_recent)
+    grad_norm: Ring = field(default_factory=_recent)
+    clipped: Ring = field(default_factory=_recent)
+    losses: History = field(default_factory=History)
+    grad_norms: History = field(default_factory=History)
+    norms: dict[str, Ring] = field(default_factory=dict)
+    drains: Ring = field(default_factory=lambda: Ring(DRAINS))
+    """The last step of each drain that is in `norms`."""
+
+    @property
+    def last_step(self) -> int:
+        """The newest step that is known."""
+        return self.losses.last_step
+
+    def learned(self, event: e.StepsDone) -> None:
+        """Append the numbers of steps. Raises ValueError for steps that no run comes to."""
+        if not 1 <= event.first_step <= MAX_COUNT or len(event.loss) != len(event.grad_norm):
+            raise ValueError("no steps of a run")
+        self.go_on_after(event.first_step - 1)
+        losses, norms = np.array(event.loss), np.array(event.grad_norm)
+        self.loss.extend(losses)
+        self.grad_norm.extend(norms)
+        self.clipped.extend(np.array(event.clipped, dtype=float))
+        self.losses.extend(losses)
+        self.grad_norms.extend(norms)
+        medians = {name: _median(values) for name, values in event.norms.items() if values}
+        if medians:  # a short drain of a thinned run has none
+            self._add_norms(self.last_step, medians)
+
+    def go_on_after(self, step: int) -> None:
+        """Forget what came after a step; steps before it that are missing stay unknown."""
+        known = self.last_step
+        if step < known:
+            for ring in (self.loss, self.grad_norm, self.clipped):
+                ring.drop(known - step)
+            drains = self.drains.last()
+            late = int((drains > step).sum())
+            for ring in (self.drains, *self.norms.values()):
+                ring.drop(late)
+            if not len(self.drains):
+                self.norms = {}
+            self.losses.cut(step, self.loss.last())
+            self.grad_norms.cut(step, self.grad_norm.last())
+        elif step > known:
+            self.loss, self.grad_norm, self.clipped = _recent(), _recent(), _recent()
+            self.losses.skip(step - known)
+            self.grad_norms.skip(step - known)
+
+    def shorten(self) -> None:
+        """Keep of the recent steps what a line that was left may need."""
+        for ring in (self.loss, self.grad_norm, self.clipped):
+            ring.keep(LEFT_RECENT)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"branch": self.branch,
+                "rings": {name: plain([_short(v) for v in getattr(self, name).last().tolist()]) for name in RINGS},
+                "norms": {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
+                          for name, ring in self.norms.items()},
+                "drains": [int(v) for v in self.drains.last()],
+                "histories": [self.losses.to_wire(), self.grad_norms.to_wire()]}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> "Line":
+        """What `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        losses, grad_norms = (History.from_wire(h) for h in wire["histories"])
+        line = cls(int(wire["branch"]), losses=losses, grad_norms=grad_norms)
+        if len(wire["norms"]) > GROUPS:
+            raise ValueError("more groups than a state holds")
+        for name in RINGS:
+            getattr(line, name).extend(np.array([float(v) for v in wire["rings"][name][-RECENT:]]))
+        line.drains.extend(np.array([float(v) for v in wire["drains"][-DRAINS:]]))
+        for name, values in wire["norms"].items():
+            line.norms[str(name)] = ring = Ring(DRAINS)
+            ring.extend(np.array([float(v) for v in values[-DRAINS:]]))
+        return line
+
+    def _add_norms(self, step: int, medians: dict[str, float]) -> None:
+        before = len(self.drains)
+        self.drains.extend(np.array([float(step)]))
+        for name in [name for name in medians if name not in self.norms]:
+            self.norms[name] = Ring(DRAINS)
+            self.norms[name].extend(np.full(before, np.nan))
+        for name, ring in self.norms.items():
+            ring.extend(np.array([medians.get(name, np.nan)]))
+
+
+@dataclass(slots=True)
+class Lines:
+    """The present line and the last that were left, the newest of them at the right."""
+
+    present: Line = field(default_factory=Line)
+    left: deque[Line] = field(default_factory=lambda: deque(maxlen=LEFT))
+
+    def move(self, branch: int, origin: Place, lineage: Lineage) -> None:
+        """Training goes on on `branch` from `origin`: its line is built from the one that shares most with it."""
+        known = [self.present, *reversed(self.left)]
+        shared = [lineage.shared((line.branch, line.last_step), origin) for line in known]
+        most = int(np.argmax(shared))
+        line = copy.deepcopy(known[most])
+        line.go_on_after(min(shared[most], line.last_step))
+        line.go_on_after(origin[1])
+        old, line.branch = self.present, branch
+        began = lineage.forks.get(old.branch, (0, 0))[1]
+        self.left = deque((x for x in self.left if x.branch != branch), LEFT)
+        if old.branch != branch and old.last_step > began:  # else it has no step that another line does not have
+            old.shorten()
+            self.left.append(old)
+        self.present = line
+
+    def to_wire(self) -> list[Any]:
+        """Plain JSON, the present line first."""
+        return [line.to_wire() for line in (self.present, *self.left)]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> "Lines":
+        """What `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        present, *left = wire
+        if len(left) > LEFT:
+            raise ValueError("more lines than a state holds")
+        return cls(Line.from_wire(present), deque((Line.from_wire(line) for line in left), LEFT))
+
+
+def _median(values: Any) -> float:
+    finite: NDArray[Any] = np.array([v for v in values if np.isfinite(v)])
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def _short(value: float) -> float | int:
+    """Six decimals; whole numbers without their point, because most of a ring of zeros and ones would be points."""
+    return int(value) if np.isfinite(value) and value == int(value) else round(value, 6)

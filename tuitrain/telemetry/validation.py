@@ -1,0 +1,74 @@
+"""Validation losses of every branch, and those of the line that led here: its curve, its newest, its best."""
+
+from dataclasses import astuple, dataclass, field
+from typing import Any
+
+from tuitrain.protocol import events as e
+from tuitrain.protocol.codec import plain
+from tuitrain.telemetry.lineage import Lineage
+
+MOST = 800
+"""Measurements that are remembered, of all branches together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A loss in nats per character; `part` if only a part of the validation text was read."""
+
+    branch: int
+    step: int
+    loss: float
+    part: bool
+
+
+@dataclass(slots=True)
+class Validation:
+    """`whole` and `part` are (step, loss) of the present line, by step; a loss of a part is never the best."""
+
+    taken: list[Measurement] = field(default_factory=list)
+    whole: list[tuple[int, float]] = field(default_factory=list)
+    part: list[tuple[int, float]] = field(default_factory=list)
+    best: tuple[int, float] | None = None
+
+    @property
+    def newest_part(self) -> tuple[int, float] | None:
+        """The newest loss of a part, None where there is none."""
+        return self.part[-1] if self.part else None
+
+    def take(self, event: e.Evaluated, lineage: Lineage) -> None:
+        """Remember a measurement."""
+        self.taken.append(Measurement(event.branch, event.step, event.loss, event.part))
+        if len(self.taken) > MOST:
+            self._thin(lineage)
+        self.moved(lineage)
+
+    def moved(self, lineage: Lineage) -> None:
+        """The line that led here is another one."""
+        mine = sorted((m for m in self.taken if lineage.holds(m.branch, m.step)), key=lambda m: m.step)
+        self.whole = [(m.step, m.loss) for m in mine if not m.part]
+        self.part = [(m.step, m.loss) for m in mine if m.part]
+        self.best = min(self.whole, key=lambda at: (at[1], at[0]), default=None)
+
+    def _thin(self, lineage: Lineage) -> None:
+        """Every second of the older half goes, never the best of a branch."""
+        best: dict[int, Measurement] = {}
+        for m in self.taken:
+            if not m.part and (m.branch not in best or m.loss < best[m.branch].loss):
+                best[m.branch] = m
+        kept = set(map(id, best.values()))
+        old, new = self.taken[: MOST // 2], self.taken[MOST // 2 :]
+        self.taken = [m for i, m in enumerate(old) if i % 2 == 0 or id(m) in kept] + new
+        del self.taken[:-MOST]
+
+    def to_wire(self) -> list[Any]:
+        """Plain JSON."""
+        return [plain(astuple(m)) for m in self.taken]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any], lineage: Lineage) -> "Validation":
+        """What `to_wire` told. Raises TypeError or ValueError if it did not, or told more than is kept."""
+        if len(wire) > MOST:
+            raise ValueError("more measurements than a state holds")
+        told = cls([Measurement(int(branch), int(step), float(loss), bool(part)) for branch, step, loss, part in wire])
+        told.moved(lineage)
+        return told
