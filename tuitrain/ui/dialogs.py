@@ -141,11 +141,14 @@ class Present:
         """What a rollback to a point leaves behind, and what it returns to."""
         here = (self.lineage.branch, self.step)
         shared = self.lineage.shared(here, (point.branch, point.step))
-        left = f"{many(self.step - shared, 'step')} of {self._of(shared)}"
         returned = point.step - shared
-        if returned:
+        if shared >= self.step:
+            again = f"returns to {many(returned, 'step')} of branch {point.branch}, " if returned > 0 else ""
+            return f"{again}leaves no step behind"
+        left = f"{many(self.step - shared, 'step')} of {self._of(shared)}"
+        if returned > 0:
             return f"leaves {left}, returns to {many(returned, 'step')} of branch {point.branch}; undo comes back"
-        return f"leaves {left} as a ghost; undo returns to them" if shared < self.step else "leaves no step behind"
+        return f"leaves {left} as a ghost; undo returns to them"
 
     def _of(self, shared: int) -> str:
         """The branch or the branches of the steps after one of this line."""
