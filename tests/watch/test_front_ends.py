@@ -9,6 +9,7 @@ from tests.ui.script import Script, drive, screen
 from tests.watch.loops import Loop, told
 from tuitrain.cli.main import main
 from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
+from tuitrain.protocol.commands import Stop
 from tuitrain.protocol.events import RunEnded
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.ui.app import CockpitApp
@@ -84,3 +85,40 @@ def test_facts_without_capabilities_offer_everything_and_odd_ones_do_not_hurt() 
     assert Capabilities.of({}) == EVERYTHING == Capabilities.of({"capabilities": {"commands": 3}})
     assert Capabilities.of(EVERYTHING.to_facts()) == EVERYTHING
     assert RunState().unit.short == "bpc"
+
+
+def test_run_starts_a_script_in_a_folder_of_its_own_and_passes_its_exit_code_on(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "tiny.py"
+    script.write_text("import sys, torch, tuitrain\nm = torch.nn.Linear(1, 1)\n"
+                      "p = tuitrain.watch(m, torch.optim.SGD(m.parameters(), .1))\np.step(0.5)\n"
+                      "sys.exit(int(sys.argv[2]))\n")
+    assert main(["run", "--no-ui", str(script), "--code", "3"]) == 3
+    assert [event.reason for event in told(tmp_path / "runs" / "tiny-1") if isinstance(event, RunEnded)] == ["finished"]
+
+
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # it is left to itself, as it should be
+def test_a_script_that_is_started_beside_the_cockpit_is_joined_once_it_watches(tmp_path: Path) -> None:
+    import os
+    import sys
+
+    from tuitrain.cli.run import _join
+    from tuitrain.errors import TuitrainError
+    from tuitrain.run.directory import RunDirectory
+
+    script = tmp_path / "tiny.py"
+    script.write_text("import torch, tuitrain\nm = torch.nn.Linear(1, 1)\n"
+                      "p = tuitrain.watch(m, torch.optim.SGD(m.parameters(), .1))\n"
+                      "while p.step(m(torch.ones(1, 1)).sum()): pass\n")
+    folder = RunDirectory(tmp_path / "r")
+    environment = {**os.environ, "TUITRAIN_RUN": str(folder.path)}
+    session = _join([sys.executable, str(script)], environment, folder)
+    session.send(Stop(id="s", by="you"))
+    events: list[Any] = []
+    while not any(isinstance(event, RunEnded) for event in events):
+        events += session.drain(1.0)
+    session.close()
+    script.write_text("raise SystemExit('no data')")
+    with pytest.raises(TuitrainError, match="no data"):
+        _join([sys.executable, str(script)], environment, RunDirectory(tmp_path / "other"))

@@ -20,6 +20,7 @@ from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageEr
 SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
     "resume": "go on where a run stopped, exactly",
+    "run": "start a script that calls tuitrain.watch, with the cockpit on it",
     "attach": "watch and steer a run that is alive",
     "replay": "look at a run again as it happened",
     "send": "one command to a run that is alive",
@@ -170,7 +171,6 @@ def _help() -> str:
     lines += ["", "examples",
               "  tuitrain copperfield.txt --no-ui --minutes 10",
               "  tuitrain send runs/copperfield-1 lr x0.5",
-              "",
               "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
               "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 75 out of time (resume it),",
               "130 interrupted, 131 quit, 143 terminated; each of the last four after a checkpoint"]

@@ -18,7 +18,7 @@ from tuitrain.config import PRESETS, Config
 from tuitrain.errors import UsageError, nearest
 
 PREFIX = "TUITRAIN_"
-OTHERS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY"}
+OTHERS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY", "RUN"}
 """Variables that are no options."""
 FILE = "tuitrain.toml"
 ENDS = ("steps", "epochs", "minutes")

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tuitrain.errors import TuitrainError
 from tuitrain.run.directory import RunDirectory
@@ -14,7 +14,13 @@ PATIENCE = 120.0
 
 
 def launch(arguments: Sequence[str], run: RunDirectory) -> int:
-    """Run `tuitrain ARGUMENTS` detached, output to the run's engine.log; its pid, once its socket is there.
+    """Run `tuitrain ARGUMENTS` as `launch_command` runs a command."""
+    return launch_command([sys.executable, "-m", "tuitrain", *arguments], run)
+
+
+def launch_command(command: Sequence[str], run: RunDirectory, *, environment: Mapping[str, str] | None = None,
+                   patience: float = PATIENCE) -> int:
+    """Run a command detached, output to the run's engine.log; its pid, once its socket is there.
 
     Raises TuitrainError with the host's own last line if it ends before that.
     """
@@ -22,9 +28,9 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
     with open(run.open_log(), "ab") as log:
         before = os.fstat(log.fileno()).st_size
         host = subprocess.Popen(
-            [sys.executable, "-m", "tuitrain", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            list(command), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True, preexec_fn=_ignore_hangup)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if host.poll() is not None:
             with open(run.log, errors="replace") as text:
@@ -35,7 +41,7 @@ def launch(arguments: Sequence[str], run: RunDirectory) -> int:
         if _made(run) not in (None, stale):
             return host.pid
         time.sleep(0.05)
-    raise TuitrainError(f"the host (pid {host.pid}) did not open its socket within {PATIENCE:.0f} s; see {run.log}")
+    raise TuitrainError(f"the host (pid {host.pid}) did not open its socket within {patience:.0f} s; see {run.log}")
 
 
 def _made(run: RunDirectory) -> tuple[int, int] | None:

@@ -106,19 +106,26 @@ class Pilot:
             except Exception as error:
                 self._give_up(error)
 
-    def evaluate(self, fn: Callable[[], Any], every: Every | None = None) -> None:
+    def evaluate(self, fn: Callable[[], Any] | None = None, every: Every | None = None) -> Any:
         """Have `fn()` called every so many steps, or `'30s'`, `'5m'`, and whenever somebody asks for it.
 
         It returns the validation loss, or a dict of it (`loss`) and of other numbers. Generators and training flags
-        are put back after it. An exception in it is told and ends it, not the loop.
+        are put back after it. An exception in it is told and ends it, not the loop. Also a decorator:
+        `@pilot.evaluate(every=500)`.
         """
+        if fn is None:
+            return lambda decorated: self.evaluate(decorated, every)
         if self._live:
             self._loop.evaluates(fn, every)
+        return fn
 
-    def sample(self, fn: Callable[[], Any], every: Every | None = None) -> None:
+    def sample(self, fn: Callable[[], Any] | None = None, every: Every | None = None) -> Any:
         """Have `fn()` shown in the cockpit as `evaluate` is measured: text, or numbers."""
+        if fn is None:
+            return lambda decorated: self.sample(decorated, every)
         if self._live:
             self._loop.samples(fn, every)
+        return fn
 
     def log(self, **values: Any) -> None:
         """Add a number to each of these curves at the present step."""
