@@ -1,6 +1,8 @@
 """docs/ says what the code does: every event, command, rule and cause, each example runs, no word of what is gone."""
 
+import ast
 import dataclasses
+import importlib
 import json
 import re
 import shutil
@@ -14,11 +16,15 @@ from pathlib import Path
 import pytest
 
 from tests import builders
-from tuitrain.protocol import commands, events
+from tuitrain.diagnosis import clip_advisor
+from tuitrain.diagnosis.words import REMEDIES, SENTENCES
+from tuitrain.protocol import commands, events, findings
 from tuitrain.protocol.codec import decode_event, registry
 from tuitrain.run.journal import STREAM_ONLY, Journal
+from tuitrain.specs import GUARD_MODES
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, ROOM = ROOT / "docs", ROOT / "tuitrain" / "diagnosis"
 JOURNAL = (DOCS / "journal.md").read_text()
 KINDS = {**registry(events.Event), **registry(commands.Command)}
 ANSWERS = ("id", "by")
@@ -162,3 +168,52 @@ def test_links_lead_somewhere(path: Path) -> None:
             heads = [line.lstrip("# ").lower().replace(" ", "-") for line in file.read_text().splitlines()
                      if line.startswith("#")]
             assert heading in heads, target
+
+
+def _table(path: str, heading: str) -> list[str]:
+    """What stands in backticks at the beginning of each row under a heading."""
+    section = (DOCS / path).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)`", section, flags=re.MULTILINE)
+
+
+def _rules() -> set[str]:
+    """The rules that the code can fire: the second argument of each Finding, and those of skipped steps."""
+    found = {events.LOSS_SCALE}
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
+                rule = node.args[1]
+                assert isinstance(rule, ast.Constant), f"{path.name}:{node.lineno}: a rule is named where it fires"
+                found.add(str(rule.value))
+    return found
+
+
+def test_the_diagnosis_document_has_every_rule_and_no_other() -> None:
+    assert {"level", "spike", "growth"} <= _rules()
+    assert sorted(set(_table("diagnosis.md", "Rules"))) == sorted(_rules())
+
+
+def test_the_diagnosis_document_has_every_cause_and_no_other() -> None:
+    assert sorted(_table("diagnosis.md", "Causes")) == sorted(findings.CAUSES) == sorted(SENTENCES) == sorted(REMEDIES)
+
+
+def test_the_diagnosis_document_has_every_mode_of_the_guard() -> None:
+    assert _table("diagnosis.md", "The guard") == list(GUARD_MODES)
+
+
+def test_thresholds_in_the_diagnosis_document_are_those_of_the_code() -> None:
+    modules = [importlib.import_module(f"tuitrain.diagnosis.{path.stem}") for path in ROOM.glob("[a-z]*.py")]
+    cited = re.findall(r"`([A-Z][A-Z_]+)` (\([\d., ]+\)|[\d.]*\d)", (DOCS / "diagnosis.md").read_text())
+    assert len(cited) > 30
+    for name, number in cited:
+        values = [getattr(module, name) for module in modules if hasattr(module, name)]
+        assert ast.literal_eval(number) in values, f"{name} is {values}"
+
+
+def test_the_formula_of_the_clip_gives_the_numbers_beside_it() -> None:
+    text = (DOCS / "diagnosis.md").read_text().split("With the usual betas")[1].split("A clip above")[0]
+    text = " ".join(text.split())
+    cited = re.findall(r"([\d.]+) at (?:k = )?(\d[\d.]*\d|\d)", text)
+    assert len(cited) == 6
+    for kick, medians in cited:
+        assert clip_advisor.kick(float(medians), (0.9, 0.999)) == pytest.approx(float(kick), abs=0.005)
