@@ -8,7 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -53,7 +53,8 @@ class Run:
 
     def __init__(self, worker: Worker, folder: RunDirectory) -> None:
         self.worker, self.trainer, self.folder = worker, worker.trainer, folder
-        self.machine = self.trainer.machine
+        self.machine: Any = self.trainer.machine
+        self.evaluations, self.probes, self.samples = cast(tuple[Any, Any, Any], self.trainer.asides)
         self.events: list[e.Event] = []
         self._journal = worker._journal
         self._stream = self.trainer.run()
@@ -62,7 +63,7 @@ class Run:
     def ask(self, kind: type[c.Command], **values: Any) -> str:
         self._ids += 1
         id = f"t{self._ids}"
-        self.trainer.inbox.put(kind(id=id, by="test", **values))
+        self.trainer.orders.inbox.put(kind(id=id, by="test", **values))
         return id
 
     def until(self, done: Callable[[e.Event], bool]) -> e.Event:

@@ -81,5 +81,5 @@ def test_readings_and_probes_are_told_by_step(start: Start) -> None:
     run.finish()
     steps = [x.first_step + i * x.every for x in run.of(f.Measured) for i in range(len(x.weights["head"]))]
     assert steps == list(range(5, 201, 5))
-    every = run.trainer.probes.every
+    every = run.probes.every
     assert [x.step for x in run.of(f.Probed)] == list(range(every, 201, every))

@@ -342,7 +342,7 @@ def test_samples_are_drawn_in_bursts_inside_their_share_and_faster_for_whom_wait
         for _ in range(steps):
             now[0] += 0.05
             before = now[0]
-            list(clock.attend())
+            list(clock.attend(None))
             took, bursts = took + now[0] - before, bursts + (now[0] > before)
         return took, bursts
 
@@ -358,9 +358,9 @@ def test_the_first_sample_is_not_of_the_first_seconds_and_comes_before_half_the_
         start: Callable[..., Run]) -> None:
     run = start(sample_every=40)
     run.to_step(19)
-    assert not run.trainer.samples.busy and not run.of(e.SamplePiece)
+    assert not run.samples.busy and not run.of(e.SamplePiece)
     run.to_step(20)
-    assert run.trainer.samples.busy or run.of(e.SamplePiece)
+    assert run.samples.busy or run.of(e.SamplePiece)
 
 
 def test_compute_threads_sleep_sooner_unless_the_person_says_how(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_samples_and_evaluations_do_not_change_what_is_learned(start: Start) -> 
 def test_evaluations_that_overlap_do_not_mix_their_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "CHUNK", 8)
     run = start(val=0.5)
-    assert run.trainer.evaluations._evaluator.slices() > 5
+    assert run.evaluations._evaluator.slices() > 5
     run.to_step(3)
     first = run.ask(c.Evaluate)
     run.answer(c.Pause)
@@ -60,10 +60,10 @@ def test_evaluations_that_overlap_do_not_mix_their_weights(start: Start, monkeyp
     run.answer(c.Rollback, to=0)
     run.to_step(alone.step)
     again = run.ask(c.Evaluate)
-    list(run.trainer._obey())
+    list(run.trainer.orders.obey())
     for _ in range(3):  # slices of the first, while the second is asked for at other weights
         run.to_step(run.machine.progress.step + 1)
-        run.trainer.evaluations.start("asked for")
+        run.evaluations.start("asked for")
     run.to_step(run.machine.progress.step + 60)
     told = next(x for x in run.events if isinstance(x, e.Evaluated) and x.id == again)
     assert told.step == alone.step and told.loss == alone.loss
@@ -73,22 +73,22 @@ def test_an_evaluation_that_is_due_takes_few_slices_after_each_step_and_ends_bef
         start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "CHUNK", 4)
     run = start(val=0.5, evaluate_every=90)
-    slices = run.trainer.evaluations._evaluator.slices()
+    slices = run.evaluations._evaluator.slices()
     run.to_step(89)
     taken = len(run.of(e.Evaluated))
     run.to_step(90)
-    assert len(run.of(e.Evaluated)) == taken and run.trainer.evaluations.busy
+    assert len(run.of(e.Evaluated)) == taken and run.evaluations.busy
     run.to_step(90 + 25)
-    assert run.trainer.evaluations.busy
+    assert run.evaluations.busy
     run.to_step(90 + 32)
     told = run.of(e.Evaluated)[-1]
-    assert slices > 10 and not run.trainer.evaluations.busy and (told.step, told.part) == (90, False)
+    assert slices > 10 and not run.evaluations.busy and (told.step, told.part) == (90, False)
 
 
 def test_an_evaluation_slower_than_its_interval_is_ended_before_the_next_and_none_is_refused(start: Start) -> None:
     run = start(val=0.5, evaluate_every=1)
     run.to_step(12)
-    assert [x.step for x in run.of(e.Evaluated)] == list(range(1, 12 + 1 - run.trainer.evaluations.busy))
+    assert [x.step for x in run.of(e.Evaluated)] == list(range(1, 12 + 1 - run.evaluations.busy))
 
 
 def test_a_part_is_measured_often_is_never_the_best_and_moves_no_schedule(
@@ -101,7 +101,7 @@ def test_a_part_is_measured_often_is_never_the_best_and_moves_no_schedule(
     assert [x.step for x in parts] == [2, 4, 8, 16, 24, 32]
     assert not any(x.best for x in parts) and all(x.characters == 5 * 96 for x in parts)
     whole = [x for x in run.of(e.Evaluated) if not x.part]
-    assert [x.step for x in whole] == [10] and run.trainer.evaluations.best == whole[0].loss
+    assert [x.step for x in whole] == [10] and run.evaluations.best == whole[0].loss
     assert run.machine.schedule.state()["plateau_best"] == whole[0].loss
 
 

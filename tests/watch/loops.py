@@ -59,7 +59,7 @@ class Loop:
 
     def ask(self, *commands: c.Command) -> None:
         for command in commands:
-            self.pilot._loop.inbox.put(command)
+            self.pilot._loop.orders.inbox.put(command)
 
     def weights(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from tuitrain.engine.corpus import decode
-from tuitrain.engine.learner import COLUMNS
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.reporter import COLUMNS
 from tuitrain.engine.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol.codec import plain

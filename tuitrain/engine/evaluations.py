@@ -16,8 +16,10 @@ from torch import Tensor
 from tuitrain.engine.evaluation import Evaluator, steps_between_parts
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused
 from tuitrain.intervals import due
+from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
 
 LN2 = float(np.log(2))
@@ -45,6 +47,8 @@ class _Evaluation:
 class Evaluations:
     """One evaluation of the whole at a time on frozen weights, and parts between its slices."""
 
+    answers: tuple[type[c.Command], ...] = (c.Evaluate,)
+
     def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._every, self._clock = machine, every, clock
         self._evaluator = Evaluator(machine.config, machine.model, machine.corpus.validation)
@@ -56,7 +60,7 @@ class Evaluations:
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """Start what is due and do some slices of what was started; the line of an epoch has the newest loss."""
+        """Start what is due and do some slices of what was started."""
         step = self._machine.progress.step
         started = due(step, self._every, early=(4,))
         # A long epoch ends with an evaluation, too. By step alone, so that a resumed run does the same.
@@ -68,8 +72,21 @@ class Evaluations:
         elif self._every_part and due(step, self._every_part, early=(4, 2)):
             yield self._part()
         yield from self.advance(everything=started and self._at_once)
-        if epoch is not None:
-            yield self._with_loss(epoch)
+
+    def rest(self) -> Iterator[Event]:
+        """While training is paused: at least a slice."""
+        yield from self.advance(hurry=True)
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """Finish what was begun; a run ends with an evaluation of its last step."""
+        if everything and self.latest[1] != self._machine.progress.step:
+            self.start("end")
+        yield from self.advance(everything=True)
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """Begin an evaluation; it answers when it is done."""
+        self.start("asked for", command.id, command.by)
+        yield WorkAdvanced(what="validation", done=0, of=1, answers=command.id)
 
     def start(self, reason: str, id: str = "", by: str = "") -> None:
         """Evaluate the weights as they are now; asked twice, it is queued."""
@@ -141,7 +158,8 @@ class Evaluations:
         if best and self.on_best is not None:
             self.on_best(snapshot)
 
-    def _with_loss(self, epoch: EpochEnded) -> EpochEnded:
+    def with_loss(self, epoch: EpochEnded) -> EpochEnded:
+        """The line of an epoch with the newest loss and the step it is of."""
         loss, step = self.latest
         return EpochEnded(branch=epoch.branch, step=epoch.step, epoch=epoch.epoch, loss=epoch.loss, val_loss=loss,
                           val_step=step, seconds=epoch.seconds)

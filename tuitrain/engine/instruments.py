@@ -3,6 +3,8 @@
 Read from what a step leaves behind, so the step itself knows nothing of it and can be a captured graph.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from torch import Tensor
 from tuitrain.engine.gradients import Gradients
 from tuitrain.engine.model import CharLSTM
 from tuitrain.engine.optimizers import Optimizer
+from tuitrain.protocol.findings import Measured
 
 EVERY = 5
 """Steps from one reading to the next: a reading costs a few passes over the weights, at most 8 % of a step."""
@@ -61,6 +64,16 @@ class Instruments:
         rows = torch.stack([row for _, row in due]).cpu().numpy()
         ends = np.cumsum([len(self.groups), len(self.groups), len(self.matrices)])
         return steps, dict(zip(("weights", "update_ratio", "rms", "gates"), np.split(rows, ends, axis=1), strict=True))
+
+    def measured(self, branch: int, upto: int) -> Iterator[Measured]:
+        """The readings up to a step that were not told yet."""
+        steps, read = self.drain(upto)
+        if not steps:
+            return
+        names = {"weights": self.groups, "update_ratio": self.groups, "rms": self.matrices, "gates": self.gates}
+        yield Measured(branch=branch, first_step=steps[0], every=EVERY, **{
+            kind: {name: tuple(float(f"{v:.4g}") for v in read[kind][:, i]) for i, name in enumerate(members)}
+            for kind, members in names.items()})
 
     def _rms(self) -> list[Tensor]:
         """sqrt(mean(g^2 / v)) with v as it was before this step (Wortsman et al. 2023, 2304.13013), g as it was used.

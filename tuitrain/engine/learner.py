@@ -19,10 +19,8 @@ from tuitrain.engine.batches import Batch
 from tuitrain.engine.gradients import Gradients
 from tuitrain.engine.model import CharLSTM, Hidden
 from tuitrain.engine.optimizers import Optimizer
+from tuitrain.engine.reporter import COLUMNS
 from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
-
-COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip", "scale")
-"""The first columns of a row; the norm of each parameter group follows."""
 
 
 class Learner:

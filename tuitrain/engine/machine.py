@@ -17,12 +17,13 @@ from tuitrain.config import Config
 from tuitrain.diagnosis.clip_advisor import LOOK_BACK
 from tuitrain.engine import capture as graphs
 from tuitrain.engine import devices, environment, optimizers, precision, runtime
-from tuitrain.engine.batches import make_cursor
+from tuitrain.engine.batches import Cursor, make_cursor
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import make_model
 from tuitrain.engine.instruments import EVERY, Instruments
 from tuitrain.engine.learner import Learner
 from tuitrain.engine.progress import Progress, knobs_of, progress_of
+from tuitrain.engine.rows import Rows
 from tuitrain.engine.schedule import Schedule
 from tuitrain.engine.snapshot import Snapshot, copied
 from tuitrain.errors import NoRoom, is_out_of_memory
@@ -36,21 +37,23 @@ class Machine:
     def __init__(self, config: Config, corpus: Corpus, knobs: Knobs) -> None:
         devices.make_current(config.device)
         torch.manual_seed(config.seed)
-        self.config, self.corpus, self.knobs = config, corpus, knobs
-        self.device = torch.device(config.device)
+        self.config: Config = config
+        self.corpus: Corpus = corpus
+        self.knobs: Knobs = knobs
+        self.device: torch.device = torch.device(config.device)
         if self.device.type == "cuda":
             precision.set_up(config.precision)
         self.model = make_model(config, len(corpus.vocabulary)).to(self.device)
         self.optimizer = optimizers.make(config, self.model)
         self.learner = Learner(config, self.model, self.optimizer, corpus.train)
-        self.instruments = Instruments(self.model, self.learner.gradients, self.optimizer)
-        self.norms = np.zeros(LOOK_BACK, dtype=np.float32)
+        self.instruments: Instruments = Instruments(self.model, self.learner.gradients, self.optimizer)
+        self.norms: NDArray[np.float32] = np.zeros(LOOK_BACK, dtype=np.float32)
         """The newest gradient norms, oldest first, 0 before the first: what an automatic clip is read off."""
-        self.cursor = make_cursor(config, corpus.split)
-        self.schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
-        self.progress = Progress()
+        self.cursor: Cursor = make_cursor(config, corpus.split)
+        self.schedule: Schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
+        self.progress: Progress = Progress()
         self.remarks: list[str] = []
-        self.graph = "eager"
+        self.graph: str = "eager"
         """How steps run: `captured` as a CUDA graph, or `eager`, with the reason where a graph was tried."""
         self.make_room: Callable[[int], bool] = lambda bytes: False
         """Asked to free memory for a copy of so many bytes; whether it freed any."""
@@ -59,6 +62,21 @@ class Machine:
     @property
     def steps_per_epoch(self) -> int:
         return self.cursor.batches_per_epoch
+
+    @property
+    def rows(self) -> Rows:
+        """The numbers of the last steps."""
+        return self.learner.rows
+
+    @property
+    def groups(self) -> list[str]:
+        """The parameter groups that norms are reported for."""
+        return self.learner.gradients.names
+
+    @property
+    def graph_missing(self) -> bool:
+        """Whether a graph was insisted on and there is none."""
+        return self.config.graph == "on" and not self.captured
 
     @property
     def lr_in_force(self) -> float:

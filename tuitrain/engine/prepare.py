@@ -15,9 +15,12 @@ from tuitrain.engine.batches import fitted, make_cursor
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.corpus import Corpus
 from tuitrain.engine.evaluation import SHARE, cost_in_steps
+from tuitrain.engine.evaluations import Evaluations
 from tuitrain.engine.levels import levels
 from tuitrain.engine.machine import Machine
+from tuitrain.engine.probes import Probes
 from tuitrain.engine.promise import Promise
+from tuitrain.engine.samples import Samples
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import CheckpointError, CorpusError, Refused, UsageError
@@ -184,11 +187,20 @@ def _worker(machine: Machine, run: RunDirectory, opening: RunStarted | RunResume
         machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
     saver = Saver(run.checkpoints, Retention(last=config.keep), run=id, sync=book.sync)
     memory = footprint.snapshot_budget(config, len(machine.corpus.vocabulary))
-    trainer = Trainer(machine, saver, opening, snapshot_memory=memory, serial=serial)
-    if facts is not None:
-        trainer.evaluations.best = float(facts.get("best_val", "inf"))
-        trainer.guard_mode = str(facts.get("guard_mode", trainer.guard_mode))
-        trainer.steering.branches = branches
+    facts = facts or {}
+    evaluations = Evaluations(machine, int(config.evaluate_every))
+    evaluations.best = float(facts.get("best_val", "inf"))
+    asides = (evaluations, Probes(machine, saver.home), Samples(machine, int(config.sample_every)))
+    trainer = Trainer(machine, asides, saver, opening, snapshot_memory=memory, serial=serial,
+                      snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
+                      guard_mode=str(facts.get("guard_mode", config.on_divergence)),
+                      # A resumed run keeps the steps that its minutes had become.
+                      minutes=0.0 if isinstance(opening, RunResumed) else config.minutes)
+    trainer.steering.branches = branches
+    trainer.complete = evaluations.with_loss
+    evaluations.on_best = lambda snapshot: trainer.saves.submit(snapshot, "best")
+    common = trainer.saves.extra
+    trainer.saves.extra = lambda: {**common(), "best_val": evaluations.best}
     return Worker(trainer, book)
 
 

@@ -8,7 +8,8 @@ from tuitrain.engine.machine import Machine
 from tuitrain.engine.probe import Probe, interval
 from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused, RunError
-from tuitrain.protocol.events import Event
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.events import EpochEnded, Event, WorkAdvanced
 from tuitrain.protocol.findings import Probed
 from tuitrain.run.folder import Folder
 
@@ -21,19 +22,34 @@ class Probes:
         self._probe = Probe(machine.config, machine.corpus.validation, machine.device)
         self.every = interval(machine.config, len(machine.corpus.validation))
 
-    def attend(self) -> Iterator[Event]:
+    answers: tuple[type[c.Command], ...] = (c.LookInside, c.KeepBlackBox)
+    busy = False
+
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
         """A probe if it is due."""
         if self._machine.progress.step % self.every == 0:
             yield self.look("interval")
 
-    def asked(self, id: str, by: str) -> Iterator[Event]:
-        """A probe on request."""
-        yield from _careful(lambda: self.look("asked for", id, by))
+    def rest(self) -> Iterator[Event]:
+        """While training is paused: nothing is under way."""
+        return iter(())
 
-    def black_box(self, onset: int, steering: Steering, id: str, by: str) -> Iterator[Event]:
-        """What is remembered of the time around an onset, written into the run's folder."""
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """At the end of the run: nothing is under way."""
+        return iter(())
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """A probe, or what is remembered of the time around an onset, written into the run's folder."""
+        who = {"id": command.id, "by": command.by}
+        if not isinstance(command, c.KeepBlackBox):
+            yield from _careful(lambda: self.look("asked for", **who))
+            return
+        onset, here = command.onset, self._machine.progress.step
+        if not 0 <= onset <= here:
+            raise Refused(f"step {onset:,} is not in the past; the run is at step {here:,}")
+        yield WorkAdvanced(what="black box", done=0, of=1, answers=command.id)
         before = steering.choice.newest_before(onset)
-        yield from _careful(lambda: black_box.keep(self._machine, self._home, onset, before, id, by))
+        yield from _careful(lambda: black_box.keep(self._machine, self._home, onset, before, **who))
 
     def look(self, reason: str, id: str = "", by: str = "") -> Probed:
         """The probe of the weights as they are now."""

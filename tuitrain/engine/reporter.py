@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tuitrain.engine.instruments import EVERY
-from tuitrain.engine.learner import COLUMNS
-from tuitrain.engine.machine import Machine
 from tuitrain.engine.rows import Window
+from tuitrain.engine.trainable import Trainable
 from tuitrain.protocol.events import LOSS_SCALE, Event, Floats, StepsDone, StepSkipped
-from tuitrain.protocol.findings import Measured
 
+COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip", "scale")
+"""The first columns of a row; the norm of each parameter group follows."""
 PERIOD = 0.25
 """Seconds between drains."""
 LONGEST = 256
@@ -26,7 +25,7 @@ SCALE = COLUMNS.index("scale")
 class Reporter:
     """Drains the learner a few times a second."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, machine: Trainable, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._clock = machine, clock
         self._next_step = machine.progress.step + 1
         self._since = self._asked = clock()
@@ -45,17 +44,17 @@ class Reporter:
 
     def report(self) -> Iterator[Event]:
         """StepsDone if it is time."""
-        if self._machine.learner.rows.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
+        if self._machine.rows.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
             yield from self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> Iterator[Event]:
         """StepsDone for all that was not told yet."""
         self._asked = self._clock()
-        windows = self._machine.learner.rows.drain(self._clock, wait=wait)
+        windows = self._machine.rows.drain(self._clock, wait=wait)
         for window in windows:
             yield from self._tell(window)
         if windows:
-            yield from self._measured()
+            yield from self._machine.instruments.measured(self._machine.progress.branch, self._next_step - 1)
 
     def _tell(self, window: Window) -> Iterator[Event]:
         """Tell a window: its steps took from the asking for the one before until its own, however late it came."""
@@ -72,7 +71,7 @@ class Reporter:
             every *= 2
         thin = rows[(-(first - 1)) % every :: every]
         column = {name: thin[:, i] for i, name in enumerate(COLUMNS)}
-        groups = self._machine.learner.gradients.names
+        groups = self._machine.groups
         cursor, late = self._machine.cursor, self._machine.progress.step - (first + len(rows) - 1)
         clip = np.where(np.isinf(column["clip"]), np.float32(0), column["clip"])
         return StepsDone(
@@ -84,17 +83,6 @@ class Reporter:
             lr=floats(column["lr"]), clip=floats(clip),
             norms={name: floats(thin[:, len(COLUMNS) + i]) for i, name in enumerate(groups)},
             seconds=round(seconds, 6))
-
-    def _measured(self) -> Iterator[Measured]:
-        instruments = self._machine.instruments
-        steps, read = instruments.drain(self._next_step - 1)
-        if not steps:
-            return
-        names = {"weights": instruments.groups, "update_ratio": instruments.groups, "rms": instruments.matrices,
-                 "gates": instruments.gates}
-        yield Measured(branch=self._machine.progress.branch, first_step=steps[0], every=EVERY, **{
-            kind: {name: tuple(float(f"{v:.4g}") for v in read[kind][:, i]) for i, name in enumerate(members)}
-            for kind, members in names.items()})
 
     def _skipped(self, rows: NDArray[np.float32], first: int) -> Iterator[StepSkipped]:
         skipped = rows[:, 3] > 0

@@ -16,9 +16,11 @@ from tuitrain.engine import corpus
 from tuitrain.engine.machine import Machine
 from tuitrain.engine.sampler import NumpyLSTM, Stream
 from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused
 from tuitrain.intervals import due
-from tuitrain.protocol.events import EngineSaid, Event, SampleDrawn, SamplePiece, WorkAdvanced
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, SampleDrawn, SamplePiece, WorkAdvanced
 
 BUDGET, AWAITED = 0.01, 0.3
 """Shares of the time that sampling may take while training: of itself, and when somebody waits for it."""
@@ -46,6 +48,8 @@ class _Sample:
 class Samples:
     """Texts drawn from frozen weights, a few characters at a time inside a share of the time."""
 
+    answers: tuple[type[c.Command], ...] = (c.DrawSample, c.SetPrompt)
+
     def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._every, self._clock = machine, every, clock
         self._waiting: deque[_Sample] = deque()
@@ -55,12 +59,24 @@ class Samples:
         self._tables: SampleHealth | None = None
         self._drawn: deque[tuple[int, str]] = deque(maxlen=3)
 
-    def attend(self) -> Iterator[Event]:
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
         """Queue what is due, draw a few characters of what waits."""
         # Not earlier: there is nothing to read in what a model says in its first seconds.
         if not self._waiting and due(self._machine.progress.step, self._every, early=(2,)):
             self.start()
         yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
+
+    def rest(self) -> Iterator[Event]:
+        """While training is paused: half of the time."""
+        yield from self.advance(0.5)
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """Another prompt, or samples, whose last one answers when it is drawn."""
+        if isinstance(command, c.SetPrompt):
+            yield from steering.set_prompt(command)
+            return
+        self.start(command.id, command.by)
+        yield WorkAdvanced(what="samples", done=0, of=1, answers=command.id)
 
     def start(self, id: str = "", by: str = "") -> None:
         """Draw one sample per temperature from the weights as they are now; the last one answers `id`."""
@@ -113,7 +129,9 @@ class Samples:
                                answers=before[-1].id)
 
     def finish(self, everything: bool) -> Iterator[Event]:
-        """Draw everything, or at least what was asked for by a command."""
+        """Draw what was asked for by a command; with `everything` what else waits, and the samples a run ends with."""
+        if everything and not self._waiting:
+            self.start()
         asked = {s.snapshot.step for s in self._waiting if s.id}
         self._waiting = deque(s for s in self._waiting if everything or s.snapshot.step in asked)
         while self._waiting:

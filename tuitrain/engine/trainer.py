@@ -1,80 +1,59 @@
 """The loop: learn, say so, obey what was asked. A generator of events that does not know that it is watched."""
 
 import math
-import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
+from tuitrain.engine.bounds import MAX_REASON
 from tuitrain.engine.budget import Budget
-from tuitrain.engine.evaluations import Evaluations
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.probes import Probes
+from tuitrain.engine.orders import Orders
 from tuitrain.engine.promise import Promise
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.restore_points import RestorePoints
-from tuitrain.engine.samples import Samples
 from tuitrain.engine.saves import Saves
 from tuitrain.engine.steering import Steering
+from tuitrain.engine.trainable import Aside, Trainable
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import DIVERGED, ERROR, FINISHED, NoRoom, Refused
-from tuitrain.intervals import due
+from tuitrain.intervals import Every, due
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.events import (
-    CommandRefused,
-    Continued,
-    Dismissed,
-    EngineSaid,
-    EpochEnded,
-    Event,
-    GuardModeChanged,
-    NoteAdded,
-    Paused,
-    RunEnded,
-    RunResumed,
-    RunStarted,
-    WorkAdvanced,
-)
+from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
 from tuitrain.run.saver import Saver
-from tuitrain.specs import GUARD_MODES
 
-MAX_NOTE = 2000
 COMPLAINT = 60.0
 """Seconds after which it is said again that memory is short."""
 
 
 class Trainer:
-    """Everything a run does, in one place; `inbox` takes commands from any thread."""
+    """Everything a run does, in one place; `orders.inbox` takes commands from any thread.
 
-    def __init__(self, machine: Machine, saver: Saver, opening: RunStarted | RunResumed, *, snapshot_memory: int,
-                 serial: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        config = machine.config
-        self.machine = machine
-        self.inbox: queue.SimpleQueue[c.Command] = queue.SimpleQueue()
+    `snapshot_every` is a number of steps, `minutes` is training time (0: no such end).
+    """
+
+    def __init__(self, machine: Trainable, asides: Sequence[Aside], saver: Saver, opening: RunStarted | RunResumed, *,
+                 snapshot_memory: int, snapshot_every: int, checkpoint_every: Every, guard_mode: str,
+                 minutes: float = 0.0, serial: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.machine, self.asides = machine, asides
         self.reporter = Reporter(machine, clock)
-        self.evaluations = Evaluations(machine, int(config.evaluate_every), clock)
-        self.samples = Samples(machine, int(config.sample_every), clock)
-        self.probes = Probes(machine, saver.home, clock)
-        self.saves = Saves(machine, saver, config.checkpoint_every, serial, clock)
+        self.saves = Saves(machine, saver, checkpoint_every, serial, clock)
         self.steering = Steering(machine, RestorePoints(snapshot_memory), saver.place, saver.run,
                                  self.reporter, clock)
+        self.orders = Orders(machine, self.steering, self.saves, self.reporter, guard_mode, others=self._ask_asides,
+                             clock=clock)
+        self.orders.on_continue = self._waited
         self.usage = Usage(machine.device, clock)
         self.promise: Promise | None = None
-        self.guard_mode = config.on_divergence
-        self.paused = False
+        self.complete: Callable[[EpochEnded], EpochEnded] = lambda epoch: epoch
+        """Adds to the line of an epoch what the loop does not know of it."""
+        self._snapshot_every = snapshot_every
         self._opening = opening
         self._clock = clock
-        self._stop: c.Stop | None = None
-        self._epoch_began = self._paused_since = clock()
+        self._epoch_began = clock()
         self._complain = -math.inf
-        # A resumed run keeps the steps that its minutes had become.
-        timed = config.minutes and not isinstance(opening, RunResumed)
-        self._budget = Budget(config.minutes * 60, clock) if timed else None
-        self.evaluations.on_best = lambda snapshot: self.saves.submit(snapshot, "best")
-        self.saves.extra = lambda: {"best_val": self.evaluations.best, "branches": self.steering.branches,
-                                    "guard_mode": self.guard_mode}
+        self._budget = Budget(minutes * 60, clock) if minutes else None
+        self.saves.extra = lambda: {"branches": self.steering.branches, "guard_mode": self.orders.guard_mode}
 
     def introduce(self, **facts: Any) -> None:
         """Add facts to those that the run begins with."""
@@ -86,8 +65,8 @@ class Trainer:
         yield from self._open()
         yield from self._set_out()
         while not self._over():
-            yield from self._obey()
-            if self.paused:
+            yield from self.orders.obey()
+            if self.orders.paused:
                 yield from self._rest()
             elif not self._over():
                 yield from self._learn()
@@ -112,8 +91,9 @@ class Trainer:
             raise
         self.introduce(graph=self.machine.graph)
         yield self._opening
-        if self.machine.config.graph == "on" and not self.machine.captured:
-            self._stop = c.Stop(id="", by="", reason=f"--graph on: {self.machine.graph}"[:MAX_REASON], exit_code=ERROR)
+        if self.machine.graph_missing:
+            reason = f"--graph on: {self.machine.graph}"[:MAX_REASON]
+            self.orders.stop = c.Stop(id="", by="", reason=reason, exit_code=ERROR)
 
     def _set_out(self) -> Iterator[Event]:
         for remark in self.machine.remarks:
@@ -139,8 +119,8 @@ class Trainer:
 
     def _over(self) -> bool:
         last = self.machine.knobs.steps
-        spent = self._budget is not None and not self.paused and self._budget.spent
-        return self._stop is not None or spent or 0 < last <= self.machine.progress.step
+        spent = self._budget is not None and not self.orders.paused and self._budget.spent
+        return self.orders.stop is not None or spent or 0 < last <= self.machine.progress.step
 
     def _say(self) -> Iterator[Event]:
         yield from self._with_room(self._attend())
@@ -153,12 +133,13 @@ class Trainer:
             epoch = self._end_epoch()
         else:
             yield from self.reporter.report()
-        yield from self.evaluations.attend(epoch)
-        yield from self.probes.attend()
-        yield from self.samples.attend()
-        step, config = machine.progress.step, machine.config
+        for aside in self.asides:
+            yield from aside.attend(epoch)
+        if epoch is not None:
+            yield self.complete(epoch)
+        step = machine.progress.step
         yield from self.steering.attend()
-        keep = due(step, int(config.snapshot_every))
+        keep = due(step, self._snapshot_every)
         if keep or self.saves.due:
             # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
             # hold every step that a checkpoint has.
@@ -189,114 +170,32 @@ class Trainer:
     def _rest(self) -> Iterator[Event]:
         """While paused: finish what was begun, then wait for a command without spinning."""
         yield from self.reporter.flush()
-        yield from self.evaluations.advance(hurry=True)
-        yield from self.samples.advance(0.5)
+        for aside in self.asides:
+            yield from aside.rest()
         yield from self.saves.tell()
-        if not self.samples.busy and not self.evaluations.busy:
-            try:
-                command = self.inbox.get(timeout=0.2)
-            except queue.Empty:
-                return
-            yield from self._answer(command)
+        if not any(aside.busy for aside in self.asides):
+            yield from self.orders.wait(0.2)
 
-    def _obey(self) -> Iterator[Event]:
-        while True:
-            try:
-                command = self.inbox.get_nowait()
-            except queue.Empty:
-                return
-            yield from self._answer(command)
-
-    def _answer(self, command: c.Command) -> Iterator[Event]:
-        try:
-            check_bounds(command)
-            yield from self._do(command)
-        except Refused as refusal:
-            # What was refused for its length is not repeated at length.
-            yield CommandRefused(id=command.id[:MAX_NAME], by=command.by[:MAX_NAME], reason=str(refusal)[:MAX_REASON])
-
-    def _do(self, command: c.Command) -> Iterator[Event]:
-        who, here = {"id": command.id, "by": command.by}, self.machine.progress
-        answer: dict[str, Any] = {"branch": here.branch, "step": here.step, **who}
-        match command:
-            case c.SetKnob():
-                yield from self.steering.set_knob(command)
-            case c.ScaleKnob():
-                yield from self.steering.scale_knob(command)
-            case c.SetPrompt():
-                yield from self.steering.set_prompt(command)
-            case c.Land():
-                yield from self.steering.land(command)
-            case c.Rollback():
-                yield from self.steering.rollback(command)
-            case c.Undo():
-                yield from self.steering.undo(command)
-            case c.TakeSnapshot():
-                yield from self.steering.snapshot("asked for", pinned=True, **who)
-            case c.SaveCheckpoint():
-                yield WorkAdvanced(what="checkpoint", done=0, of=1, answers=command.id)
-                self.saves.submit(self.machine.freeze(), "asked for", pinned=True, **who)
-            case c.PinSnapshot():
-                yield from self.steering.pin(command)
-            case c.LookInside():
+    def _ask_asides(self, command: c.Command) -> Iterator[Event]:
+        for aside in self.asides:
+            if isinstance(command, aside.answers):
                 yield from self.reporter.flush()
-                yield from self.probes.asked(**who)
-            case c.KeepBlackBox():
-                if not 0 <= command.onset <= here.step:
-                    raise Refused(f"step {command.onset:,} is not in the past; the run is at step {here.step:,}")
-                yield from self.reporter.flush()
-                yield WorkAdvanced(what="black box", done=0, of=1, answers=command.id)
-                yield from self.probes.black_box(command.onset, self.steering, **who)
-            case c.DrawSample():
-                self.samples.start(**who)
-                yield WorkAdvanced(what="samples", done=0, of=1, answers=command.id)
-            case c.Evaluate():
-                self.evaluations.start("asked for", **who)
-                yield WorkAdvanced(what="validation", done=0, of=1, answers=command.id)
-            case c.SetGuardMode():
-                if command.mode not in GUARD_MODES:
-                    raise Refused(f"guard {command.mode}: choose one of {', '.join(GUARD_MODES)}")
-                old, self.guard_mode = self.guard_mode, command.mode
-                yield GuardModeChanged(old=old, new=command.mode, **answer)
-            case c.AddNote():
-                if not 1 <= len(command.text.strip()) <= MAX_NOTE:
-                    raise Refused(f"a note has 1 to {MAX_NOTE} characters")
-                yield NoteAdded(text=command.text, **answer)
-            case c.Dismiss():
-                yield Dismissed(**answer)
-            case c.Pause():
-                yield from self._pause(answer)
-            case c.Continue():
-                yield from self._continue(answer)
-            case c.Stop():
-                self._stop = command
-            case _:
-                raise Refused(f"the engine knows no command {type(command).__name__}")
+                yield from aside.answer(command, self.steering)
+                return
+        raise Refused(f"the engine knows no command {type(command).__name__}")
 
-    def _pause(self, answer: dict[str, Any]) -> Iterator[Event]:
-        if self.paused:
-            raise Refused("training is paused already")
-        yield from self.reporter.flush()
-        self.paused, self._paused_since = True, self._clock()
-        yield Paused(**answer)
-
-    def _continue(self, answer: dict[str, Any]) -> Iterator[Event]:
-        if not self.paused:
-            raise Refused("training is not paused")
-        self.paused = False
-        # A pause is not training time: neither the budget nor the speed may count it.
-        waited = self._clock() - self._paused_since
-        self._epoch_began += waited
+    def _waited(self, seconds: float) -> None:
+        """A pause is not training time: neither the budget nor the speed may count it."""
+        self._epoch_began += seconds
         if self._budget is not None:
-            self._budget.waited(waited)
+            self._budget.waited(seconds)
         self.reporter.moved()
-        yield Continued(**answer)
 
     def _finish(self) -> Iterator[Event]:
-        stop, progress = self._stop, self.machine.progress
+        stop, progress = self.orders.stop, self.machine.progress
         yield from self.reporter.flush()
         if stop is None or stop.exit_code in (FINISHED, DIVERGED):
-            yield from self._with_room(self._last_words(stop))
+            yield from self._with_room(self._last_words(everything=stop is None))
         yield from self.saves.finish(self.machine.state())  # no copy: nothing changes it any more
         reason, code = (stop.reason, stop.exit_code) if stop else ("finished", FINISHED)
         if self.saves.failing:
@@ -305,11 +204,6 @@ class Trainer:
                        branch=progress.branch, step=progress.step, id=stop.id if stop else "",
                        by=stop.by if stop else "")
 
-    def _last_words(self, stop: c.Stop | None) -> Iterator[Event]:
-        """The evaluation and the samples that a run ends with."""
-        if stop is None and self.evaluations.latest[1] != self.machine.progress.step:
-            self.evaluations.start("end")
-        yield from self.evaluations.advance(everything=True)
-        if stop is None and not self.samples.busy:
-            self.samples.start()
-        yield from self.samples.finish(everything=stop is None)
+    def _last_words(self, everything: bool) -> Iterator[Event]:
+        for aside in self.asides:
+            yield from aside.finish(everything)

@@ -161,7 +161,7 @@ class Worker(Announcer):
     """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
 
     def __init__(self, trainer: Trainer, journal: Journal) -> None:
-        super().__init__(trainer.inbox.put, journal, trainer.guard_mode)
+        super().__init__(trainer.orders.inbox.put, journal, trainer.orders.guard_mode)
         self.trainer = trainer
         # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
         self._thread = threading.Thread(target=self._carry, name="training", daemon=False)

@@ -83,9 +83,9 @@ def _watched(trainer: Trainer, analyst: Analyst, guard: Guard, last: int,
         for each in (event, *analyst.consider(event)):
             yield each
             for command in (*guard.react(each), *guard.tick()):
-                trainer.inbox.put(command)
+                trainer.orders.inbox.put(command)
         if trainer.machine.progress.step >= last and not isinstance(event, e.RunEnded):
-            trainer.inbox.put(c.Stop(id="", by="drill"))
+            trainer.orders.inbox.put(c.Stop(id="", by="drill"))
 
 
 def _judged(fault: Fault, seed: int, at: int, events: list[e.Event]) -> Outcome:

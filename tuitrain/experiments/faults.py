@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuitrain.engine.machine import Machine
 from tuitrain.engine.trainer import Trainer
 from tuitrain.protocol import commands as c
 
@@ -31,6 +32,12 @@ class Fault:
     """It is there from the first step: neither delay nor rescue can be measured."""
 
 
+def machine_of(trainer: Trainer) -> Machine:
+    """The char-LSTM that a trainer trains."""
+    assert isinstance(trainer.machine, Machine)
+    return trainer.machine
+
+
 def each_step(trainer: Trainer, act: Callable[[int], None]) -> None:
     """Call `act` with the number of each step just before it is learned."""
     learn = trainer.machine.learn
@@ -45,7 +52,7 @@ def each_step(trainer: Trainer, act: Callable[[int], None]) -> None:
 def larger_steps(factor: float, over: int = 0) -> Inject:
     """The optimizer is given another rate than the one that is told; a rollback with a lower lr lowers it too."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-        optimizer = trainer.machine.optimizer
+        optimizer = machine_of(trainer).optimizer
         honest = optimizer.set_lr
 
         def set_lr(lr: Any) -> None:
@@ -63,7 +70,7 @@ def larger_steps(factor: float, over: int = 0) -> Inject:
 def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]) -> Inject:
     """What the next batches read, `count` or half an epoch, is changed in the text: who rolls back meets it again."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-        machine = trainer.machine
+        machine = machine_of(trainer)
 
         def act(step: int) -> None:
             if step != at or machine.progress.branch:
@@ -108,7 +115,7 @@ def as_bytes(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> 
 def gradients(at_only: bool, value: float) -> Inject:
     """One gradient, or all from then on, is `value`."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-        machine = trainer.machine
+        machine = machine_of(trainer)
 
         def spoil() -> None:
             step = machine.progress.step + 1
@@ -127,7 +134,7 @@ def overflow(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
     def act(step: int) -> None:
         if step == at and trainer.machine.progress.branch == 0:
             with torch.no_grad():
-                trainer.machine.model.head.get_parameter("weight").data.mul_(1e38)
+                machine_of(trainer).model.head.get_parameter("weight").data.mul_(1e38)
 
     each_step(trainer, act)
 
@@ -137,7 +144,7 @@ def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> Non
     def act(step: int) -> None:
         if step == at and trainer.machine.progress.branch == 0:
             with torch.no_grad():
-                for name, parameter in trainer.machine.model.lstm.named_parameters():
+                for name, parameter in machine_of(trainer).model.lstm.named_parameters():
                     if name.startswith("weight_hh"):
                         parameter.data.mul_(2.5)
 
@@ -147,7 +154,7 @@ def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> Non
 def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
     """All gates are shut from the beginning by their biases."""
     with torch.no_grad():
-        for name, parameter in trainer.machine.model.lstm.named_parameters():
+        for name, parameter in machine_of(trainer).model.lstm.named_parameters():
             if name.startswith("bias"):
                 parameter.copy_(torch.full_like(parameter, -15.0))
 
@@ -155,7 +162,7 @@ def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 def faint_weights(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
     """LSTM weights so small that hardly any gradient passes them: with SGD they stay as they are."""
     with torch.no_grad():
-        for name, parameter in trainer.machine.model.named_parameters():
+        for name, parameter in machine_of(trainer).model.named_parameters():
             if name.startswith(("lstm.weight", "head.weight")):
                 parameter.mul_(1e-9)
 
@@ -174,7 +181,7 @@ def sensible_turns(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
     def act(step: int) -> None:
         with contextlib.suppress(KeyError):
-            trainer.inbox.put(turns.pop(step))
+            trainer.orders.inbox.put(turns.pop(step))
 
     each_step(trainer, act)
 

@@ -3,24 +3,22 @@
 Runs in the loop's own thread, so it must be quick and may touch the model. Knows no file and no socket.
 """
 
-import queue
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuitrain.engine.bounds import MAX_NAME, MAX_REASON, check_bounds
+from tuitrain.engine.bounds import MAX_REASON
+from tuitrain.engine.orders import Orders
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.saves import Saves
 from tuitrain.engine.steering import Steering
-from tuitrain.engine.trainer import MAX_NOTE
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import ERROR, NoRoom, Refused
 from tuitrain.intervals import Every
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.saver import Saver
-from tuitrain.specs import GUARD_MODES
 from tuitrain.watching.asides import Interval, loss_of, undisturbed, words_of
 from tuitrain.watching.offers import Offers
 from tuitrain.watching.recorder import Recorder
@@ -41,18 +39,20 @@ class _Aside:
 
 
 class Loop:
-    """`between` is the whole of it: a generator of events, run through at each step. `inbox` takes commands."""
+    """`between` is the whole of it: a generator of events, run through at each step. `orders.inbox` takes commands."""
 
     def __init__(self, subject: Subject, recorder: Recorder, saver: Saver, make_opening: Make, offers: Offers, *,
                  guard: str, snapshot_every: Every, checkpoint_every: Every, snapshot_memory: int, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.subject, self.recorder, self.offers = subject, recorder, offers
-        self.inbox: queue.SimpleQueue[c.Command] = queue.SimpleQueue()
         self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock)
         recorder.every = lambda: self.reporter.every
         self.saves = Saves(subject, saver, 1 << 62, serial)
         self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)
-        self.guard_mode, self.best = guard, float("inf")
+        self.orders = Orders(subject, self.steering, self.saves, self.reporter, guard, others=self._asked,
+                             refuse=lambda command: offers.capabilities().why_not(command), clock=clock)
+        self.orders.on_continue, self.orders.on_move = lambda seconds: self.reporter.waited(), self._say_what_came_back
+        self.best = float("inf")
         self.ended: e.RunEnded | None = None
         self._usage = Usage(recorder.device, clock)
         self._snapshots = Interval(snapshot_every, "snapshot_every", clock)
@@ -60,12 +60,11 @@ class Loop:
         self._evaluation: _Aside | None = None
         self._sample: _Aside | None = None
         self._make_opening, self._opened = make_opening, False
-        self._clock, self._paused = clock, False
-        self._stop: c.Stop | None = None
+        self._clock = clock
         self._not_before = 0.0
         """Before this no snapshot is taken: the last one was expensive."""
         self.saves.extra = lambda: {"best_val": self.best, "branches": self.steering.branches,
-                                    "guard_mode": self.guard_mode}
+                                    "guard_mode": self.orders.guard_mode}
 
     def evaluates(self, call: Callable[[], Any], every: Every | None) -> None:
         """Have this measured now and then."""
@@ -92,13 +91,15 @@ class Loop:
             yield from self._evaluate("interval")
         if self._sample is not None and self._sample.interval.due(step):
             yield from self._draw()
-        yield from self._obey()
-        while self._paused and self._stop is None:
-            yield from self._rest()
+        orders = self.orders
+        yield from orders.obey()
+        while orders.paused and orders.stop is None:
+            yield from self.saves.tell()
+            yield from orders.wait(0.2)
         if self._reached_the_end_that_was_set():
-            self._stop = c.Stop(id="", by="", reason="finished")
-        if self._stop is not None:
-            yield from self.finish(self._stop.reason, self._stop.exit_code, id=self._stop.id, by=self._stop.by)
+            orders.stop = c.Stop(id="", by="", reason="finished")
+        if orders.stop is not None:
+            yield from self.finish(orders.stop.reason, orders.stop.exit_code, id=orders.stop.id, by=orders.stop.by)
 
     def finish(self, reason: str, code: int, *, message: str = "", traceback: str = "", save: bool = True, id: str = "",
                by: str = "") -> Iterator[e.Event]:
@@ -150,81 +151,14 @@ class Loop:
         now = self._clock()
         self._not_before = now + (now - began) / LEAST_SHARE
 
-    def _rest(self) -> Iterator[e.Event]:
-        """While paused: wait for a command without spinning."""
-        yield from self.saves.tell()
-        try:
-            command = self.inbox.get(timeout=0.2)
-        except queue.Empty:
-            return
-        yield from self._answer(command)
-
-    def _obey(self) -> Iterator[e.Event]:
-        while not self.inbox.empty():
-            yield from self._answer(self.inbox.get())
-
-    def _answer(self, command: c.Command) -> Iterator[e.Event]:
-        try:
-            check_bounds(command)
-            if why := self.offers.capabilities().why_not(command):
-                raise Refused(why)
-            yield from self._do(command)
-        except Refused as refusal:
-            yield e.CommandRefused(id=command.id[:MAX_NAME], by=command.by[:MAX_NAME], reason=str(refusal)[:MAX_REASON])
-
-    def _do(self, command: c.Command) -> Iterator[e.Event]:
-        progress = self.subject.progress
+    def _asked(self, command: c.Command) -> Iterator[e.Event]:
+        """What not every run knows."""
         who = {"id": command.id, "by": command.by}
-        answer: dict[str, Any] = {"branch": progress.branch, "step": progress.step, **who}
         match command:
-            case c.SetKnob():
-                yield from self.steering.set_knob(command)
-            case c.ScaleKnob():
-                yield from self.steering.scale_knob(command)
-            case c.Land():
-                yield from self.steering.land(command)
-            case c.Rollback():
-                yield from self.steering.rollback(command)
-                yield from self._say_what_came_back()
-            case c.Undo():
-                yield from self.steering.undo(command)
-                if (self.subject.progress.branch, self.subject.progress.step) != (progress.branch, progress.step):
-                    yield from self._say_what_came_back()
-            case c.TakeSnapshot():
-                yield from self._snapshot("asked for", pinned=True, **who)
-            case c.SaveCheckpoint():
-                self.saves.submit(self.subject.freeze(), "asked for", pinned=True, **who)
-            case c.PinSnapshot():
-                yield from self.steering.pin(command)
             case c.DrawSample():
                 yield from self._draw(**who)
             case c.Evaluate():
                 yield from self._evaluate("asked for", **who)
-            case c.SetGuardMode():
-                if command.mode not in GUARD_MODES:
-                    raise Refused(f"guard {command.mode}: choose one of {', '.join(GUARD_MODES)}")
-                old, self.guard_mode = self.guard_mode, command.mode
-                yield e.GuardModeChanged(old=old, new=command.mode, **answer)
-            case c.AddNote():
-                if not 1 <= len(command.text.strip()) <= MAX_NOTE:
-                    raise Refused(f"a note has 1 to {MAX_NOTE} characters")
-                yield e.NoteAdded(text=command.text, **answer)
-            case c.Dismiss():
-                yield e.Dismissed(**answer)
-            case c.Pause():
-                if self._paused:
-                    raise Refused("training is paused already")
-                yield from self.reporter.flush()
-                self._paused = True
-                yield e.Paused(**answer)
-            case c.Continue():
-                if not self._paused:
-                    raise Refused("training is not paused")
-                self._paused = False
-                self.reporter.waited()
-                yield e.Continued(**answer)
-            case c.Stop():
-                self._stop = command
             case _:
                 raise Refused(f"a watched loop knows no command {type(command).__name__}")
 

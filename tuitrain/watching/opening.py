@@ -184,7 +184,7 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
     if restored is not None:
         loop.best = float(restored.facts.get("best_val", "inf"))
         loop.steering.branches = max(loop.steering.branches, _highest_branch(folder) + 1)
-    outlet = Outlet(loop.inbox.put, book, how["guard"])
+    outlet = Outlet(loop.orders.inbox.put, book, how["guard"])
     outlet.on_saving(lambda call: setattr(loop.saves, "on_committed", call))
     return loop, outlet
 
