@@ -1,6 +1,7 @@
 """A run whose steps are far from what the race promised has the next start race again, and says so once."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,8 @@ def test_a_busy_machine_breaks_no_promise_and_a_few_steps_break_none() -> None:
 
 
 def test_a_broken_promise_is_forgotten_so_that_the_next_start_races_again(
-        start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     raced: list[int] = []
 
     def race(*_: object) -> tuple[runtime.Choice, bool]:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tuitrain.engine.runtime import UNDISTURBED
-
 WINDOW, LEAST = 30.0, 50
 """Seconds of steps, and their number, that are compared at a time."""
+UNDISTURBED = 0.8
+"""Share of the wall time that each thread computes on a machine that has nothing else to do; below, what was timed is
+the load of others."""
 FAR: Final = 1.4
 """The factor from which on steps do not take what was promised; a run's own do a tenth more than those of the race."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuitrain.config import Config
+from tuitrain.engine.promise import UNDISTURBED
 from tuitrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ CLEARLY = 1.1
 rounds."""
 ROUNDS, LONGEST_RACE = 7, 3.0
 """Timed steps of each candidate at the most, and seconds that a race takes, about."""
-UNDISTURBED = 0.8
-"""Share of the wall time that each thread computes on a machine that has nothing else to do; below, what was timed is
-the load of others."""
 FORGOTTEN_AFTER = 7 * 86400.0
 """Seconds: a machine changes, and a choice made in a bad hour must not stay for good."""
 
