@@ -239,7 +239,7 @@ def test_several_optimizers_and_groups_are_steered_together(tmp_path: Path) -> N
             optimizer.step()
             optimizer.zero_grad()
         if step == 0:
-            pilot._loop.inbox.put(c.ScaleKnob(name="lr", factor=0.5, **who()))
+            pilot._loop.orders.inbox.put(c.ScaleKnob(name="lr", factor=0.5, **who()))
         assert pilot.step(loss)
     assert pilot.steps == 3 and used == {0: pytest.approx([0.05, 0.1]), 1: pytest.approx([0.15])}
     pilot.close()

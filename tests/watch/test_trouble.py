@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.watch.loops import Loop, of_kind, same, told, who
+from tuitrain.engine.orders import Orders
 from tuitrain.engine.worker import Announcer
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -30,7 +31,7 @@ def alone() -> Loop:
 
 PARTS = [(Recorder, "loss"), (Recorder, "threshold"), (Recorder, "clipped"), (Recorder, "before"), (Recorder, "after"),
          (Recorder, "close_step"), (Numbers, "drain"), (Reporter, "flush"), (Subject, "freeze"), (Subject, "absorb"),
-         (Between, "between"), (Between, "_obey"), (Interval, "due"), (Announcer, "announce")]
+         (Between, "between"), (Orders, "obey"), (Interval, "due"), (Announcer, "announce")]
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS, ids=[f"{kind.__name__}.{name}" for kind, name in PARTS])
