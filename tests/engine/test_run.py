@@ -123,7 +123,7 @@ def test_a_long_answer_says_at_once_that_it_is_on_its_way_and_how_far(
         start: Start, monkeypatch: pytest.MonkeyPatch, kind: type[c.Command], what: str, values: dict[str, int]
         ) -> None:
     monkeypatch.setattr(evaluation, "CHUNK", 4)
-    run = start(val=0.5, sample_length=400)
+    run = start(val=0.5, sample_length=4000)
     run.to_step(5)
     id = run.ask(kind, **values)
     run.until(lambda x: getattr(x, "id", "") == id)
@@ -132,7 +132,7 @@ def test_a_long_answer_says_at_once_that_it_is_on_its_way_and_how_far(
     done = [x.done for x in told]
     assert done == sorted(done) and all(x.done <= x.of for x in told)
     if what in ("samples", "validation"):
-        assert len(told) > 2 and done[-1] > 0
+        assert len(told) > 1 and done[-1] > 0
     state = RunState()
     for event in run.events:
         state.fold(event)
