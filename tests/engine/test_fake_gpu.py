@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,13 @@ def test_what_is_left_behind_or_asked_for_is_noticed(came: dict[str, str]) -> No
     assert said.keys() == SABOTAGE.keys() and all(words in came[name] for name, words in said.items()), came
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_whole_step_runs_without_memory_or_arithmetic(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [{"optimizer": name} for name in OPTIMIZERS] + [
+    {"optimizer": "adam", "precision": "bf16"}, {"optimizer": "adam", "precision": "fp16", "dropout": 0.3}], ids=str)
+def test_the_whole_step_runs_without_memory_or_arithmetic(options: dict[str, Any],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "autocast", lambda device, precision: contextlib.nullcontext())  # knows no such device
     for name in ("adam", "sgd"):
         module = importlib.import_module(f"torch.optim.{name}")
         monkeypatch.setattr(module, "_device_dtype_check_for_fused", lambda *_, **__: None)
-    assert step({"optimizer": optimizer}, device="meta") == ""
-    assert "item" in step({"optimizer": optimizer}, ask_by_float, device="meta")
+    assert step(options, device="meta") == ""
+    assert "item" in step(options, ask_by_float, device="meta")
