@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import builders
+from tuitrain import __version__
 from tuitrain.diagnosis import clip_advisor
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol import commands, events, findings
@@ -25,7 +26,7 @@ from tuitrain.specs import GUARD_MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, ROOM = ROOT / "docs", ROOT / "tuitrain" / "diagnosis"
-JOURNAL = (DOCS / "journal.md").read_text()
+JOURNAL, CHANGES = (DOCS / "journal.md").read_text(), (ROOT / "CHANGELOG.md").read_text()
 KINDS = {**registry(events.Event), **registry(commands.Command)}
 ANSWERS = ("id", "by")
 """Fields that every command has: said once for all of them."""
@@ -160,7 +161,8 @@ def _links(path: Path) -> Iterator[tuple[str, Path, str]]:
             yield target, (path.parent / file if file else path), heading
 
 
-@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))],
+                         ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target, file, heading in _links(path):
         assert file.exists(), target
@@ -217,3 +219,16 @@ def test_the_formula_of_the_clip_gives_the_numbers_beside_it() -> None:
     assert len(cited) == 6
     for kick, medians in cited:
         assert clip_advisor.kick(float(medians), (0.9, 0.999)) == pytest.approx(float(kick), abs=0.005)
+
+
+def test_the_changes_name_the_version_and_have_an_unreleased_section_on_top() -> None:
+    sections = re.findall(r"^## \[(.+?)\]", CHANGES, flags=re.MULTILINE)
+    assert sections[0] == "Unreleased"
+    assert f" {__version__}" in CHANGES.split("## [Unreleased]")[0] or __version__ in sections
+    kinds = re.findall(r"^### (\w+)$", CHANGES, flags=re.MULTILINE)
+    assert kinds and set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_document_is_linked_from_the_readme_or_the_changes() -> None:
+    linked = {file.name for path in (ROOT / "README.md", ROOT / "CHANGELOG.md") for _, file, _ in _links(path)}
+    assert sorted({path.name for path in DOCS.glob("*.md")} - linked) == []
