@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from tuitrain.diagnosis.guard import COUNTDOWN, LR_FACTORS, REST, Guard
+from tuitrain.diagnosis.guard import COUNTDOWN, REST, Guard
+from tuitrain.diagnosis.remedy import LR_FACTORS
 from tuitrain.errors import DIVERGED
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -56,6 +57,7 @@ def test_it_rolls_back_to_before_the_first_spike_then_earlier_and_lower_and_give
     guard = Guard("rollback")
     first = asked(guard, SPIKE, ADVICE, alarm(), verdict())[-1]
     assert isinstance(first, c.Rollback) and (first.to, first.lr_factor, first.clip) == (8900, 0.25, 0.9)
+    assert first.healthy
     tried = [first]
     for i in range(1, len(LR_FACTORS)):
         again = asked(guard, BACK, alarm(10_020 + 100 * i), verdict(10_020 + 100 * i))[-1]
@@ -137,3 +139,7 @@ def test_after_an_explosion_the_rate_stays_low() -> None:
     guard = Guard("rollback")
     back = asked(guard, alarm(), verdict(cause="exploding_gradient"))[-1]
     assert asked(guard, rolled_back(back, 9900, 0.001), steps(9900 + REST), steps(9900 + 5 * REST)) == []
+
+
+def test_a_model_that_learns_nothing_is_not_rolled_back() -> None:
+    assert not any(isinstance(x, c.Rollback) for x in asked(Guard("rollback"), alarm(), verdict(cause="plateau")))

@@ -103,6 +103,31 @@ def test_a_bad_stretch_is_no_good_point(start: Start) -> None:
     assert run.answer(c.Rollback).to_step == 60
 
 
+def test_a_healthy_rollback_never_lands_inside_the_wreck(start: Start) -> None:
+    run = start(snapshot_every=10, checkpoint_every=100_000)
+    run.to_step(100)
+    run.answer(c.SetKnob, name="lr", value=5.0)
+    run.to_step(200)
+    told = {x.step: x.healthy for x in run.of(e.SnapshotTaken)}
+    assert all(told[step] for step in range(10, 101, 10)) and not told[180]
+    wreck = next(x.point for x in run.of(e.SnapshotTaken) if x.step == 180)
+    refused = run.answer(c.Rollback, point=wreck, healthy=True)
+    assert isinstance(refused, e.CommandRefused) and "had broken already" in refused.reason
+    back = run.answer(c.Rollback, to=190, healthy=True)
+    assert 100 <= back.to_step < 150 and told[back.to_step]
+    assert run.answer(c.Rollback, point=wreck).to_step == 180, "who names it gets it"
+
+
+def test_a_point_amid_steps_without_finite_numbers_is_not_healthy(start: Start) -> None:
+    run = start(snapshot_every=10)
+    run.to_step(55)
+    run.machine.learner.on_gradients = lambda: run.machine.model.head.get_parameter("bias").grad.fill_(float("nan"))
+    run.to_step(75)
+    told = {x.step: x.healthy for x in run.of(e.SnapshotTaken)}
+    assert told[50] and not told[60] and not told[70]
+    assert run.answer(c.Rollback, to=75, healthy=True).to_step == 50
+
+
 def test_undo_of_a_knob_sets_it_back_and_goes_on(start: Start) -> None:
     run = start()
     run.to_step(5)

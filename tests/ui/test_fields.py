@@ -16,6 +16,7 @@ from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, PickPoint
 
+OFF = e.KnobChanged(branch=0, step=1640, name="clip", old=1.0, new=0.0, id="1", by="you")
 LR, CLIP = ["r", "down", "down", "tab"], ["r", "down", "down", "tab", "tab"]
 
 
@@ -96,23 +97,22 @@ def test_a_field_left_alone_leaves_its_knob_alone() -> None:
     assert (asked.lr, asked.lr_factor, asked.clip, asked.clip_factor) == (None, None, None, None)
 
 
-def test_after_an_alarm_a_rollback_proposes_the_remedys_values() -> None:
-    script = Script(ill("lr too high"))
+def test_after_an_alarm_a_rollback_proposes_the_remedys_values_and_point() -> None:
+    script = Script([*ill("lr too high"), OFF])
 
     async def act(app: CockpitApp, pilot: Any) -> None:
         await pilot.press("r")
         values = {name: app.screen.query_one(f"#{name}", Input).value for name in ("lr", "clip")}
         assert values == {"lr": "x0.25", "clip": "1.5"}
-        assert "lr 0.003 → at most 0.00075" in preview(app) and "clip 1 → 1.5" in preview(app)
-        await pilot.press("down")
-        await until(lambda: "lr 0.003 → 0.00075 · clip 1 → 1.5" in preview(app))
-        await pilot.press("up", "enter")
+        await until(lambda: "lr 0.003 → 0.00075 · clip off → 1.5" in preview(app))
+        assert "leaves 1,140 steps of branch 0" in preview(app), "it stands on the point before the trouble"
+        await pilot.press("enter")
         await until(lambda: bool(script.asked))
 
     drive(script, act)
     [asked] = script.asked
     assert isinstance(asked, c.Rollback)
-    assert (asked.point, asked.lr_factor, asked.clip) == ("", 0.25, 1.5)
+    assert (asked.point, asked.lr_factor, asked.clip) == ("b0-s500", 0.25, 1.5)
 
 
 @pytest.mark.parametrize("answered", [

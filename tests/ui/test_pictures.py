@@ -60,6 +60,7 @@ LEVELS = replace(healthy()[0], facts={**FACTS, "levels": {"letters alone": 4.48,
 SPIKE = [healthy()[0], *(steps(first, 100) for first in range(1, 1801, 100)), steps(1801, 42),
          steps(1843, 1, norm=16.0), steps(1844, 57), *(steps(first, 100) for first in range(1901, 7001, 100))]
 """One norm of 16 in 7,000 steps: what a person came to see."""
+OFF = e.KnobChanged(branch=0, step=1640, name="clip", old=1.0, new=0.0, id="1", by="you")
 STATES = {
     "starting": State([]),
     "first steps": State([*healthy()[:1], steps(1, 3)]),
@@ -88,6 +89,8 @@ STATES = {
     "spike": State(SPIKE),
     "why, well": State(well(), keys=("w",)),
     **{f"why, {name}": State(ill(name), keys=("w",)) for name in ILLS},
+    "remedy": State([*ill("lr too high"), OFF], keys=("R",)),
+    "picker, remedy": State([*ill("lr too high"), OFF], keys=("r",)),
     "inside": State(well(), keys=("8", "z")),
     "guard waits": State([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")]),
 }

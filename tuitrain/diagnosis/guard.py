@@ -1,7 +1,7 @@
 """The automatic pilot: reads events, sends commands, nothing else - it presses the keys a person would press.
 
 An alarm: it has the black box kept and the model looked into, and pauses if that is its mode. The verdict: it rolls
-back to before the trouble with a quarter of the learning rate and the advised clip, three times at most, then stops.
+back as the remedy says, three times at most, then stops.
 Where the steps had grown too large all at once, the rate of before was right, so it comes back when all stays well.
 A warning: it pins a restore point from before and, where it may act, sets the advised clip.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
+from tuitrain.diagnosis.remedy import LR_FACTORS, remedy
 from tuitrain.errors import DIVERGED
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
@@ -18,21 +19,12 @@ from tuitrain.protocol import findings as f
 from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
 from tuitrain.protocol.capabilities import KEY as CAPABILITIES
 
-BEFORE = 100
-"""Steps before the onset at which a restore point counts as healthy."""
-LR_FACTORS = (0.25, 0.1, 0.1)
-EARLIER = 4
-"""Each further rollback goes so many times as far back before the onset."""
-SKIPPED = 400
-"""Batches from the onset on that are left out where the text is to blame (PaLM left out 200 to 500)."""
 GRACE = 2000
 """Steps without an alarm after which rollbacks are counted anew."""
 COUNTDOWN = 120.0
 """Seconds that a pause waits for a person."""
 REST = 60
 """Quiet steps after which a rate that was lowered for a sudden fault is doubled, until it is what it was."""
-SPIKES_BACK = 4000
-"""A spike so many steps before the onset belongs to it."""
 ACTS = ("rollback", "stop")
 CLOSE = 1.2
 """Times the advised clip up to which a clip is left as it is: each move is told."""
@@ -154,19 +146,18 @@ class Guard:
         if self._rollbacks >= len(LR_FACTORS):
             yield c.Stop(reason="diverged", exit_code=DIVERGED, **self._who())
             return
-        onset = min([event.onset, *(step for branch, step in self._spikes
-                                    if branch == event.branch and event.onset - SPIKES_BACK <= step < event.onset)])
-        back = BEFORE * EARLIER**self._rollbacks
-        factor = LR_FACTORS[self._rollbacks]
-        self._rollbacks += 1
-        if event.cause == "bad_data":
-            yield c.Rollback(to=max(0, onset - back), skip_batches=back + SKIPPED, **self._who())
+        advised = (self._advice.value, self._advice.low) if self._advice is not None else None
+        found = remedy(event.cause, (event.branch, event.onset), self._spikes,
+                       lambda branch, step: branch == event.branch, clip=self._clip, advised=advised,
+                       tried=self._rollbacks)
+        if found is None:
             return
-        clip = self._advice.value if self._advice is not None else None
+        self._rollbacks += 1
         who = self._who()
-        if event.cause == "lr_too_high" and self._rollbacks == 1:
-            self._returning = (who["id"], factor)
-        yield c.Rollback(to=max(0, onset - back), lr_factor=factor, clip=clip, **who)
+        if event.cause == "lr_too_high" and self._rollbacks == 1 and found.lr_factor is not None:
+            self._returning = (who["id"], found.lr_factor)
+        yield c.Rollback(to=found.to, healthy=True, lr_factor=found.lr_factor, clip=found.clip,
+                         skip_batches=found.skipped(found.to), **who)
 
     def _owe(self, event: e.RolledBack) -> None:
         """Its own rollback for steps too large: what the rate was is to come back. Anybody else's: nothing is."""

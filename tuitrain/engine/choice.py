@@ -11,9 +11,8 @@ from tuitrain.protocol import commands as c
 from tuitrain.run import checkpoints
 from tuitrain.run.folder import Folder
 
-GOOD_AGE, GOOD_LOSS = 100, 0.1
-"""The last good point is at least so many steps old, with a smoothed loss at most so many nats above the best until
-then."""
+GOOD_AGE = 100
+"""Steps that the last good point is old at least."""
 
 
 class Choice:
@@ -49,6 +48,8 @@ class Choice:
             named = [p for p in points if p[2] == command.point]
             if not named:
                 raise Refused(f"there is no restore point called {command.point}")
+            if command.healthy and not self._is_good(named[0]):
+                raise Refused(f"training had broken already at restore point {command.point}, step {named[0][1]:,}")
             return self._fetch(named[0]), command.point
         mine = [p for p in points if on_lineage(progress, p[0], p[1])]
         if command.to is not None:
@@ -58,6 +59,10 @@ class Choice:
             if not fitting:
                 first = min((p[1] for p in mine), default=None)
                 raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
+            if command.healthy:
+                fitting = [p for p in fitting if self._is_good(p)]
+                if not fitting:
+                    raise Refused(f"training had broken already at every restore point up to step {command.to:,}")
         else:
             fitting = [p for p in mine if p[1] <= progress.step - GOOD_AGE and self._is_good(p)]
             if not fitting:
@@ -72,11 +77,7 @@ class Choice:
             facts = kept.snapshot.facts
         else:
             facts = next((k.facts for k in self._on_disk() if k.name == point[2]), {})
-        if not facts:
-            return False
-        # Against the best until then, not until now: a run that improves fast has no bad past.
-        then = progress_of(facts)
-        return then.smooth_loss <= then.best_smooth + GOOD_LOSS
+        return bool(facts) and progress_of(facts).healthy
 
     def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
         kept = self._points.get(point[2])

@@ -160,6 +160,8 @@ class Machine:
         self.norms = np.concatenate([self.norms, rows[:, 1]])[-len(self.norms) :]
         losses = rows[:, 0][rows[:, 3] == 0].astype(float)
         progress = self.progress
+        for skipped in rows[:, 3].tolist():
+            progress.not_finite = progress.not_finite + 1 if skipped else 0
         for loss in losses:
             progress.epoch_loss += loss
             progress.epoch_steps += 1

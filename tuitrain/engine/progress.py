@@ -1,10 +1,14 @@
 """Where a run is: part of every snapshot, and read back from one."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuitrain.knobs import Knobs
+
+GOOD_LOSS = (0.1, 0.08)
+"""Nats, and share of the best until then, that a smoothed loss may lie above that best where all is well."""
 
 
 @dataclass(slots=True)
@@ -19,6 +23,17 @@ class Progress:
     best_smooth: float = float("inf")
     epoch_loss: float = 0.0
     epoch_steps: int = 0
+    not_finite: int = 0
+    """Steps in a row up to here without finite numbers."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether training has not broken: the loss is finite, and about the best of this line until now."""
+        if self.not_finite:
+            return False
+        # Against the best until then, not of all time: a run that improves fast has no bad past.
+        most = self.best_smooth + max(GOOD_LOSS[0], GOOD_LOSS[1] * abs(self.best_smooth))
+        return self.step == 0 or (math.isfinite(self.smooth_loss) and self.smooth_loss <= most)
 
     @property
     def parent(self) -> int | None:

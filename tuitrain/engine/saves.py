@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tuitrain.engine.progress import progress_of
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
 from tuitrain.intervals import Every, due, parse_every
@@ -62,7 +63,8 @@ class Saves:
         facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial, "environment": self._environment})
         self._saver.submit(Job(
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,
-            tensors=snapshot.arrays, facts=facts, id=id, by=by))
+            tensors=snapshot.arrays, facts=facts, id=id, by=by,
+            healthy=progress_of(snapshot.facts).healthy))
 
     def _committed(self) -> None:
         if self.on_committed is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.engine.choice import Choice
+from tuitrain.engine.progress import progress_of
 from tuitrain.engine.restore_points import Point, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Reports, Steered
@@ -194,7 +195,7 @@ class Steering:
         self._points.pin(point)
         yield SnapshotTaken(branch=point.snapshot.branch, step=point.snapshot.step, id=command.id, by=command.by,
                             reason="kept from before a warning", pinned=True, bytes=point.snapshot.bytes,
-                            point=point.name)
+                            point=point.name, healthy=progress_of(point.snapshot.facts).healthy)
 
     def _turn(self, command: c.SetKnob | c.ScaleKnob, name: str, new: Knobs) -> Iterator[Event]:
         if name == "prompt":
@@ -229,7 +230,7 @@ class Steering:
         point, dropped = self._points.add(snapshot, reason, pinned=pinned)
         events += [SnapshotTaken(
             branch=snapshot.branch, step=snapshot.step, id=id, by=by, reason=reason, pinned=pinned,
-            bytes=snapshot.bytes, point=point.name)]
+            bytes=snapshot.bytes, point=point.name, healthy=progress_of(snapshot.facts).healthy)]
         events += map(_dropped, dropped)
         return point, events
 

@@ -90,7 +90,8 @@ class PinSnapshot(Command):
 class Rollback(Command):
     """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch.
 
-    `lr_factor` multiplies the smaller of the rate in force and the point's, `clip_factor` the clip in force.
+    `lr_factor` multiplies the smaller of the rate in force and the point's, `clip_factor` the clip in force. `healthy`
+    refuses a point whose own loss was broken already, and takes the newest before step `to` that was well.
     """
 
     to: int | None = None
@@ -100,6 +101,7 @@ class Rollback(Command):
     skip_batches: int = 0
     lr: float | None = None
     clip_factor: float | None = None
+    healthy: bool = False
 
 
 def going_on(lr: Wish | None, clip: Wish | None) -> dict[str, Any]:

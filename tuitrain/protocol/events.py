@@ -230,7 +230,7 @@ class Undone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotTaken(Event):
-    """A restore point in memory."""
+    """A restore point in memory; `healthy` if training had not broken then."""
 
     branch: int
     step: int
@@ -240,6 +240,7 @@ class SnapshotTaken(Event):
     pinned: bool
     bytes: int
     point: str
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +254,7 @@ class SnapshotDropped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Event):
-    """A restore point on disk, committed and checksummed."""
+    """A restore point on disk, committed and checksummed; `healthy` if training had not broken then."""
 
     branch: int
     step: int
@@ -264,6 +265,7 @@ class CheckpointSaved(Event):
     bytes: int
     seconds: float
     params_sha256: str
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

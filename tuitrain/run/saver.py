@@ -37,6 +37,7 @@ class Job:
     facts: dict[str, Any]
     id: str = ""
     by: str = ""
+    healthy: bool = True
 
 
 class Saver:
@@ -153,7 +154,8 @@ class Saver:
         path = str(Path(self.folder.name) / f"{mark.name}.safetensors")
         self._say(CheckpointSaved(
             branch=job.branch, step=job.step, id=job.id, by=job.by, reason=job.reason, path=path,
-            bytes=mark.bytes, seconds=round(self._clock() - started, 4), params_sha256=mark.params_sha256))
+            bytes=mark.bytes, seconds=round(self._clock() - started, 4), params_sha256=mark.params_sha256,
+            healthy=job.healthy))
         if self._failures:
             self._say(SavingRecovered(branch=job.branch, step=job.step, failures=self._failures))
             self._failures = 0

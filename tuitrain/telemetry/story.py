@@ -59,6 +59,7 @@ class Point:
     lr: float
     clip: float
     bytes: int
+    healthy: bool = True
 
 
 @dataclass(slots=True)
@@ -147,8 +148,10 @@ class Story:
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"told": self.told, **{name: [plain(dataclasses.asdict(x)) for x in members] for name, members in (
-            ("entries", self.entries), ("marks", self.marks), ("texts", self.texts), ("points", self.points.values()))}}
+        kept: dict[str, Any] = {"entries": self.entries, "marks": self.marks, "texts": self.texts,
+                                "points": self.points.values()}
+        return {"told": self.told,
+                **{name: [plain(dataclasses.asdict(x)) for x in members] for name, members in kept.items()}}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> "Story":
@@ -163,7 +166,7 @@ class Story:
     def _point(self, name: str, event: e.SnapshotTaken | e.CheckpointSaved, on_disk: bool, when: float,
                now: dict[str, Any]) -> None:
         self.points[name] = Point(name, event.branch, event.step, on_disk, event.reason, when, now["train"], now["val"],
-                                  now["lr"], now["clip"], event.bytes)
+                                  now["lr"], now["clip"], event.bytes, event.healthy)
         while len(self.points) > POINTS:
             self.points.pop(next(iter(self.points)))
 

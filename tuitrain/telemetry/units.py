@@ -38,9 +38,9 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def many(count: int, word: str) -> str:
-    """1 thread, 2 threads."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
+def many(count: int, word: str, words: str = "") -> str:
+    """1 thread, 2 threads; `words` is a plural of its own."""
+    return f"{count:,} {word if count == 1 else words or word + 's'}"
 
 
 def percent(share: float) -> str:

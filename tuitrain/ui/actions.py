@@ -3,17 +3,26 @@
 import uuid
 from typing import Any
 
-from tuitrain.diagnosis.guard import BEFORE, LR_FACTORS, SKIPPED, SPIKES_BACK
 from tuitrain.errors import RunError, UsageError
 from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
 from tuitrain.protocol.session import Session, Tape
 from tuitrain.specs import GUARD_MODES
-from tuitrain.telemetry.units import number
-from tuitrain.ui.dialogs import AskValue, Choose, Chosen, PickPoint, Present
+from tuitrain.telemetry.units import number, safe
+from tuitrain.ui.dialogs import AskValue, Choose, Chosen, Confirm, PickPoint, Present
 from tuitrain.ui.keys import TABLE
-from tuitrain.ui.values import proposed, read, rung, shown, wild, would_have_clipped
+from tuitrain.ui.values import (
+    proposed,
+    read,
+    remedy_of,
+    remedy_point,
+    rung,
+    shown,
+    told,
+    wild,
+    would_have_clipped,
+)
 from tuitrain.ui.viewing import Viewing
 from tuitrain.ui.why import Why
 
@@ -156,20 +165,38 @@ class Actions(Viewing):
 
         present = Present(self.state.step, self.view.now, self._now("lr"), self._now("clip"),
                           bool(self.state.knobs.get("clip_auto")), self.state.unit, self.state.lineage)
-        self.push_screen(PickPoint(list(self.state.story.points.values()), present, proposed(self.state)),
-                         answered)
+        values = proposed(self.state)
+        found = remedy_of(self.state) if values else None
+        point = remedy_point(self.state, found) if found is not None else None
+        self.push_screen(PickPoint(list(self.state.story.points.values()), present, values,
+                                   point.name if point is not None else ""), answered)
 
     def action_remedy(self) -> None:
-        """What the verdict advises: back to before the onset, a quarter of the rate, the advised clip."""
-        health = self.state.health
-        onset = int((health.verdict or health.alarm).get("onset", self.state.step))
-        spikes = [int(w["onset"]) for w in health.warnings if w["rule"] == "spike"]
-        first = min([onset, *(step for step in spikes if onset - SPIKES_BACK <= step < onset)])
-        if health.verdict.get("cause") == "bad_data":  # the text is to blame, not the step size
-            self.ask(c.Rollback, "rollback", to=max(0, onset - BEFORE), skip_batches=BEFORE + SKIPPED)
-            return
-        self.ask(c.Rollback, "rollback", to=max(0, first - BEFORE), lr_factor=LR_FACTORS[0],
-                 clip=health.advice["value"] if health.advice else None)
+        """What the verdict advises, once it was said what exactly that is."""
+        if not self.offered("remedy"):
+            return None
+        state = self.state
+        found = remedy_of(state)
+        if found is None:
+            verdict = state.health.verdict
+            advice = safe(str(verdict["remedy"])) if state.health.alarm and verdict else ""
+            self.view.refused = f"going back is no remedy for it; {advice}" if advice else \
+                "nothing is broken that R could answer; r picks a point to roll back to"
+            return self.redraw(at_once=True)
+        point = remedy_point(state, found)
+        if point is None:
+            self.view.refused = f"no restore point that was well from before step {found.onset:,}; r picks one"
+            return self.redraw(at_once=True)
+        now, clip = self._now("lr"), found.clip
+        lr = None if found.lr_factor is None else found.lr(point.lr, now)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.ask(c.Rollback, "rollback", point=point.name, healthy=True, lr=lr, clip=clip,
+                         skip_batches=found.skipped(point.step))
+
+        self.push_screen(Confirm("the remedy", told(found, point, state)), answered)
+        return None
 
     def action_auto_clip(self) -> None:
         """The clip by the run's own norms, or left where it is."""

@@ -121,6 +121,27 @@ class Choose(Dialog[str]):
         self.dismiss(event.option_id)
 
 
+class Confirm(Dialog[bool]):
+    """Says what would happen; enter lets it."""
+
+    BINDINGS: ClassVar = [Binding("enter", "accept", "do it")]
+
+    def __init__(self, title: str, lines: list[str]) -> None:
+        super().__init__()
+        self._title, self._lines = title, lines
+
+    def compose(self) -> ComposeResult:
+        """Called by Textual."""
+        with Vertical(classes="dialog"):
+            yield Label(printable(self._title), classes="title", markup=False)
+            yield Static("\n".join(map(printable, self._lines)), markup=False, id="preview")
+            yield Label("enter does it, escape leaves it", classes="hint")
+
+    def action_accept(self) -> None:
+        """Let it happen."""
+        self.dismiss(True)
+
+
 Chosen = tuple[str, Wish | None, Wish | None]
 """(point or empty for the last good one, lr, clip); None leaves a knob as it is."""
 
@@ -161,12 +182,13 @@ class Present:
 
 
 class PickPoint(Dialog[Chosen]):
-    """A restore point, and with which lr and clip to go on; `proposed` are the values of a remedy, by knob."""
+    """A restore point, and with which lr and clip to go on; `proposed` are the values of a remedy, by knob, `at` the
+    name of its point."""
 
-    def __init__(self, points: list[Point], present: Present, proposed: Mapping[str, str]) -> None:
+    def __init__(self, points: list[Point], present: Present, proposed: Mapping[str, str], at: str = "") -> None:
         super().__init__()
         self._points = sorted(points, key=lambda p: (p.step, p.branch, not p.on_disk), reverse=True)
-        self._present, self._proposed = present, proposed
+        self._present, self._proposed, self._at = present, proposed, at
         self._doubted = False
 
     def compose(self) -> ComposeResult:
@@ -193,6 +215,8 @@ class PickPoint(Dialog[Chosen]):
             table.add_row(f"{p.step:,}", str(p.branch), age, loss_text(p.train, self._present.unit), val, number(p.lr),
                           number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory",
                           Text(printable(p.reason)), key=p.name)
+        if any(p.name == self._at for p in self._points):
+            table.move_cursor(row=table.get_row_index(self._at))
         table.focus()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

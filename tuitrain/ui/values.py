@@ -3,11 +3,12 @@
 import math
 
 from tuitrain.diagnosis.clip_advisor import medians, touched
-from tuitrain.diagnosis.guard import LR_FACTORS
+from tuitrain.diagnosis.remedy import Remedy, remedy
 from tuitrain.errors import TuitrainError
 from tuitrain.knobs import Value, Wish, wish
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import number, percent
+from tuitrain.telemetry.story import Point
+from tuitrain.telemetry.units import many, number, percent
 
 RUNGS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
 
@@ -50,6 +51,44 @@ def shown(name: str, value: float, auto: bool = False) -> str:
     return number(value, 6)
 
 
+def remedy_of(state: RunState) -> Remedy | None:
+    """What answers the trouble that stands, None if there is none or going back is no answer to it."""
+    health = state.health
+    trouble = health.alarm or (health.verdict if health.verdict.get("alarming") else {})
+    if not trouble or trouble["branch"] != state.branch:  # a rollback has answered it
+        return None
+    cause = health.verdict.get("cause", "")
+    onset = int(health.verdict.get("onset", trouble["onset"]))
+    spikes = [(int(w["branch"]), int(w["onset"])) for w in health.warnings if w["rule"] == "spike"]
+    advice = health.advice
+    return remedy(cause, (state.branch, onset), spikes, state.lineage.holds,
+                  clip=float(state.knobs.get("clip") or 0),
+                  advised=(float(advice["value"]), float(advice["low"])) if advice else None)
+
+
+def remedy_point(state: RunState, found: Remedy) -> Point | None:
+    """The restore point that the remedy goes back to, None if there is none from before the trouble."""
+    return found.point(point for point in state.story.points.values()
+                       if state.lineage.holds(point.branch, point.step))
+
+
+def told(found: Remedy, point: Point, state: RunState) -> list[str]:
+    """Exactly what the remedy will do, a line each."""
+    lr, clip = float(state.knobs.get("lr") or 0), float(state.knobs.get("clip") or 0)
+    place = f"{'on disk' if point.on_disk else 'in memory'}, branch {point.branch}"
+    lines = [f"back to step {point.step:,} ({place}), {many(found.onset - point.step, 'step')} before the trouble",
+             f"{many(state.step - point.step, 'step')} since then are left; undo returns to them"]
+    if found.past:
+        lines.append(f"{many(found.skipped(point.step), 'batch', 'batches')} are left out: the text up to step "
+                     f"{found.past:,} of before; lr stays {number(lr)}, clip stays {shown('clip', clip)}")
+        return lines
+    auto = bool(state.knobs.get("clip_auto"))
+    words = f"clip stays {shown('clip', clip, auto)}" if found.clip is None else \
+        f"clip {shown('clip', clip, auto)} → {number(found.clip)}"
+    lines.append(f"lr {number(lr, 4)} → {number(found.lr(point.lr, lr), 4)} · {words}")
+    return lines
+
+
 def proposed(state: RunState) -> dict[str, str]:
     """The remedy's knobs after an alarm that still stands, as they would be typed; empty where all is well.
 
@@ -57,11 +96,12 @@ def proposed(state: RunState) -> dict[str, str]:
     """
     health = state.health
     lapsed = health.standing is not None and health.standing.lapsed
-    if not (health.alarm or lapsed) or health.verdict.get("cause") == "bad_data":  # then the step size is not to blame
+    found = remedy_of(state) if health.alarm or lapsed else None
+    if found is None or found.lr_factor is None:
         return {}
-    values = {"lr": f"x{number(LR_FACTORS[0])}"}
-    if health.advice:
-        values["clip"] = shown("clip", float(health.advice["value"]))
+    values = {"lr": f"x{number(found.lr_factor)}"}
+    if found.clip is not None:
+        values["clip"] = shown("clip", found.clip)
     return values
 
 

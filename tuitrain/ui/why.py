@@ -86,8 +86,8 @@ class Why(Dialog[None]):
         if event.key in ("w", "q") or action is not None:
             event.stop()
             self.dismiss(None)
-        if action is not None:
-            await self.app.run_action(action)
+        if action is not None:  # by the app: an answer to what it asks would not reach a screen that is gone
+            self.app.call_later(self.app.run_action, action)
 
     def words(self, state: RunState) -> RenderableType:
         """The whole text."""
