@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tuitrain.engine import prepare
+from tuitrain.charlstm import prepare
 from tuitrain.engine.worker import Worker
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

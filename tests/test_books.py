@@ -12,8 +12,8 @@ import pytest
 
 from tuitrain import books
 from tuitrain.books import Book, FetchError, clean, fetch, find
+from tuitrain.charlstm.text import corpus
 from tuitrain.cli.main import main
-from tuitrain.engine import corpus
 from tuitrain.errors import UsageError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "copperfield.txt"

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tuitrain.config import PRESETS, Config
+from tuitrain.charlstm.config import PRESETS, Config
 from tuitrain.ui.keys import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
+ROOMS_OF_TORCH = "torch tuitrain.engine tuitrain.charlstm"
 
 
 @pytest.mark.parametrize(("modules", "forbidden"), [
     ("tuitrain.protocol.codec, tuitrain.protocol.session", "torch numpy textual rich"),
-    ("tuitrain.host.server, tuitrain.host.client, tuitrain.host.launch", "torch textual tuitrain.engine"),
-    ("tuitrain.ui.app, tuitrain.cli.attach, tuitrain.cli.screen", "torch tuitrain.engine"),
-    ("tuitrain.headless", "torch textual tuitrain.engine"),
-    ("tuitrain.run.saver, tuitrain.run.journal, tuitrain.telemetry.run_state", "torch textual tuitrain.engine"),
-    ("tuitrain.diagnosis.guard", "torch textual tuitrain.engine"),
-    ("tuitrain.engine.prepare", "textual rich plotext"),
-    ("tuitrain.engine.sampler, tuitrain.engine.corpus, tuitrain.engine.runtime, tuitrain.run.checkpoints", "torch"),
+    ("tuitrain.host.server, tuitrain.host.client, tuitrain.host.launch", ROOMS_OF_TORCH + " textual"),
+    ("tuitrain.ui.app, tuitrain.cli.attach, tuitrain.cli.screen", ROOMS_OF_TORCH),
+    ("tuitrain.headless", ROOMS_OF_TORCH + " textual"),
+    ("tuitrain.run.saver, tuitrain.run.journal, tuitrain.telemetry.run_state", ROOMS_OF_TORCH + " textual"),
+    ("tuitrain.diagnosis.guard", ROOMS_OF_TORCH + " textual"),
+    ("tuitrain.charlstm.prepare", "textual rich plotext"),
+    ("tuitrain.engine.trainer, tuitrain.watching", "tuitrain.charlstm textual"),
+    ("tuitrain.charlstm.looks.sampler, tuitrain.charlstm.text.corpus, tuitrain.charlstm.runtime", "torch"),
 ])
 def test_what_a_room_may_load(modules: str, forbidden: str) -> None:
     code = f"import sys, {modules}; print([m for m in {forbidden.split()!r} if m in sys.modules])"

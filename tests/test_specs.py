@@ -2,8 +2,8 @@
 
 import pytest
 
-from tuitrain.config import Config
-from tuitrain.engine.optimizers import BUILDERS
+from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.model.optimizers import BUILDERS
 from tuitrain.errors import UsageError
 from tuitrain.specs import GUARD_MODES, OPTIMIZERS, check_declared, optimizer
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import torch
 
+from tuitrain.charlstm.text import corpus
 from tuitrain.cli.main import main
-from tuitrain.engine import corpus
 from tuitrain.errors import CorpusError
 from tuitrain.run.directory import RunDirectory
 

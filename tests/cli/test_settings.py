@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tuitrain.charlstm.config import Config
 from tuitrain.cli import options
 from tuitrain.cli.main import main
 from tuitrain.cli.settings import in_force, table
-from tuitrain.config import Config
 from tuitrain.errors import UsageError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli import SMALL, Live
+from tuitrain.charlstm.config import Config
 from tuitrain.cli import send
 from tuitrain.cli.main import main
-from tuitrain.config import Config
 from tuitrain.errors import UsageError
 from tuitrain.protocol import commands as c
 from tuitrain.run.directory import new_run

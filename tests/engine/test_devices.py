@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from tuitrain.config import Config
-from tuitrain.engine import devices, prepare
+from tuitrain.charlstm import prepare
+from tuitrain.charlstm.config import Config
+from tuitrain.engine import devices
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import UsageError
 from tuitrain.protocol.events import MachineUsed

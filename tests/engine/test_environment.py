@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from tuitrain.config import Config
-from tuitrain.engine import environment, prepare, repeats
+from tuitrain.charlstm import prepare, repeats
+from tuitrain.charlstm.config import Config
+from tuitrain.engine import environment
 
 H100 = {"versions": {"torch": "2.13.0+cu130", "gpu": "NVIDIA H100 (9.0)", "cuda": "13.0", "cudnn": "91002", "cpu": "A",
                      "capability": "AVX512"},

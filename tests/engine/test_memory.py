@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.conftest import TINY, Run
-from tuitrain.config import Config
-from tuitrain.engine import footprint, machine
+from tuitrain.charlstm import footprint, machine
+from tuitrain.charlstm.config import Config
 from tuitrain.engine.snapshot import Snapshot, copied, in_blocks
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tuitrain.engine import prepare, promise, runtime
+from tuitrain.charlstm import prepare, runtime
+from tuitrain.engine import promise
 from tuitrain.engine.promise import LEAST, Promise
 from tuitrain.protocol import events as e
 

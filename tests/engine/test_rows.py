@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from tuitrain.config import Config
-from tuitrain.engine import corpus as corpora
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.prepare import first_knobs
+from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.rows import AHEAD, LENGTH, Lead, Rows
 from tuitrain.protocol.events import StepsDone

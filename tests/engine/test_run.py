@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, Run
+from tuitrain.charlstm import prepare
+from tuitrain.charlstm.asides import evaluations
+from tuitrain.charlstm.looks import evaluator as evaluation
+from tuitrain.charlstm.runtime import aside
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
-from tuitrain.engine import environment, evaluation, evaluations, prepare, worker
+from tuitrain.engine import environment, worker
 from tuitrain.engine.budget import Budget
-from tuitrain.engine.runtime import aside
 from tuitrain.errors import CheckpointError, CorpusError, UsageError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.model.learner import Learner
+from tuitrain.charlstm.model.optimizers import Optimizer
 from tuitrain.cli.main import main
-from tuitrain.engine.learner import Learner
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.optimizers import Optimizer
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.experiments import selftest
 

@@ -344,7 +344,7 @@ def _look_after_a_cut(row: Row, run: RunDirectory, known: set[str], step: int) -
 
 def damage(times: int, folder: Path, rng: random.Random) -> Row:
     """Bits flipped, bytes cut, zeroed, put in, files emptied: named or without effect, never a silent wrong load."""
-    from tuitrain.engine import prepare
+    from tuitrain.charlstm import prepare
 
     row = Row("damaged file", "a bit, a cut, zeros or foreign bytes in config, marks, tensors, journal, text")
     process = Process.fresh(folder / "run", "--steps=1500", "--keep=0")

@@ -97,8 +97,8 @@ def _geometric(values: list[float]) -> float:
 def _instruments(shapes: "list[Shape]", rounds: int) -> int:
     from functools import partial
 
+    from tuitrain.charlstm import runtime
     from tuitrain.cli.train import shipped_corpus
-    from tuitrain.engine import runtime
     from tuitrain.experiments.instruments import costs
 
     for shape in shapes:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Drill."""
-    from tuitrain.engine import runtime
+    from tuitrain.charlstm import runtime
 
     runtime.before_torch()
     from tuitrain.cli.train import shipped_corpus

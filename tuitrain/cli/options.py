@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuitrain.config import AUTO, INTERVALS, Config
+from tuitrain.charlstm.config import AUTO, INTERVALS, Config
 from tuitrain.errors import RunError, UsageError
 from tuitrain.intervals import parse_every
 from tuitrain.run.directory import RunDirectory

@@ -63,11 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "WorkerHost":
     before_training()
-    from tuitrain.engine import runtime
+    from tuitrain.charlstm import runtime
 
     runtime.before_torch()
+    from tuitrain.charlstm import prepare
     from tuitrain.cli.serve import WorkerHost
-    from tuitrain.engine import prepare
 
     lock = _locked(folder)
     worker = runtime.aside(lambda: prepare.resume(

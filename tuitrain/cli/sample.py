@@ -30,13 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run)
     kept = of_ours(folder)
 
-    from tuitrain.engine import runtime
+    from tuitrain.charlstm import runtime
 
     runtime.before_torch()
     import numpy as np
 
-    from tuitrain.engine import corpus
-    from tuitrain.engine.sampler import NumpyLSTM, Stream
+    from tuitrain.charlstm.looks.sampler import NumpyLSTM, Stream
+    from tuitrain.charlstm.text import corpus
     from tuitrain.run import checkpoints
     from tuitrain.telemetry.units import plain_output, safe
 

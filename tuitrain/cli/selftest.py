@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the checks and print each as it is done."""
-    from tuitrain.engine import runtime
+    from tuitrain.charlstm import runtime
 
     if arguments.steps < 1:
         raise UsageError(f"--steps {arguments.steps}: give 1 or more")
@@ -26,8 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(asked: str, steps: int) -> int:
-    from tuitrain.config import Config
-    from tuitrain.engine import devices, environment, repeats
+    from tuitrain.charlstm import repeats
+    from tuitrain.charlstm.config import Config
+    from tuitrain.engine import devices, environment
     from tuitrain.experiments import selftest
 
     Config.of({"device": asked})  # says what a device may be called

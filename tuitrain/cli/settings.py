@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuitrain.charlstm.config import PRESETS, Config
 from tuitrain.cli import options
-from tuitrain.config import PRESETS, Config
 from tuitrain.errors import UsageError, nearest
 
 PREFIX = "TUITRAIN_"

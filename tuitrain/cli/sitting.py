@@ -9,11 +9,11 @@ from typing import TextIO
 
 import numpy as np
 
+from tuitrain.charlstm import runtime
 from tuitrain.cli import streams
 from tuitrain.cli.here import Here
 from tuitrain.cli.screen import has_screen
 from tuitrain.cli.serve import WorkerHost
-from tuitrain.engine import runtime
 from tuitrain.errors import UsageError
 from tuitrain.experiments import drill
 from tuitrain.experiments.faults import FAULTS, Fault

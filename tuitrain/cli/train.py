@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuitrain.charlstm.config import Config
 from tuitrain.cli import options, screen, settings
 from tuitrain.cli.signals import before_training
-from tuitrain.config import Config
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, new_run
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     if arguments.json and arguments.detach:
         raise UsageError("--json writes to standard output, which --detach leaves; use one of them")
-    from tuitrain.engine import corpus
+    from tuitrain.charlstm.text import corpus
 
     found = settings.in_force(
         {name: value for name, value in options.given(arguments).items() if name not in options.NOT_OPTIONS},
@@ -87,12 +87,12 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     before_training()
-    from tuitrain.engine import runtime
+    from tuitrain.charlstm import runtime
 
     runtime.before_torch()
     _report("loading torch")
+    from tuitrain.charlstm import prepare
     from tuitrain.cli.serve import WorkerHost
-    from tuitrain.engine import prepare
 
     if folder.config.exists():
         folder.create()  # says what is wrong, before anything is read or timed

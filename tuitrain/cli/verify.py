@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _text(folder: RunDirectory, kept: dict[str, object]) -> str:
     """What the run's copy of its text is. Raises CorpusError if it is damaged."""
+    from tuitrain.charlstm.text import corpus
     from tuitrain.cli.options import is_of_a_script
-    from tuitrain.engine import corpus
 
     if is_of_a_script(kept):
         return "a run of a script has no text"

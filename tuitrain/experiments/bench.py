@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuitrain.engine.evaluation import FORWARD, SHARE
+from tuitrain.charlstm.looks.evaluator import FORWARD, SHARE
 from tuitrain.errors import TERMINATED, TuitrainError
 from tuitrain.experiments.terminal import Terminal
 from tuitrain.protocol.events import StepsDone

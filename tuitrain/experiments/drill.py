@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tuitrain.charlstm import prepare
 from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.diagnosis.guard import Guard
-from tuitrain.engine import prepare
 from tuitrain.engine.trainer import Trainer
 from tuitrain.engine.worker import Worker
 from tuitrain.experiments.faults import FAULTS, HEALTHY, Fault

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuitrain.engine.machine import Machine
+from tuitrain.charlstm.machine import Machine
 from tuitrain.engine.trainer import Trainer
 from tuitrain.protocol import commands as c
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tuitrain.charlstm import prepare
+from tuitrain.charlstm.looks.instruments import EVERY
+from tuitrain.charlstm.looks.probe import Probe, interval
+from tuitrain.charlstm.looks.sample_health import SampleHealth
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.diagnosis.analyst import Analyst
-from tuitrain.diagnosis.sample_health import SampleHealth
-from tuitrain.engine import corpus as corpora
-from tuitrain.engine import prepare
-from tuitrain.engine.instruments import EVERY
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.probe import Probe, interval
 from tuitrain.experiments.bench import Shape
 from tuitrain.protocol.events import StepsDone
 

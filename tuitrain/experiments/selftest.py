@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tuitrain.config import Config
-from tuitrain.engine import corpus, devices, footprint, runtime
+from tuitrain.charlstm import footprint, runtime
+from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.text import corpus
+from tuitrain.charlstm.text.corpus import Corpus
+from tuitrain.engine import devices
 from tuitrain.engine.choice import snapshot_of
-from tuitrain.engine.corpus import Corpus
-from tuitrain.engine.machine import Machine
-from tuitrain.engine.prepare import first_knobs
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.usage import Usage

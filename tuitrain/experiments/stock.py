@@ -8,8 +8,9 @@ import argparse
 import time
 from pathlib import Path
 
-from tuitrain.config import Config
-from tuitrain.engine import devices, runtime
+from tuitrain.charlstm import runtime
+from tuitrain.charlstm.config import Config
+from tuitrain.engine import devices
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from tuitrain.engine.schedule import LANDED
+from tuitrain.engine.landing import landing_factor
 
 
 def reference_of(optimizer: Optimizer) -> float:
@@ -31,10 +31,7 @@ class Landing:
 
     def factor(self, step: int) -> float:
         """At a step."""
-        if not self._steps:
-            return 1.0
-        done = min(1.0, max(0.0, (step - self._begin) / self._steps))
-        return max(LANDED, 1.0 - (1.0 - LANDED) * done)
+        return landing_factor(step, self._begin, self._steps)
 
     def state(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -1,0 +1,127 @@
+"""The race of threads: a thread per core unless another number wins clearly; no trust in a busy machine."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuitrain.charlstm import runtime
+from tuitrain.charlstm.config import Config
+
+CONFIG = Config.of({"layers": 1, "hidden": 8, "batch_size": 2, "bptt": 8, "precision": "fp32"})
+
+
+class Machine:
+    """Steps of made-up length. `shares`: of its wall time that each thread computes."""
+
+    def __init__(self, seconds: dict[int, float], share: float) -> None:
+        self.seconds, self.share, self.order = seconds, share, list[int]()
+
+    def __call__(self, *_: Any) -> "Machine":
+        return self
+
+    def step(self, threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
+        self.order.append(threads)
+        return self.seconds[threads], self.share
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 2)
+    monkeypatch.setattr(runtime, "_cache", lambda: tmp_path / "cache" / "races.json")
+    monkeypatch.setattr(runtime, "apply", lambda threads: None)
+
+
+def race(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> tuple[runtime.Choice, list[str]]:
+    monkeypatch.setattr(runtime, "_Runner", machine)
+    said: list[str] = []
+    return runtime.choose(CONFIG, "cpu", 30, said.append), said
+
+
+@pytest.mark.parametrize(("one", "two", "taken"), [(0.02, 0.02, 2), (0.0195, 0.02, 2), (0.01, 0.02, 1),
+                                                    (0.03, 0.02, 2)])
+def test_a_thread_per_core_unless_another_number_wins_clearly(monkeypatch: pytest.MonkeyPatch, one: float, two: float,
+                                                               taken: int) -> None:
+    choice, said = race(monkeypatch, Machine({1: one, 2: two}, 1.0))
+    assert choice.threads == taken
+    assert "2 threads" in choice.compared and "1 thread " in choice.compared and said[-1].endswith(choice.compared)
+
+
+def test_one_lucky_turn_is_no_win() -> None:
+    assert runtime.fastest({2: [0.02] * 7, 1: [0.01] + [0.03] * 6}) == 2
+    assert runtime.fastest({2: [0.02] * 7, 1: [0.03] + [0.01] * 6}) == 1
+
+
+def test_the_candidates_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine({1: 0.02, 2: 0.02}, 1.0)
+    race(monkeypatch, machine)
+    assert machine.order[:6] == [2, 1, 2, 1, 2, 1]
+
+
+def test_a_busy_machine_is_neither_trusted_nor_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, said = race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 0.5))
+    assert busy.threads == 2 and "busy" in said[-1]
+    quiet, _ = race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
+    assert quiet.threads == 1
+
+
+def test_a_choice_is_forgotten_after_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
+    fresh = Machine({1: 0.04, 2: 0.01}, 1.0)
+    assert race(monkeypatch, fresh)[0].threads == 1 and not fresh.order
+    entries = json.loads(runtime._cache().read_text())
+    for entry in entries.values():
+        entry["time"] = time.time() - runtime.FORGOTTEN_AFTER - 1
+    runtime._cache().write_text(json.dumps(entries))
+    assert race(monkeypatch, fresh)[0].threads == 2 and fresh.order
+
+
+def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    machine = Machine({1: 0.75, 2: 0.5}, 1.0)
+    real = machine.step
+
+    def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
+        now[0] += machine.seconds[threads]
+        return real(threads, precision, warm=warm)
+
+    machine.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
+    race(monkeypatch, machine)
+    assert machine.order == [2, 1]
+
+
+def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of 2 s: one, and then training may begin."""
+    now = [0.0]
+    machine = Machine({1: 3.0, 2: 2.0}, 1.0)
+    real = machine.step
+
+    def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
+        now[0] += machine.seconds[threads]
+        return real(threads, precision, warm=warm)
+
+    machine.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(runtime, "_Runner", machine)
+    said: list[str] = []
+    choice = runtime.choose(replace(CONFIG, precision="auto"), "cpu", 30, said.append)
+    assert machine.order == [2] and now[0] <= runtime.LONGEST_RACE
+    assert (choice.threads, choice.precision, choice.step_seconds) == (2, "fp32", 2.0)
+    assert said[0] == "timing steps" and "too slow to time more" in choice.compared
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"x": 3}', '{"x": {"time": 1, "choice": {"threads": 2}}}'])
+def test_a_cache_of_another_kind_is_passed_over(content: str) -> None:
+    runtime._cache().parent.mkdir()
+    runtime._cache().write_text(content)
+    assert runtime._remembered() == {}
+
+
+def test_real_steps_are_timed(tmp_path: Path) -> None:
+    choice = runtime.choose(CONFIG, "cpu", 30, lambda words: None)
+    assert choice.threads in (1, 2) and 0 < choice.step_seconds < 10

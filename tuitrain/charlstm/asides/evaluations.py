@@ -1,0 +1,165 @@
+"""When the validation loss is measured: due by step, a few slices of frozen weights after each step.
+
+The whole validation part is measured at intervals, and so slowly that training hardly notices; a small fixed part of it
+often and at once. An evaluation never changes what training does next, with one exception: the plateau schedule lives
+on the whole, so there it is measured at once, at its own step, and resuming stays exact.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from tuitrain.charlstm.looks.evaluator import Evaluator, steps_between_parts
+from tuitrain.charlstm.machine import Machine
+from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steering import Steering
+from tuitrain.errors import Refused
+from tuitrain.intervals import due
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
+
+LN2 = float(np.log(2))
+SPREAD = 3
+"""An evaluation that is due takes its slices over a third of the time to the next one."""
+AT_A_TIME = 3
+"""Slices after each step of an evaluation that somebody waits for: about as long as the step."""
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    snapshot: Snapshot
+    slices: Iterator[tuple[Tensor, int]]
+    reason: str
+    id: str
+    by: str
+    started: float
+    pace: float
+    """Slices after each step."""
+    credit: float = 0.0
+    done: int = 0
+    sums: tuple[Tensor, int] | None = None
+
+
+class Evaluations:
+    """One evaluation of the whole at a time on frozen weights, and parts between its slices."""
+
+    answers: tuple[type[c.Command], ...] = (c.Evaluate,)
+
+    def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._every, self._clock = machine, every, clock
+        self._evaluator = Evaluator(machine.config, machine.model, machine.corpus.validation)
+        self._every_part = steps_between_parts(machine.config, len(machine.corpus.validation))
+        self._at_once = machine.config.lr_schedule == "plateau"
+        self._running: deque[_Evaluation] = deque()
+        self.best = float("inf")
+        self.latest: tuple[float | None, int] = (None, 0)
+        self.on_best: Callable[[Snapshot], None] | None = None
+
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
+        """Start what is due and do some slices of what was started."""
+        step = self._machine.progress.step
+        started = due(step, self._every, early=(4,))
+        # A long epoch ends with an evaluation, too. By step alone, so that a resumed run does the same.
+        started = started or (epoch is not None and self._machine.steps_per_epoch >= self._every)
+        if started:
+            yield from self.advance(everything=True)  # what takes longer than the time between two
+            pace = self._evaluator.slices() * SPREAD / self._every
+            self._begin("epoch" if epoch is not None else "interval", pace=pace)
+        elif self._every_part and due(step, self._every_part, early=(4, 2)):
+            yield self._part()
+        yield from self.advance(everything=started and self._at_once)
+
+    def rest(self) -> Iterator[Event]:
+        """While training is paused: at least a slice."""
+        yield from self.advance(hurry=True)
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """Finish what was begun; a run ends with an evaluation of its last step."""
+        if everything and self.latest[1] != self._machine.progress.step:
+            self.start("end")
+        yield from self.advance(everything=True)
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """Begin an evaluation; it answers when it is done."""
+        self.start("asked for", command.id, command.by)
+        yield WorkAdvanced(what="validation", done=0, of=1, answers=command.id)
+
+    def start(self, reason: str, id: str = "", by: str = "") -> None:
+        """Evaluate the weights as they are now; asked twice, it is queued."""
+        if len(self._running) > 4:
+            raise Refused("evaluations are under way already; wait for them")
+        self._begin(reason, id, by)
+
+    def _begin(self, reason: str, id: str = "", by: str = "", *, pace: float = AT_A_TIME) -> None:
+        snapshot = self._machine.freeze()
+        self._running.append(_Evaluation(snapshot, self._evaluator.run(snapshot), reason, id, by, self._clock(), pace))
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def advance(self, everything: bool = False, hurry: bool = False) -> Iterator[Event]:
+        """The slices that are due after a step, at least one in a hurry, or all slices of all evaluations."""
+        while self._running:
+            evaluation = self._running[0]
+            # Who waits for the second waits for the first, too.
+            evaluation.credit += max(e.pace for e in self._running)
+            if hurry:
+                evaluation.credit = max(1.0, evaluation.credit)
+            while everything or evaluation.credit >= 1:
+                evaluation.credit -= 1
+                sums = next(evaluation.slices, None)
+                if sums is None:
+                    break
+                evaluation.sums = sums
+                evaluation.done += 1
+            else:
+                yield from self._on_the_way()
+                return
+            self._running.popleft()
+            yield from self._finished(evaluation)
+            if not everything:
+                return
+
+    def _on_the_way(self) -> Iterator[WorkAdvanced]:
+        """How far the one is that somebody waits for, with those before it."""
+        asked = [i for i, e in enumerate(self._running) if e.id]
+        if asked:
+            before = list(self._running)[: asked[0] + 1]
+            yield WorkAdvanced(what="validation", done=sum(e.done for e in before),
+                               of=len(before) * self._evaluator.slices(), answers=before[-1].id)
+
+    def _part(self) -> Evaluated:
+        began, snapshot = self._clock(), self._machine.freeze()
+        *_, (nats, count) = self._evaluator.run(snapshot, part=True)
+        loss = float(nats) / count
+        return Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=False, part=True,
+                         characters=count, reason="interval", seconds=round(self._clock() - began, 3))
+
+    def _finished(self, evaluation: _Evaluation) -> Iterator[Event]:
+        assert evaluation.sums is not None
+        nats, count = evaluation.sums
+        loss, snapshot = float(nats) / count, evaluation.snapshot
+        best = loss < self.best
+        self.latest = (loss, snapshot.step)
+        if best:
+            self.best = loss
+        yield Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=best,
+                        characters=count, reason=evaluation.reason, id=evaluation.id, by=evaluation.by,
+                        seconds=round(self._clock() - evaluation.started, 3))
+        # What a person asks for on the way must not move the plateau schedule.
+        if evaluation.reason in ("interval", "epoch") and self._machine.schedule.evaluated(loss):
+            yield EngineSaid(text=f"no better validation loss for {self._machine.config.lr_patience} evaluations: "
+                                  f"learning rate lowered to {self._machine.lr_in_force:.3g}")
+        if best and self.on_best is not None:
+            self.on_best(snapshot)
+
+    def with_loss(self, epoch: EpochEnded) -> EpochEnded:
+        """The line of an epoch with the newest loss and the step it is of."""
+        loss, step = self.latest
+        return EpochEnded(branch=epoch.branch, step=epoch.step, epoch=epoch.epoch, loss=epoch.loss, val_loss=loss,
+                          val_step=step, seconds=epoch.seconds)

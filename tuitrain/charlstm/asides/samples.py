@@ -1,0 +1,179 @@
+"""When and how much text is drawn: due by step, a few characters at a time inside a share of the clock's time.
+
+Drawing has numbers and random state of its own, so it cannot change what training does next.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuitrain.charlstm.looks.sample_health import SampleHealth
+from tuitrain.charlstm.looks.sampler import NumpyLSTM, Stream
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.text import corpus
+from tuitrain.engine.snapshot import Snapshot
+from tuitrain.engine.steering import Steering
+from tuitrain.errors import Refused
+from tuitrain.intervals import due
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, SampleDrawn, SamplePiece, WorkAdvanced
+
+BUDGET, AWAITED = 0.01, 0.3
+"""Shares of the time that sampling may take while training: of itself, and when somebody waits for it."""
+BURST = 0.03
+"""Seconds that are saved up before characters are drawn: now and then many, because the weights have to come back into
+the caches first, and so have the training's after it."""
+PIECE = 16
+"""Characters of work between two looks at the clock."""
+EXCERPT = 80
+PLAIN = 0.9
+"""Temperature from which on a sample shows what the model has lost."""
+
+
+@dataclass(slots=True)
+class _Sample:
+    snapshot: Snapshot
+    temperature: float
+    id: str
+    by: str
+    prompt: str = ""
+    stream: Stream | None = None
+    text: str = ""
+
+
+class Samples:
+    """Texts drawn from frozen weights, a few characters at a time inside a share of the time."""
+
+    answers: tuple[type[c.Command], ...] = (c.DrawSample, c.SetPrompt)
+
+    def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._every, self._clock = machine, every, clock
+        self._waiting: deque[_Sample] = deque()
+        self._model: tuple[Snapshot, NumpyLSTM] | None = None
+        self._allowance, self._since = 0.0, clock()
+        self._remarked: set[str] = set()
+        self._tables: SampleHealth | None = None
+        self._drawn: deque[tuple[int, str]] = deque(maxlen=3)
+
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
+        """Queue what is due, draw a few characters of what waits."""
+        # Not earlier: there is nothing to read in what a model says in its first seconds.
+        if not self._waiting and due(self._machine.progress.step, self._every, early=(2,)):
+            self.start()
+        yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
+
+    def rest(self) -> Iterator[Event]:
+        """While training is paused: half of the time."""
+        yield from self.advance(0.5)
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """Another prompt, or samples, whose last one answers when it is drawn."""
+        if isinstance(command, c.SetPrompt):
+            yield from steering.set_prompt(command)
+            return
+        self.start(command.id, command.by)
+        yield WorkAdvanced(what="samples", done=0, of=1, answers=command.id)
+
+    def start(self, id: str = "", by: str = "") -> None:
+        """Draw one sample per temperature from the weights as they are now; the last one answers `id`."""
+        if len(self._waiting) > 24:
+            raise Refused("samples are waiting to be drawn already; wait for them")
+        snapshot = self._machine.freeze()
+        temperatures = self._machine.knobs.temperature
+        for i, temperature in enumerate(temperatures):
+            answer = (id, by) if i == len(temperatures) - 1 else ("", by)
+            self._waiting.append(_Sample(snapshot, temperature, *answer))
+
+    def advance(self, share: float) -> Iterator[Event]:
+        """Spend up to `share` of the time since the last call, in bursts."""
+        now = self._clock()
+        self._allowance = min(0.1, self._allowance + share * (now - self._since))
+        self._since = now
+        if self._allowance < BURST:
+            return
+        while self._waiting and self._allowance > 0:
+            sample = self._waiting[0]
+            yield from self._begin(sample)
+            assert sample.stream is not None
+            ids, bits = sample.stream.advance(PIECE)
+            if ids:
+                piece = corpus.decode(np.array(ids, dtype=np.uint32), self._machine.corpus.vocabulary)
+                first, sample.text = not sample.text, sample.text + piece
+                yield SamplePiece(branch=sample.snapshot.branch, step=sample.snapshot.step, text=piece,
+                                  temperature=sample.temperature, prompt=sample.prompt, first=first,
+                                  bits=tuple(round(b, 2) for b in bits))
+            if sample.stream.done:
+                self._waiting.popleft()
+                yield SampleDrawn(branch=sample.snapshot.branch, step=sample.snapshot.step, health=self._health(sample),
+                                  temperature=sample.temperature, prompt=sample.prompt, text=sample.text,
+                                  id=sample.id, by=sample.by)
+            then = self._clock()
+            self._allowance -= then - now
+            self._since = now = then
+        if not self._waiting:
+            self._model = None
+        yield from self._on_the_way()
+
+    def _on_the_way(self) -> Iterator[WorkAdvanced]:
+        """How far the samples are that somebody waits for, with those before them."""
+        asked = [i for i, s in enumerate(self._waiting) if s.id]
+        if asked:
+            before, length = list(self._waiting)[: asked[0] + 1], self._machine.config.sample_length
+            texts = max(len(before), len(self._machine.knobs.temperature))
+            left = sum(length - len(s.text) for s in before)
+            yield WorkAdvanced(what="samples", done=max(0, texts * length - left), of=texts * length,
+                               answers=before[-1].id)
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """Draw what was asked for by a command; with `everything` what else waits, and the samples a run ends with."""
+        if everything and not self._waiting:
+            self.start()
+        asked = {s.snapshot.step for s in self._waiting if s.id}
+        self._waiting = deque(s for s in self._waiting if everything or s.snapshot.step in asked)
+        while self._waiting:
+            self._allowance = 0.1
+            yield from self.advance(0.0)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting)
+
+    def _health(self, sample: _Sample) -> Mapping[str, float]:
+        """Of the newest texts drawn as the model means them: a low temperature hides what has gone wrong."""
+        if sample.temperature < PLAIN:
+            return {}
+        if self._tables is None:
+            text = self._machine.corpus
+            self._tables = SampleHealth(corpus.decode(text.train, text.vocabulary),
+                                        corpus.decode(text.validation, text.vocabulary))
+        self._drawn.append((sample.snapshot.branch, sample.text))
+        return self._tables.read("".join(text for branch, text in self._drawn if branch == sample.snapshot.branch))
+
+    def _begin(self, sample: _Sample) -> Iterator[Event]:
+        if sample.stream is not None:
+            return
+        if self._model is None or self._model[0] is not sample.snapshot:
+            weights = {name: t.float().cpu().numpy() for name, t in sample.snapshot.part("model").items()}
+            self._model = (sample.snapshot, NumpyLSTM(weights, self._machine.config.layers))
+        seed = (self._machine.config.seed, sample.snapshot.branch, sample.snapshot.step,
+                round(sample.temperature * 1000))
+        rng = np.random.default_rng(seed)
+        ids, unknown = self._prompt(rng)
+        sample.prompt = corpus.decode(ids, self._machine.corpus.vocabulary)
+        if unknown and unknown not in self._remarked:
+            self._remarked.add(unknown)
+            yield EngineSaid(level="warning", text=f"the prompt's characters {unknown!r} are not in the text "
+                                                   "and are left out of it")
+        sample.stream = Stream(self._model[1], ids, self._machine.config.sample_length, sample.temperature, rng)
+
+    def _prompt(self, rng: np.random.Generator) -> tuple[Any, str]:
+        prompt = self._machine.knobs.prompt
+        if prompt != "random":
+            return corpus.encode(prompt, self._machine.corpus.vocabulary)
+        validation = self._machine.corpus.validation
+        start = int(rng.integers(max(1, len(validation) - EXCERPT)))
+        return validation[start : start + EXCERPT], ""

@@ -1,0 +1,111 @@
+"""How much memory a run will need, from its configuration alone: told before anything is allocated."""
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from tuitrain.charlstm.config import Config
+from tuitrain.errors import UsageError
+from tuitrain.telemetry.units import size
+
+COPIES = 6
+"""Of the parameters: themselves, gradients, two moments, and at least one snapshot of weights and moments (3, less what
+they share) while a step is on its way."""
+GATES = 4
+THREADS = 200_000_000
+"""Bytes of addresses that stacks of threads and workspaces of libraries take after the check: 155 to 175 MB measured
+for a model of 20,000 parameters on one and two threads."""
+
+
+def parameters(config: Config, characters: int) -> int:
+    """The number of parameters of a CharLSTM for a vocabulary of so many characters."""
+    hidden = config.hidden
+    inputs = characters if config.embedding == "onehot" else int(config.embedding)
+    table = 0 if config.embedding == "onehot" else characters * inputs
+    lstm = sum(GATES * hidden * ((hidden if layer else inputs) + hidden + 2) for layer in range(config.layers))
+    return table + lstm + characters * (hidden + 1)
+
+
+def largest_checkpoint(config: Config, characters: int) -> int:
+    """Bytes that no checkpoint of this run exceeds: at most three copies of the parameters, the hidden state, and
+    what does not grow with the model."""
+    carried = 2 * 4 * config.layers * config.batch_size * config.hidden
+    return 2 * (4 * 4 * parameters(config, characters) + carried) + (64 << 20)
+
+
+def needed(config: Config, characters: int) -> int:
+    """Bytes that training takes at the least: copies of the parameters, and the activations of one step."""
+    positions = config.batch_size * config.bptt
+    outputs = characters * (positions if config.loss == "all" else config.batch_size)
+    activations = positions * config.layers * config.hidden * (GATES + 2) + 3 * outputs
+    return 4 * (COPIES * parameters(config, characters) + activations)
+
+
+def check(config: Config, characters: int, device: str) -> None:
+    """Raise UsageError with the numbers if the run cannot fit into the memory there is."""
+    need = needed(config, characters)
+    for free, whose, remedy in rooms(device):
+        if need > free:
+            raise UsageError(
+                f"--layers {config.layers} --hidden {config.hidden} on {characters:,} characters: "
+                f"{parameters(config, characters):,} parameters, to train them takes about {size(need)} and "
+                f"{size(max(0, free))} of {whose} are free; {remedy}take fewer --layers, a smaller --hidden or "
+                "a smaller --batch-size")
+
+
+def snapshot_budget(config: Config, characters: int) -> int:
+    """Bytes that restore points may take: what was asked for, else a twentieth of the host's memory.
+
+    They never take more than half of what is free and not needed to train; on a GPU, where they lie beside the model,
+    a quarter of it.
+    """
+    if config.snapshot_memory:
+        return config.snapshot_memory << 20
+    left = max(0, available(config.device) - needed(config, characters))
+    return min(int(psutil.virtual_memory().total // 20), left // 2) if config.device == "cpu" else left // 4
+
+
+def available(device: str) -> int:
+    """Bytes of memory that are free for a run on a device."""
+    return min(free for free, _, _ in rooms(device))
+
+
+def rooms(device: str) -> Iterator[tuple[int, str, str]]:
+    """What bounds the memory of a run: bytes that are free, of what, and a remedy of its own."""
+    if device != "cpu":
+        import torch
+
+        yield int(torch.cuda.mem_get_info(device)[0]), "the GPU", ""
+        return  # CUDA reserves addresses by the hundred gigabytes, which says nothing
+    yield int(psutil.virtual_memory().available), "the machine", ""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        taken = psutil.Process().memory_info().vms + THREADS
+        yield limit - taken, f"the {limit / 1e6:,.0f} MB of addresses that `ulimit -v` grants", "raise that limit, "
+    group = cgroup_room()
+    if group is not None:
+        yield group, "the container's or the job's memory", "give it more, "
+
+
+def cgroup_room(root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Bytes that the control groups of this process (version 2) still grant; None where there is no limit."""
+    found: list[int] = []
+    try:
+        place = next(line[3:] for line in mine.read_text().splitlines() if line.startswith("0::")).strip("/")
+    except (OSError, StopIteration):
+        return None
+    for group in (root / place, *(root / place).parents):
+        if not group.is_relative_to(root):
+            break
+        try:
+            most = (group / "memory.max").read_text().strip()
+            if most != "max":
+                used = int((group / "memory.current").read_text())
+                stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                # A cache counts as used, and is given up where memory is needed.
+                found.append(int(most) - used + int(stat.get("inactive_file", 0)))
+        except (OSError, ValueError):
+            continue
+    return min(found, default=None)

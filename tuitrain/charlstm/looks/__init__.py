@@ -1,0 +1,1 @@
+"""What is read off frozen weights: losses, gates, gradients through time, samples."""

@@ -1,0 +1,1 @@
+"""The network, its optimizers, and one step of learning."""

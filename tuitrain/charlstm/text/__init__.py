@@ -1,0 +1,1 @@
+"""A text file as numbers: vocabulary, split, batches, and what counting alone would reach."""
