@@ -74,18 +74,24 @@ def _chosen(groups: Groups, named: list[tuple[str, nn.Parameter]]) -> dict[str, 
 @torch.no_grad()
 def norm_of_each(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[Tensor]]:
     """The parameters that have a gradient, and the L2 norm of each one's."""
-    mine = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in mine if p.grad is not None]
+    mine, gradients = [], []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None:
+            mine.append(parameter)
+            gradients.append(gradient)
     if not gradients:
         return [], []
-    kinds = {(g.device, g.dtype) for g in gradients}
-    if len(kinds) == 1:
+    try:
         return mine, list(torch._foreach_norm(gradients))
-    return mine, [torch.linalg.vector_norm(g) for g in gradients]
+    except (RuntimeError, NotImplementedError):  # sparse ones, or on several devices: one by one
+        return mine, [torch.linalg.vector_norm(g.coalesce().values() if g.is_sparse else g) for g in gradients]
 
 
 @torch.no_grad()
 def total(each: list[Tensor]) -> Tensor:
     """The global L2 norm, from that of each gradient."""
-    device = each[0].device
-    return torch.linalg.vector_norm(torch.stack([n.to(device).float() for n in each]))
+    try:
+        return torch.linalg.vector_norm(torch.stack(each))
+    except RuntimeError:  # on several devices
+        return torch.linalg.vector_norm(torch.stack([n.to(each[0].device).float() for n in each]))

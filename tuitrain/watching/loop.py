@@ -50,7 +50,7 @@ class Loop:
         self.saves = Saves(subject, saver, 1 << 62, serial)
         self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)
         self.orders = Orders(subject, self.steering, self.saves, self.reporter, guard, others=self._asked,
-                             refuse=lambda command: offers.capabilities().why_not(command), clock=clock)
+                             refuse=offers.why_not, clock=clock)
         self.orders.on_continue, self.orders.on_move = lambda seconds: self.reporter.waited(), self._say_what_came_back
         self.best = float("inf")
         self.ended: e.RunEnded | None = None
@@ -178,16 +178,24 @@ class Loop:
         yield from self.reporter.flush()
         try:
             with undisturbed(self.subject.model):
-                loss, others = loss_of(self._evaluation.call())
+                result = self._evaluation.call()
+            events = list(self.measured(result, reason, self._clock() - began, id=id, by=by))
         except Exception as error:
             self._evaluation, self.offers.evaluates = None, False
             yield from self._failed("evaluation", error, id, by)
             return
         self.reporter.waited()
+        yield from events
+
+    def measured(self, result: Any, reason: str, seconds: float, id: str = "", by: str = "") -> Iterator[e.Event]:
+        """A validation loss, or a mapping of it and other numbers, of the weights as they are."""
+        if not self._opened:
+            yield from self._open()
+        loss, others = loss_of(result)
         progress, best = self.subject.progress, loss < self.best
         self.best = min(self.best, loss)
         yield e.Evaluated(branch=progress.branch, step=progress.step, loss=loss, bpc=loss * self.offers.unit.scale,
-                          best=best, characters=0, reason=reason, seconds=round(self._clock() - began, 3), id=id, by=by)
+                          best=best, characters=0, reason=reason, seconds=round(seconds, 3), id=id, by=by)
         for name, value in others.items():
             yield e.Logged(branch=progress.branch, name=name, steps=(progress.step,), values=(value,))
         if best:

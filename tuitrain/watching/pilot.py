@@ -16,6 +16,7 @@ from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageEr
 from tuitrain.host.host import Host
 from tuitrain.intervals import Every
 from tuitrain.protocol import events as e
+from tuitrain.protocol.commands import Command
 from tuitrain.watching.gradients import norm_of_each, total
 from tuitrain.watching.loop import Loop
 from tuitrain.watching.numbers import value_of
@@ -90,6 +91,53 @@ class Pilot:
         if self._live:
             self._guarded(lambda: self._loop.recorder.clipped(norm, clip), None)
         return norm
+
+    def see_gradients(self, parameters: Iterable[Any], max_norm: float) -> float | None:
+        """For a loop that clips by itself a moment later: measure the norm, say at what to clip (None: not at all)."""
+        members = list(parameters)
+        clip: float | None = max_norm if math.isfinite(max_norm) else None
+        if not self._live:
+            return clip
+        clip = self._guarded(lambda: self._threshold(members, max_norm), clip)
+        norm = _norm(members, 2.0)
+        if self._live:
+            self._guarded(lambda: self._loop.recorder.clipped(norm, clip), None)
+        return clip
+
+    def own_clip(self, max_norm: float) -> None:
+        """For a loop that clips by itself, out of sight, at what `clip_in_force` says before each step."""
+        def give() -> None:
+            recorder = self._loop.recorder
+            recorder.limited = float(max_norm or 0.0)
+            self._loop.offers.clips = True
+            for event in self._loop.clip_given(recorder.limited):
+                self._outlet.put(event)
+
+        if self._live:
+            self._guarded(give, None)
+
+    def clip_in_force(self, otherwise: float) -> float:
+        """The clip as it was turned, 0 for none; `otherwise` where nobody watches."""
+        return self._loop.subject.knobs.clip if self._live else otherwise
+
+    def evaluated(self, loss: Any, **others: Any) -> None:
+        """Say that the loop itself has measured a validation loss, and other numbers with it."""
+        def tell() -> None:
+            for event in self._loop.measured({"loss": loss, **others}, "interval", 0.0):
+                self._outlet.put(event)
+
+        if self._live:
+            self._guarded(tell, None)
+
+    def lacks(self, command: type[Command], why: str) -> None:
+        """Say that this loop cannot do what a command asks, and why."""
+        if self._live:
+            self._loop.offers.lacking[command.__name__] = why
+
+    def lacks_clip(self, why: str) -> None:
+        """Say that the clip cannot be turned, and why."""
+        if self._live:
+            self._loop.offers.lacking["clip"] = why
 
     def register(self, name: str, stateful: Stateful) -> None:
         """Save and restore this along with the model: a data loader, a gradient scaler, an average of the weights.
@@ -181,7 +229,7 @@ class Pilot:
         recorder = self._loop.recorder
         before, turned = recorder.limited, recorder.limited not in (None, self._loop.subject.knobs.clip)
         clip = recorder.threshold(members, max_norm)
-        self._loop.offers.clips = True
+        self._loop.offers.clips = self._loop.offers.sees_before = True
         if not turned and recorder.limited != before:
             for event in self._loop.clip_given(recorder.limited or 0.0):
                 self._outlet.put(event)

@@ -126,7 +126,8 @@ class Recorder:
         measured = norm is not None and not now.doubtful
         if now.doubtful and norm is not None:
             norm = _finite_or_nan(norm)
-        self.numbers.step(step, _mean(now.losses), math.nan if norm is None else norm, now.rate, now.clip, now.groups,
+        clip = now.clip if now.clipped or self.limited is None else self._subject.knobs.clip
+        self.numbers.step(step, _mean(now.losses), math.nan if norm is None else norm, now.rate, clip, now.groups,
                           measured=measured)
 
     def discard(self) -> None:
