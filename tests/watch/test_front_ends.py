@@ -122,3 +122,44 @@ def test_a_script_that_is_started_beside_the_cockpit_is_joined_once_it_watches(t
     script.write_text("raise SystemExit('no data')")
     with pytest.raises(TuitrainError, match="no data"):
         _join([sys.executable, str(script)], environment, RunDirectory(tmp_path / "other"))
+
+
+def test_the_loss_pane_is_in_the_runs_unit_and_curves_of_ones_own_have_rows(tmp_path: Path) -> None:
+    loop = Loop(clip=None).watch(tmp_path / "r", loss="squared error")
+    for i in range(30):
+        loop.step(accuracy=i / 40)
+    loop.pilot.close()
+    events = [event for event in told(tmp_path / "r") if not isinstance(event, RunEnded)]
+    script = Script(events)
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        shown = screen(app)
+        titles = [str(pane.border_title) for pane in app.cockpit.panes()]
+        assert any("loss · squared error" in title for title in titles), titles
+        assert any("after your own clipping" in title for title in titles), titles
+        assert "bpc" not in shown
+        [row] = [line for line in shown.splitlines() if "accuracy" in line]
+        assert "0.725" in row
+
+    drive(script, act, size=(160, 50), run="runs/mlp-1")
+    state = RunState()
+    for event in events:
+        state.fold(event)
+    again = RunState.from_wire(state.to_wire())
+    assert again.curves["accuracy"].last(1).tolist() == pytest.approx([0.725])
+    assert again.unit.name == "squared error"
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_a_loss_of_any_size_alarms_when_it_leaves_its_level_and_not_before(scale: float) -> None:
+    import numpy as np
+
+    from tuitrain.diagnosis.detector import Level
+    from tuitrain.protocol.capabilities import LossUnit
+
+    rng = np.random.default_rng(0)
+    level = Level(carried=False, unit=LossUnit("mse", "", 1.0))
+    losses = scale * (1 + 2 * np.exp(-np.arange(1500) / 200)) * rng.lognormal(0, 0.1, 1500)
+    assert not [found for step, loss in enumerate(losses, 1) if (found := level.take(step, loss))]
+    found = [found for step, loss in enumerate(losses[-200:] * 3, 1501) if (found := level.take(step, loss))]
+    assert [f.rule for f in found if f.alarm] == ["level"]

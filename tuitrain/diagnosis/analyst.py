@@ -21,7 +21,8 @@ from tuitrain.diagnosis.verdict import judge
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.units import bpc, number
+from tuitrain.protocol.capabilities import Capabilities
+from tuitrain.telemetry.units import BITS, loss_words, number
 
 STREAK = 20
 """Steps in a row without a finite number after which training counts as broken."""
@@ -36,6 +37,7 @@ class Analyst:
     """`consider` takes every event of a run, in order."""
 
     def __init__(self) -> None:
+        self._unit = BITS
         self._optimizer, self._betas, self._alpha = "adam", (0.9, 0.999), 0.99
         self._branch = self._step = 0
         self._acts = Acts()
@@ -44,8 +46,8 @@ class Analyst:
         self._begin(0, math.inf, 10**6)
 
     def _begin(self, warmup: int, chance: float, targets: int, carried: bool = True) -> None:
-        self.level, self.tail = Level(warmup, chance, targets, carried), Tail(warmup)
-        self.surprise, self.validation, self.growth = Surprise(), Validation(), Growth()
+        self.level, self.tail = Level(warmup, chance, targets, carried, self._unit), Tail(warmup)
+        self.surprise, self.validation, self.growth = Surprise(), Validation(self._unit), Growth()
         self.memory = Memory()
         self._alarm: Finding | None = None
         self._raised: tuple[Raised, ...] = ()
@@ -95,10 +97,13 @@ class Analyst:
         self._optimizer = str(config.get("optimizer", "adam"))
         betas = config.get("betas", (0.9, 0.999))
         self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
+        self._unit = Capabilities.of(facts).loss
         alone = facts.get("levels", {}).get("letters alone")
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
-        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf, targets,
-                    carried=config.get("loss") != "last")
+        carried = config.get("loss") != "last"
+        if "bptt" not in config:  # batches of which nothing is known: taken as large, and as independent
+            targets, carried = 10**6, False
+        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf, targets, carried)
         knobs = facts.get("knobs", {})
         before = knobs
         if isinstance(event, e.RunResumed):
@@ -219,7 +224,7 @@ class Analyst:
             branch=self._branch, step=self._step, onset=found.step, cause="outlier_batch",
             sentence=SENTENCES["outlier_batch"], remedy=REMEDIES["outlier_batch"], runner_up="bad_data", alarming=False,
             evidence=(found.sentence, f"{RECOVERY} steps later the loss was where it had been "
-                                      f"({bpc(float(np.median(after))):.2f} bpc)"),
+                                      f"({loss_words(float(np.median(after)), self._unit, 2)})"),
             against="the steps after it were ordinary")
 
     def _conclude(self) -> Iterator[e.Event]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuitrain.telemetry.units import bpc
+from tuitrain.protocol.capabilities import LossUnit
+from tuitrain.telemetry.units import BITS, loss_text, loss_words
 
 QUIET = 200
 """Steps at the start of a run, and with a warm-up at least as many, in which nothing is judged."""
@@ -46,11 +47,17 @@ class Finding:
     sentence: str
 
 
+def sized(nats: float, loss: float, unit: LossUnit) -> float:
+    """So many nats; of a loss in a unit of its own that share of its size, because nobody knows what is much of it."""
+    return nats if unit == BITS else nats * abs(loss)
+
+
 class Level:
     """Training loss against its own best: T1, the rule after larger steps, outliers, and no progress at all."""
 
     def __init__(self, warmup: int = 0, chance: float = math.inf, targets: int = 10**6,
-                 carried: bool = True) -> None:
+                 carried: bool = True, unit: LossUnit = BITS) -> None:
+        self._unit = unit
         self.quiet = max(QUIET, warmup)
         self._stuck_after = self.quiet + STUCK_AFTER
         self._chance = chance
@@ -128,6 +135,9 @@ class Level:
             return None
         return self._trip(step, mean) or self._outlier(step, loss) or self._no_progress(step, mean)
 
+    def _words(self, loss: float) -> str:
+        return loss_words(loss, self._unit, 2)
+
     def _last(self, count: int) -> NDArray[np.float64]:
         return np.fromiter(itertools.islice(reversed(self.losses), count), float)[::-1]
 
@@ -135,7 +145,7 @@ class Level:
         turn = self._turn
         settling = turn is not None and step - turn <= SETTLING
         least, share = TURNED if settling else MARGIN
-        margin = max(least, share * self.best, NOISY * self._noise)
+        margin = max(sized(least, self.best, self._unit), share * self.best, NOISY * self._noise)
         if self._tripped:
             self._recovering = self._recovering + 1 if mean < self.best + margin / 2 else 0
             self._tripped = self._recovering < RECENT
@@ -148,7 +158,7 @@ class Level:
                 return None
             self._tripped = True
             return Finding(True, "level", step, turn + 1, mean, self.best + margin,
-                           f"the loss rose to {bpc(mean):.2f} bpc, the best was {bpc(self.best):.2f}")
+                           f"the loss rose to {self._words(mean)}, the best was {loss_text(self.best, self._unit, 2)}")
         if step - self._seam < RECENT or self._seen < WINDOW + LAG:
             return None
         past, now = self._last(WINDOW + LAG)[:WINDOW], self._last(LAG)
@@ -161,8 +171,8 @@ class Level:
         self._tripped = True
         onset = step - len(now) + 1 - LAG + _onset(self._last(2 * LAG), middle + sigma)
         return Finding(True, "level", step, onset, mean, self.best + margin,
-                       f"the loss left its level at step {onset:,}: {bpc(mean):.2f} bpc over {self._over} steps, "
-                       f"the best was {bpc(self.best):.2f}")
+                       f"the loss left its level at step {onset:,}: {self._words(mean)} over {self._over} steps, "
+                       f"the best was {loss_text(self.best, self._unit, 2)}")
 
     def _error(self) -> float:
         """Standard error of a median of 20, from the medians of neighbouring blocks: losses of carried streams are
@@ -170,16 +180,16 @@ class Level:
         return _spread(self._spread)
 
     def _outlier(self, step: int, loss: float) -> Finding | None:
-        if self._few or self._seen < WINDOW or loss < self.mean + OUTLIER_NATS:
+        if self._few or self._seen < WINDOW or loss < self.mean + sized(OUTLIER_NATS, self.mean, self._unit):
             return None
         past = self._last(WINDOW)[:-1]
         middle = float(np.median(past))
         sigma = max(1.4826 * float(np.median(np.abs(past - middle))), 1e-6)
         z = (loss - middle) / sigma
-        if z < OUTLIER_Z or self._tripped or loss < middle + OUTLIER_NATS:
+        if z < OUTLIER_Z or self._tripped or loss < middle + sized(OUTLIER_NATS, middle, self._unit):
             return None
         return Finding(False, "outlier", step, step, z, OUTLIER_Z,
-                       f"one step stands out: {bpc(loss):.2f} bpc where {bpc(middle):.2f} is usual")
+                       f"one step stands out: {self._words(loss)} where {loss_text(middle, self._unit, 2)} is usual")
 
     def _no_progress(self, step: int, mean: float) -> Finding | None:
         if self._stuck or step < self._stuck_after or step - self._best_at < STUCK_FOR or self._tripped:
@@ -188,14 +198,15 @@ class Level:
             return None
         self._stuck = self._tripped = True
         return Finding(True, "no_progress", step, max(1, self._best_at), mean, self._chance,
-                       f"nothing was learned in {step - self._best_at:,} steps: {bpc(mean):.2f} bpc, and counting "
-                       f"letters alone gives {bpc(self._chance):.2f}")
+                       f"nothing was learned in {step - self._best_at:,} steps: {self._words(mean)}, and counting "
+                       f"letters alone gives {loss_text(self._chance, self._unit, 2)}")
 
 
 class Validation:
     """Validation losses: T2, and overfitting."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: LossUnit = BITS) -> None:
+        self._unit = unit
         self.best, self.best_at = math.inf, 0
         self.losses: deque[tuple[int, float]] = deque(maxlen=12)
         self._tripped = False
@@ -216,12 +227,14 @@ class Validation:
             self.best, self.best_at, self._tripped = loss, step, False
         if self._tripped or len(self.losses) < 2 or step <= QUIET:
             return None
-        high = all(v > self.best + VALIDATION for _, v in list(self.losses)[-2:])
-        if high and train > best_train + VALIDATION:
+        least = sized(VALIDATION, self.best, self._unit)
+        high = all(v > self.best + least for _, v in list(self.losses)[-2:])
+        if high and train > best_train + sized(VALIDATION, best_train, self._unit):
             self._tripped = True
             onset = self.losses[-2][0]
-            return Finding(True, "validation", step, onset, loss, self.best + VALIDATION,
-                           f"validation rose to {bpc(loss):.2f} bpc twice in a row, the best was {bpc(self.best):.2f}")
+            return Finding(True, "validation", step, onset, loss, self.best + least,
+                           f"validation rose to {loss_words(loss, self._unit, 2)} twice in a row, the best was "
+                           f"{loss_text(self.best, self._unit, 2)}")
         return None
 
     def overfits(self) -> bool:
@@ -233,7 +246,8 @@ class Validation:
         if len(recent) < 4 or not all(v > 1.02 * self.best and step > self.best_at for step, v in recent):
             return False
         then, now = list(self.train_then)[-4], list(self.train_then)[-1]
-        return now < min(then + 0.005, self._best_train + VALIDATION)
+        near = self._best_train + sized(VALIDATION, self._best_train, self._unit)
+        return now < min(then + sized(0.005, then, self._unit), near)
 
 
 def _spread(blocks: deque[float]) -> float:

@@ -29,6 +29,8 @@ SPEED_OVER = 10.0
 _PLAIN = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision", "knobs",
           "lr_in_force", "guard", "trained_seconds", "ended", "clients", "used", "paused_by", "trouble")
 """The fields that travel as they are."""
+CURVES, POINTS = 100, 120
+"""Curves that a loop keeps itself, and their newest numbers that are shown."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class RunState:
     """The branch and the step after which the present clip is in force."""
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
+    curves: dict[str, Ring] = field(default_factory=dict)
+    """The newest numbers of each curve that the loop itself keeps."""
     unusable: int = 0
     """Events that could not be read or folded: damaged lines, inner keys that are not those of this version."""
     _speed: deque[tuple[float, int]] = field(default_factory=deque)
@@ -103,6 +107,8 @@ class RunState:
                 self._learned(event)
             case e.Evaluated():
                 self.validation.take(event, self.lineage)
+            case e.Logged() if event.values and (event.name in self.curves or len(self.curves) < CURVES):
+                self.curves.setdefault(event.name, Ring(POINTS)).extend(np.array(event.values))
             case e.FactsAdded():
                 self.facts.update(event.facts)
             case e.KnobChanged():
@@ -254,6 +260,7 @@ class RunState:
                  "lineage": self.lineage.to_wire(),
                  "lines": self.lines.to_wire(), "validation": self.validation.to_wire(),
                  "story": self.story.to_wire(), "health": self.health.to_wire()}
+        wire["curves"] = {name: plain([float(f"{v:.5g}") for v in ring.last()]) for name, ring in self.curves.items()}
         wire["speed"] = [list(pair) for pair in self._speed]
         return wire
 
@@ -270,6 +277,9 @@ class RunState:
                     lines=Lines.from_wire(wire["lines"]),
                     validation=Validation.from_wire(wire["validation"], lineage))
         state.unusable = int(wire["unusable"])
+        for name, values in list(wire.get("curves", {}).items())[:CURVES]:
+            state.curves[str(name)] = Ring(POINTS)
+            state.curves[str(name)].extend(np.array([float(v) for v in values[-POINTS:]]))
         state._speed.extend((float(s), int(n)) for s, n in wire["speed"])
         return state
 

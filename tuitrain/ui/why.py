@@ -16,7 +16,7 @@ from textual.widgets import Label, Static
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.tail import SPIKE, tail_ratio
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import bpc, many, number, percent, plain_ascii, safe
+from tuitrain.telemetry.units import loss_text, loss_words, many, number, percent, plain_ascii, safe
 from tuitrain.ui.dialogs import Dialog
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
@@ -129,7 +129,7 @@ class Why(Dialog[None]):
         growth = state.health.growth()
         tail = tail_ratio(state.grad_norm.last(1000))
         largest = float(np.nanmax(state.grad_norm.last())) / max(state.norm, 1e-12)
-        facts = [f"loss {bpc(state.train_loss):.2f} bpc",
+        facts = [f"loss {loss_words(state.train_loss, state.unit, 2)}",
                  f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
         watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
             f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
@@ -182,7 +182,7 @@ class Why(Dialog[None]):
         rows: list[RenderableType] = [Text(heading, style="bold")]
         for stream in box["streams"]:
             words = safe(str(stream["text"]))
-            rows.append(Text(f"  character {stream['offset']:,}, {bpc(float(stream['loss'])):.1f} bpc: "
+            rows.append(Text(f"  character {stream['offset']:,}, {loss_words(float(stream['loss']), state.unit, 1)}: "
                              f"{words if self._view.braille else plain_ascii(words)}", no_wrap=True,
                              overflow="ellipsis"))
         return rows
@@ -197,7 +197,7 @@ def _curves(state: RunState) -> list[tuple[str, Any, str]]:
     """(name, values for a sparkline, the newest in words) of each curve."""
     _, _, high, _, _ = state.grad_norms.buckets()
     _, _, _, losses, _ = state.losses.buckets()
-    found = [("loss", _fit(losses), f"{bpc(state.train_loss):.2f}"),
+    found = [("loss", _fit(losses), loss_text(state.train_loss, state.unit, 2)),
              ("gradient norm", _fit(high, np.nanmax), f"{number(state.norm)}")]
     norms = state.grad_norm.last()
     tails = np.array([tail_ratio(norms[max(0, i - 500) : i]) for i in range(100, len(norms) + 1, 50)])

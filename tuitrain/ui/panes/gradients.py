@@ -4,7 +4,7 @@ import numpy as np
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import number, percent
+from tuitrain.telemetry.units import number, percent, safe
 from tuitrain.ui.panes.axis import bad_steps, stretch, x_limits
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, nice_ticks
@@ -23,6 +23,10 @@ class Gradients(Picture):
 
     period = 1.0
     heading = "gradient norm before clipping · log"
+
+    def title(self, state: RunState, view: View) -> str:
+        """Where the norm was taken."""
+        return f"gradient norm {safe(str(state.facts.get('norms', 'before clipping')))} · log"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The plot above, the words below."""

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.series import Array
-from tuitrain.telemetry.units import number
+from tuitrain.telemetry.units import number, safe
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -30,6 +30,18 @@ class Groups(Picture):
             row.append(spark(values, everything, BLOCKS if view.braille else ASCII).rjust(room), style=colours.train)
             row.append(number(float(values[-1])).rjust(9))
             rows.append(row)
+        return [*rows, *self._curves(state, view, width, height - len(rows))]
+
+    def _curves(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
+        """Curves that the loop itself keeps, each on a scale of its own."""
+        colours, rows = self.palette(), []
+        longest = max((len(name) for name in state.curves), default=0)
+        room = max(4, width - longest - 10)
+        for name, ring in list(state.curves.items())[: max(0, height)]:
+            values = ring.last(room)
+            row = Text(f"{safe(name).ljust(longest)} ")
+            row.append(spark(values, values, BLOCKS if view.braille else ASCII).rjust(room), style=colours.validation)
+            rows.append(row.append(number(float(values[-1])).rjust(9)))
         return rows
 
 

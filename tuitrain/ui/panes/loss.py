@@ -1,11 +1,11 @@
-"""Training and validation loss in bits per character over steps. Knows nothing of what moves them."""
+"""Training and validation loss over steps, in the run's unit. Knows nothing of what moves them."""
 
 import numpy as np
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.series import Array
-from tuitrain.telemetry.units import LEAST, LN2, bpc
+from tuitrain.telemetry.units import LEAST, loss_text, number, safe
 from tuitrain.ui.panes.axis import bad_steps, stretch, x_limits
 from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
@@ -29,6 +29,10 @@ class Loss(Picture):
     period = 1.0
     heading = "loss · bits per character"
 
+    def title(self, state: RunState, view: View) -> str:
+        """What the loss is counted in."""
+        return "loss" if state.unit.name == "loss" else f"loss · {safe(state.unit.name)}"
+
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The plot above, the newest numbers below."""
         words = self._words(state, view, width)
@@ -38,18 +42,18 @@ class Loss(Picture):
         return [*chart.draw(width, height - 1, view.braille), words]
 
     def _chart(self, state: RunState, view: View) -> Chart:
-        colours = self.palette()
+        colours, scale = self.palette(), state.unit.scale
         left, right = x_limits(state, view)
         numbers = stretch(state.losses, state.loss, view.window)
         at, extremes = numbers.band
-        band = extremes / LN2
+        band = extremes * scale
         curves = [Curve(at, band, colours.ghost)]
         for line in reversed(state.left):  # only what is not on the present line
             before = state.lineage.shared((line.branch, line.last_step), (state.branch, state.step))
             gone = stretch(line.losses, line.loss, 0).after(before)
-            curves.append(Curve(gone.steps, _smooth(gone.mean / LN2, gone.width), colours.dim))
-        curves.append(Curve(numbers.steps, _smooth(numbers.mean / LN2, numbers.width), colours.train))
-        dots = {kind: np.array([[step, loss / LN2] for step, loss in kind_of if step >= left]).reshape(-1, 2)
+            curves.append(Curve(gone.steps, _smooth(gone.mean * scale, gone.width), colours.dim))
+        curves.append(Curve(numbers.steps, _smooth(numbers.mean * scale, numbers.width), colours.train))
+        dots = {kind: np.array([[step, loss * scale] for step, loss in kind_of if step >= left]).reshape(-1, 2)
                 for kind, kind_of in (("○", state.validation.whole), (PART, state.validation.part))}
         for face, vals in dots.items():
             curves.append(Curve(vals[:, 0], vals[:, 1], colours.validation, face))
@@ -59,7 +63,7 @@ class Loss(Picture):
         measured = state.facts.get("levels", {})
         levels = [(bits, colours.limit if name == LEAST else colours.ghost, name) for name, bits in measured.items()]
         if state.best_loss is not None:
-            levels.append((bpc(state.best_loss), colours.validation, ""))
+            levels.append((state.best_loss * scale, colours.validation, ""))
         least = measured.get(LEAST)
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
@@ -72,7 +76,7 @@ class Loss(Picture):
             for i, c in enumerate(curves):
                 curves[i] = Curve(c.x, np.log10(np.maximum(c.y, 1e-6)), c.colour, c.face)
             low, high = nice_limits(np.log10(np.maximum(shown, 1e-6)), 0.05)
-            ticks = [(t, f"{10**t:.2f}") for t in nice_ticks(low, high, 5)]
+            ticks = [(t, f"{10**t:.2f}" if scale != 1 else number(10**t)) for t in nice_ticks(low, high, 5)]
             levels = [(float(np.log10(max(v, 1e-6))), c, name) for v, c, name in levels]
         else:
             low, high = nice_limits(shown, 0.2)
@@ -80,15 +84,15 @@ class Loss(Picture):
         return Chart(curves, (low, high), ticks, (left, right), levels, marks, colours.dim)
 
     def _words(self, state: RunState, view: View, width: int) -> Text:
-        colours = self.palette()
-        parts = [Text(f"─ train {bpc(state.train_loss):.3f}", style=colours.train)]
+        colours, unit = self.palette(), state.unit
+        parts = [Text(f"─ train {loss_text(state.train_loss, unit)}", style=colours.train)]
         newest, best = state.validation.newest_part, state.best_loss
         if state.val_loss is not None:
-            parts.append(Text(f"○ val {bpc(state.val_loss):.3f}", style=colours.validation))
+            parts.append(Text(f"○ val {loss_text(state.val_loss, unit)}", style=colours.validation))
         if newest is not None:
-            parts.append(Text(f"{PART} part of it {bpc(newest[1]):.3f}", style=colours.validation))
+            parts.append(Text(f"{PART} part of it {loss_text(newest[1], unit)}", style=colours.validation))
         if best is not None:
-            words, at = f"best {bpc(best):.3f}", f" at {state.best_step:,}"
+            words, at = f"best {loss_text(best, unit)}", f" at {state.best_step:,}"
             room = width - sum(part.cell_len + 2 for part in parts)
             parts.append(Text(words + at if len(words + at) <= room else words, style=colours.dim))
         if state.story.marks:
