@@ -79,7 +79,7 @@ def test_what_a_failed_sync_lost_is_written_again(kept: int, tmp_path: Path, mon
     writer.sync()
     assert disk.cut() == (["before", "one", "two", "three", "after"], 0)
     said, = writer.news()
-    assert "written once more" in said and "could not" not in said and not writer.news()
+    assert "bytes were rewritten" in said and "could not" not in said and not writer.news()
     writer.write(note("last"))
     assert writer.close() == ""
     texts = [x.text for x, _ in journal.read(path) if isinstance(x, e.NoteAdded)]

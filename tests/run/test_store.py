@@ -91,7 +91,7 @@ def test_branches_are_counted_from_files_where_the_journal_is_gone(start: Start,
     run.folder.journal.unlink()
     again = resume(run.folder, steps=60)
     assert again.machine.progress.branch == 8
-    assert stray.exists() and any("lost its mark" in said.text for said in again.of(e.EngineSaid))
+    assert stray.exists() and any("lost its commit mark" in said.text for said in again.of(e.EngineSaid))
 
 
 # --- damage
@@ -343,4 +343,4 @@ def test_what_a_full_disk_made_the_journal_drop_is_reported(start: Start, monkey
     monkeypatch.undo()
     worker.announce(e.NoteAdded(branch=0, step=1, text="room again", id="", by="me"))
     said = [event.text for event, _ in journal.read(run.folder.journal) if isinstance(event, e.EngineSaid)]
-    assert any("5 lines of the journal were given up" in text for text in said)
+    assert any("5 lines of the journal were lost" in text for text in said)

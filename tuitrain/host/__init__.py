@@ -1,1 +1,1 @@
-"""A running session offered on a unix socket, and the far end of it. No torch here."""
+"""Serves a running session on a unix socket, and connects to one. No torch here."""

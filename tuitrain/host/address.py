@@ -1,4 +1,4 @@
-"""How a socket in a run folder is named to the kernel. Knows nothing of what is said on it."""
+"""The name under which a socket in a run folder is bound or connected to. Knows nothing of the protocol on it."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def address(path: Path) -> Iterator[str]:
-    """A name for the socket that fits the kernel's 107 bytes, however deep the folder is."""
+    """Yield a name for the socket that fits into the kernel's 107 bytes, however deep the folder is."""
     if len(os.fsencode(path)) <= 100 or not Path("/proc/self/fd").is_dir():
         yield str(path)
         return

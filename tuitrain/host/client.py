@@ -1,4 +1,4 @@
-"""A Session at the far end of a run's socket. Knows nothing of what commands do."""
+"""A Session connected to a run's socket. Knows nothing of what commands do."""
 
 import errno
 import select
@@ -16,19 +16,19 @@ from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.run_state import RunState
 
 PATIENCE = 10.0
-"""Seconds in which a host must have told its state, however it trickles."""
+"""Seconds within which a host must have sent its whole state."""
 CROWDED = 2.0
-"""Seconds in which a full queue of connections is tried again."""
+"""Seconds for which connecting is retried while the host's queue of connections is full."""
 BUSY = (errno.EAGAIN, errno.ECONNREFUSED)
 OTHER_VERSION = ("this run's host speaks another version of tuitrain; attach with the version that trains it, or stop "
                  "it there and go on here with `tuitrain resume`")
 
 
 class SocketSession:
-    """Connected on construction; `state` is the picture to start from and after each resynchronisation.
+    """A session that connects on construction; `state` is the server's state then and at each resynchronisation.
 
-    `resynchronised` counts how often the server sent a fresh state because this end was too slow; `closed` is set
-    once the far end is gone.
+    `resynchronised` counts how often the server sent a fresh state because this client was too slow; `closed` is set
+    once the server is gone.
     """
 
     def __init__(self, run: RunDirectory, *, watch: bool, by: str) -> None:
@@ -55,15 +55,15 @@ class SocketSession:
             raise RunError(_unreachable(run))
 
     def send(self, command: Command) -> None:
-        """Ask; the answer is an event with the command's id. Raises RunError if the far end is gone."""
+        """Send a command; the answer is an event with its id. Raises RunError if the server is gone."""
         self._write(codec.body_of(command))
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
-        """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        """Return the events since the last call, waiting up to `timeout` seconds for the first one."""
         return [event for event, _ in self.drain_timed(timeout)]
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time."""
+        """Like `drain`, with each event's Unix time."""
         if not self.closed:
             self._read(0.0)
             if not self._events and timeout and not self.closed:
@@ -73,7 +73,7 @@ class SocketSession:
         return events
 
     def close(self) -> None:
-        """Hang up; the run goes on."""
+        """Disconnect; the run continues."""
         self.closed = True
         self._socket.close()
 
@@ -99,11 +99,11 @@ class SocketSession:
         while (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
-            self._understand(line)
+            self._handle(line)
         if len(self._buffer) > codec.MAX_LINE:
             self.closed = True
 
-    def _understand(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
             body = codec.unseal(line)
             if body.get("kind") in ("Hello", "State") and body.get("v") != codec.VERSION:
@@ -111,18 +111,18 @@ class SocketSession:
             if body.get("kind") == "State":
                 self.state = RunState.from_wire(body["state"])
                 self.resynchronised += 1
-                self._events.clear()  # all that came before is in the state
+                self._events.clear()  # the state includes everything before it
             elif body.get("kind") != "Hello":
                 self._events.append((codec.from_body(body, Event), codec.time_of(body)))
         except codec.DamagedLine:
-            return  # a newer server may say what this client does not know
+            return  # a newer server may send messages that this client does not know
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            # A state of another shape: no later one will be different, so waiting for it would never end.
+            # A state of another shape: every later one will be the same, so waiting would never end.
             self._version_differs = self.closed = True
 
 
 def _connected(run: RunDirectory) -> socket.socket:
-    """A connection to a run's socket. Raises RunError, at once unless only the queue is full."""
+    """Connect to a run's socket. Raises RunError, immediately unless only the queue is full."""
     deadline = time.monotonic() + CROWDED
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -1,6 +1,6 @@
-"""The run that this process carries, as others reach it: its socket, its index and its lock.
+"""What makes a run in this process reachable for others: its socket, its index and its lock.
 
-Knows nothing of what trains: a worker of ours or somebody's own loop.
+Knows nothing of what trains: our worker or somebody's own loop.
 """
 
 import copy
@@ -15,14 +15,14 @@ from tuitrain.telemetry.run_state import RunState
 
 
 class Carrier(Source, Protocol):
-    """What carries a run and announces its events."""
+    """Whatever runs the training and emits its events."""
 
     def after_saving(self, call: Callable[[], None]) -> None:
-        """Have this called after each checkpoint, in whatever thread writes it."""
+        """Register a function to call after each checkpoint, in the thread that writes it."""
 
 
 class Host:
-    """Socket, index and lock of a run from its beginning; all are given up by `end`."""
+    """Holds socket, index and lock of a run from its start until `end`."""
 
     def __init__(self, carrier: Carrier, run: RunDirectory, lock: Lock) -> None:
         self.run, self._lock = run, lock
@@ -33,7 +33,7 @@ class Host:
         carrier.after_saving(lambda: self._index.keep(lock.folder))
 
     def end(self) -> None:
-        """The run has ended: tell the clients, then free its folder."""
+        """After the end of the run: send clients the last events, write the index, release the folder."""
         if self._server is not None:
             self._server.close()
         self._index.keep(self._lock.folder, now=True)
@@ -41,7 +41,7 @@ class Host:
 
 
 def _server(carrier: Carrier, run: RunDirectory, past: RunState) -> Server | None:
-    """A socket, or a word that there is none: some file systems have no sockets, and training can do without."""
+    """Start a server, or warn and return None: some file systems have no sockets, and training can do without."""
     try:
         server = Server(carrier, run.socket, str(run.path), past)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Starts a host: the same program, headless, in a session of its own that no terminal can end."""
+"""Starts a host: this program without a screen, in a session of its own that no terminal can end."""
 
 import os
 import signal
@@ -14,17 +14,17 @@ PATIENCE = 120.0
 
 
 def launch(arguments: Sequence[str], run: RunDirectory) -> int:
-    """Run `tuitrain ARGUMENTS` as `launch_command` runs a command."""
+    """Run `tuitrain ARGUMENTS` detached; see `launch_command`."""
     return launch_command([sys.executable, "-m", "tuitrain", *arguments], run)
 
 
 def launch_command(command: Sequence[str], run: RunDirectory, *, environment: Mapping[str, str] | None = None,
                    patience: float = PATIENCE) -> int:
-    """Run a command detached, output to the run's engine.log; its pid, once its socket is there.
+    """Run a command detached, with its output in the run's engine.log; return its pid once its socket exists.
 
-    Raises TuitrainError with the host's own last line if it ends before that.
+    Raises TuitrainError with the host's last line if it exits first, or if `patience` seconds pass.
     """
-    stale = _made(run)  # a host that was killed leaves its socket behind
+    stale = _socket_identity(run)  # a host that was killed leaves its socket behind
     with open(run.open_log(), "ab") as log:
         before = os.fstat(log.fileno()).st_size
         host = subprocess.Popen(
@@ -38,14 +38,14 @@ def launch_command(command: Sequence[str], run: RunDirectory, *, environment: Ma
                 lines = text.read().strip().splitlines()
             last = lines[-1].removeprefix("tuitrain: ") if lines else ""
             raise TuitrainError(last or f"the host ended with exit code {host.returncode}")
-        if _made(run) not in (None, stale):
+        if _socket_identity(run) not in (None, stale):
             return host.pid
         time.sleep(0.05)
     raise TuitrainError(f"the host (pid {host.pid}) did not open its socket within {patience:.0f} s; see {run.log}")
 
 
-def _made(run: RunDirectory) -> tuple[int, int] | None:
-    """Which socket there is, if any."""
+def _socket_identity(run: RunDirectory) -> tuple[int, int] | None:
+    """Return inode and change time of the run's socket, or None if there is none."""
     try:
         found = run.socket.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run was up to now, folded from its journal. A long journal is read from where its index ends."""
+"""The state of a run so far, folded from its journal; a long journal is read from where its index ends."""
 
 import threading
 import time
@@ -12,35 +12,35 @@ from tuitrain.run.index import Index
 from tuitrain.telemetry.run_state import RunState
 
 RARELY = 30.0
-"""Seconds between two indices of a run that saves more often than that."""
+"""Minimum seconds between two writes of the index."""
 
 
 class Past:
-    """The picture of a run as its journal tells it: `state` after the journal's first `offset` bytes.
+    """A run's `state` after the first `offset` bytes of its journal.
 
-    Raises RunError if the journal is no regular file.
+    Raises RunError if the journal is not a regular file.
     """
 
     def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._clock = run, clock
         self._index = index.load(run)
-        self._kept = -RARELY
+        self._written = -RARELY
         self._lock = threading.Lock()
         self.state = RunState()
         if self._index.offset:
             try:
                 self.state = RunState.from_wire(self._index.extra["state"])
-            except (KeyError, TypeError, ValueError, AttributeError):  # of another version: read all of it again
+            except (KeyError, TypeError, ValueError, AttributeError):  # of another version: read the whole journal
                 self._index = Index()
         self.read_on()
 
     @property
     def offset(self) -> int:
-        """Bytes of the journal that are in the state."""
+        """Number of journal bytes that the state includes."""
         return self._index.offset
 
     def read_on(self) -> None:
-        """Take in what the journal holds by now."""
+        """Fold what was added to the journal since the last call."""
         trouble = journal.Trouble(offset=self._index.offset)
         for event, when in journal.read(self._run.journal, trouble, start=self._index.offset):
             self.state.fold(event, when)
@@ -50,14 +50,14 @@ class Past:
         self._index.offset = trouble.offset
 
     def keep(self, folder: Folder, *, now: bool = False) -> None:
-        """Read on and write the index into the run's folder, unless that was just done. Never fails: it is a cache."""
+        """Read on and write the index into the run folder, unless it was just written. Never fails: it is a cache."""
         with self._lock:
-            if folder.gone or not (now or self._clock() - self._kept >= RARELY):
+            if folder.gone or not (now or self._clock() - self._written >= RARELY):
                 return
-            self._kept = self._clock()
+            self._written = self._clock()
             try:
                 self.read_on()
                 self._index.extra = {"state": self.state.to_wire()}
                 index.save(self._run, self._index, folder)
             except (OSError, RunError, ValueError):
-                return  # a full disk: the index of before is as good as none, and the journal is read instead
+                return  # a full disk: without an up-to-date index the journal is read instead

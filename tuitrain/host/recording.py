@@ -1,4 +1,4 @@
-"""Sessions out of a journal: a look at a run that has no socket, and a replay. Nothing can be asked of either."""
+"""Read-only sessions from a journal: following a run that has no socket, and replaying one."""
 
 import math
 import os
@@ -16,18 +16,18 @@ from tuitrain.run.folder import open_regular
 from tuitrain.telemetry.run_state import RunState
 
 LASTS = 60.0
-"""Seconds that a replay takes at the speed it begins with, about."""
+"""Approximate length of a replay in seconds at its initial speed."""
 GAP = 2.0
-"""Seconds of the replay after which a silence (a pause, the days until a resume) is skipped."""
+"""Seconds of replay time above which a gap (a pause, the days until a resume) is skipped."""
 LOOKS = 1.0
-"""Seconds between looks whether the process of a run is still there."""
+"""Seconds between checks whether the run's process is still alive."""
 
 
 class Look:
-    """What a living run writes into its journal, as it writes it; `closed` once the run has ended.
+    """Follows a running run's journal as it is written; `closed` once the run has ended.
 
-    Of a run on another machine nothing but its journal is known: `elsewhere` is that machine's name, and the look
-    goes on until the run says goodbye. What cannot be read is counted in the state.
+    If the run is on another machine (`elsewhere` is its name), only the journal is visible and it is followed until
+    it has a RunEnded. Damaged lines are counted in the state.
     """
 
     connection = "read-only"
@@ -41,12 +41,12 @@ class Look:
     def _open(self) -> None:
         past = Past(self._run)
         try:
-            # Open for as long as the session.
+            # Stays open as long as the session.
             self._file = open(open_regular(self._run.journal, os.O_RDONLY), "rb")  # noqa: SIM115
         except OSError as error:
             raise RunError(f"{self._run.journal}: {error.strerror or error}") from None
         self._file.seek(past.offset)
-        self._rest = b""
+        self._incomplete = b""
         self._next = time.monotonic() + LOOKS
         self.state = past.state
         self.resynchronised += 1
@@ -55,30 +55,30 @@ class Look:
         return bool(self.elsewhere) or is_alive(self._run)
 
     def _replaced(self) -> bool:
-        """Whether the journal is another file now, or shorter than what was read of it."""
+        """Whether the journal is a different file now, or shorter than what was already read."""
         try:
             there, here = os.stat(self._run.journal), os.fstat(self._file.fileno())
         except OSError:
-            return False  # a shared file system that is away for a moment
+            return False  # a shared file system may be unavailable for a moment
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < self._file.tell()
 
     def send(self, command: Command) -> None:
-        """Raises RunError always."""
-        raise RunError("this is a read-only look: the run has no socket")
+        """Raise RunError: this session is read-only."""
+        raise RunError("this session is read-only: the run has no socket")
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
-        """What was written since the last call."""
+        """Return the events written since the last call. Does not wait."""
         return [event for event, _ in self.drain_timed(timeout)]
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time. Does not wait."""
+        """Like `drain`, with each event's Unix time."""
         try:
-            *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+            *lines, self._incomplete = (self._incomplete + self._file.read()).split(b"\n")
         except OSError:
-            return []  # a shared file system that is away for a moment
-        found = list(_decoded(lines))
-        self.state.passed_over(len(lines) - len(found))
-        if any(isinstance(event, RunEnded) for event, _ in found[-1:]):
+            return []  # a shared file system may be unavailable for a moment
+        events = list(_decoded(lines))
+        self.state.passed_over(len(lines) - len(events))
+        if any(isinstance(event, RunEnded) for event, _ in events[-1:]):
             self.closed = True
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + LOOKS
@@ -87,15 +87,15 @@ class Look:
                 self._open()
                 return []
             self.closed = not self._may_live()
-        return found
+        return events
 
     def close(self) -> None:
-        """Look away."""
+        """Stop following the journal."""
         self._file.close()
 
 
 class Replay:
-    """A run as it happened, faster: plays, stops and jumps. `state` is the picture after a jump."""
+    """Plays a recorded run, usually faster than it was; can be stopped and wound. `state` is the state after a jump."""
 
     connection = "replay"
 
@@ -112,40 +112,40 @@ class Replay:
         self.closed = False
         self.resynchronised = 0
         self.state = RunState()
-        self._looked = clock()
+        self._drained = clock()
         self._rewind()
 
     def send(self, command: Command) -> None:
-        """Raises RunError always."""
-        raise RunError("this is a replay of what happened")
+        """Raise RunError: a replay takes no commands."""
+        raise RunError("this is a replay: it takes no commands")
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
-        """What happens next."""
+        """Return the events due since the last call. Does not wait."""
         return [event for event, _ in self.drain_timed(timeout)]
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time. Does not wait."""
-        looked, self._looked = self._looked, self._clock()
+        """Like `drain`, with each event's Unix time."""
+        before, self._drained = self._drained, self._clock()
         if not self.playing:
             return []
-        self.now = min(self._last, self.now + (self._looked - looked) * self.speed)
-        if self._ahead is not None and self._ahead[1] - self.now > GAP * self.speed:
-            self.now = self._ahead[1]
+        self.now = min(self._last, self.now + (self._drained - before) * self.speed)
+        if self._next is not None and self._next[1] - self.now > GAP * self.speed:
+            self.now = self._next[1]
         return list(self._until(self.now))
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no resource is held."""
 
     def toggle(self) -> None:
-        """Play, or stop."""
+        """Stop or continue playing."""
         self.playing = not self.playing
 
     def faster(self, factor: float) -> None:
-        """Play so many times as fast."""
+        """Multiply the speed by a factor, within 1/16 and 65536."""
         self.speed = min(65536.0, max(1 / 16, self.speed * factor))
 
     def jump(self, share: float) -> None:
-        """By this share of the whole, backwards if negative."""
+        """Jump by this share of the whole recording, backwards if negative."""
         self.now = min(self._last, max(self._first, self.now + share * (self._last - self._first)))
         self._rewind()
         self.state = RunState()
@@ -155,20 +155,20 @@ class Replay:
 
     @property
     def words(self) -> str:
-        """Where it is and how fast it goes."""
+        """Speed and position, for a person."""
         whole = self._last - self._first
         share = (self.now - self._first) / whole if whole else 1.0
         return f"×{self.speed:g} {share:.0%}" + ("" if self.playing else ", stopped")
 
     def _rewind(self) -> None:
         self._events = journal.read(self._run.journal)
-        self._ahead = next(self._events, None)
+        self._next = next(self._events, None)
 
     def _until(self, when: float) -> Iterator[tuple[Event, float]]:
-        # After a clock that went back, later events have earlier times; the last one is the end all the same.
-        while self._ahead is not None and min(self._ahead[1], self._last) <= when:
-            yield self._ahead
-            self._ahead = next(self._events, None)
+        # After the clock was set back, later events have earlier times; the last one still marks the end.
+        while self._next is not None and min(self._next[1], self._last) <= when:
+            yield self._next
+            self._next = next(self._events, None)
 
 
 def _decoded(lines: list[bytes]) -> Iterator[tuple[Event, float]]:

@@ -1,7 +1,8 @@
-"""Offers a session on a unix socket in the run folder, to any number of clients of the same user.
+"""Serves a session on a unix socket in the run folder, to any number of clients of the same user.
 
-Lines of sealed JSON. To a client: a Hello, a State, then numbered events; after it was too slow, a State again.
-From a client: a Hello that says if it watches, then commands. Whatever is not understood closes the connection.
+The protocol is lines of sealed JSON. A client receives a Hello, a State, then numbered events, and another State
+whenever it was too slow. It sends a Hello that says whether it watches, then commands. Anything else closes the
+connection.
 """
 
 import contextlib
@@ -26,13 +27,13 @@ MAX_BUFFER = 256 << 10
 MAX_LINE = 64 << 10
 MAX_CLIENTS = 256
 BACKLOG = 512
-"""Connections that may wait to be accepted: whoever comes with one that fits is not told that nobody answers."""
+"""Connections that may wait to be accepted; many, so that a client is not refused as if no host answered."""
 LAST_WORDS = 2.0
-"""Seconds at the end in which clients may still read the last events."""
+"""Seconds that clients have at the end to read the last events."""
 
 
 class Source(Protocol):
-    """What the server offers: feeds of events, and a way to announce its own."""
+    """Where the server gets its events, and where it announces its own."""
 
     def feed(self) -> Session: ...
     def announce(self, event: Event) -> None: ...
@@ -49,7 +50,7 @@ class _Client:
 
 
 class Server:
-    """Serves from a thread of its own, so that neither training nor printing can hold it up."""
+    """Serves clients from its own thread, so that neither training nor printing delays it."""
 
     def __init__(self, source: Source, path: Path, run: str, state: RunState | None = None) -> None:
         self._source, self._path, self._run = source, path, run
@@ -65,13 +66,13 @@ class Server:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._closing = threading.Event()
-        self._complained = False
+        self._reported = False
         on_ready: Callable[[], None] = self._wake
         self._feed.on_ready = on_ready  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def close(self) -> None:
@@ -80,11 +81,11 @@ class Server:
         self._wake()
         self._thread.join(LAST_WORDS + 1)
         with contextlib.suppress(OSError):
-            if _identity(self._path) == self._bound:  # in a folder begun anew it is another run's
+            if _identity(self._path) == self._bound:  # if the folder was replaced, the socket is another run's
                 self._path.unlink()
 
     def _bind(self, path: Path) -> socket.socket:
-        # The caller holds the run's lock, so a socket that is here belongs to nobody any more.
+        # The caller holds the run's lock, so an existing socket belongs to a process that is gone.
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         before = os.umask(0o177)
@@ -112,13 +113,13 @@ class Server:
                     with contextlib.suppress(OSError):
                         self._wake_in.recv(4096)
                 else:
-                    self._for(key.data, self._attend)
-            # Asked before the feed is drained: what the run said before its end is then surely in it.
+                    self._attempt(key.data, self._receive)
+            # Read before the feed is drained, so that the feed then holds every event from before the end.
             closing = self._closing.is_set()
-            with self._guarded("telling what happened"):
+            with self._guarded("sending events"):
                 self._publish()
             for client in list(self._clients.values()):
-                self._for(client, self._flush)
+                self._attempt(client, self._flush)
             if closing:
                 deadline = deadline or time.monotonic() + LAST_WORDS
                 if time.monotonic() > deadline or not any(c.outgoing for c in self._clients.values()):
@@ -129,12 +130,12 @@ class Server:
         for end in (self._listener, self._wake_in, self._wake_out):
             end.close()
 
-    def _for(self, client: _Client, do: Callable[[_Client], None]) -> None:
-        """Nothing that one client says may end the thread that serves all: whoever is too much is dropped."""
+    def _attempt(self, client: _Client, do: Callable[[_Client], None]) -> None:
+        """Do something for one client and drop it on an error, so that the thread goes on serving the others."""
         try:
             do(client)
         except Exception as error:
-            self._complain("serving a client", error)
+            self._report("serving a client", error)
             with self._guarded("dropping a client"):
                 self._drop(client)
 
@@ -143,22 +144,21 @@ class Server:
         try:
             yield
         except Exception as error:
-            self._complain(what, error)
+            self._report(what, error)
 
-    def _complain(self, what: str, error: Exception) -> None:
-        if self._complained:
-            return  # the same again many times a second, most likely
-        self._complained = True
+    def _report(self, what: str, error: Exception) -> None:
+        if self._reported:
+            return  # most likely the same error, many times a second
+        self._reported = True
         with contextlib.suppress(Exception):
-            words = f"the server goes on after a mistake of its own while {what}: {repr(error)[:300]}"
-            sys.stderr.write(words + "\n")
+            sys.stderr.write(f"the server goes on after an internal error while {what}: {repr(error)[:300]}\n")
 
     def _publish(self) -> None:
         for event, when in self._feed.drain_timed():
-            with self._guarded("telling what happened"):  # each by itself: the others are told all the same
-                self._tell_event(event, when)
+            with self._guarded("sending events"):  # one at a time: an error does not stop the others
+                self._send_event(event, when)
 
-    def _tell_event(self, event: Event, when: float) -> None:
+    def _send_event(self, event: Event, when: float) -> None:
         self._number += 1
         self._state.fold(event, when)
         if not self._clients:
@@ -184,18 +184,18 @@ class Server:
         client = _Client(connection)
         self._clients[connection] = client
         self._selector.register(connection, selectors.EVENT_READ, client)
-        self._tell(client, {"v": codec.VERSION, "kind": "Hello", "run": self._run, "pid": os.getpid(),
+        self._send(client, {"v": codec.VERSION, "kind": "Hello", "run": self._run, "pid": os.getpid(),
                             "step": self._state.step})
-        self._tell_state(client)
+        self._send_state(client)
 
-    def _tell(self, client: _Client, body: dict[str, Any]) -> None:
+    def _send(self, client: _Client, body: dict[str, Any]) -> None:
         client.outgoing += codec.seal(body).encode() + b"\n"
 
-    def _tell_state(self, client: _Client) -> None:
+    def _send_state(self, client: _Client) -> None:
         client.behind = False
-        self._tell(client, {"v": codec.VERSION, "kind": "State", "n": self._number, "state": self._state.to_wire()})
+        self._send(client, {"v": codec.VERSION, "kind": "State", "n": self._number, "state": self._state.to_wire()})
 
-    def _attend(self, client: _Client) -> None:
+    def _receive(self, client: _Client) -> None:
         try:
             data = client.connection.recv(65536)
         except BlockingIOError:
@@ -204,11 +204,12 @@ class Server:
             data = b""
         client.incoming += data
         *lines, client.incoming = client.incoming.split(b"\n")
-        understood = all(len(line) <= MAX_LINE and self._understand(client, line) for line in lines)
-        if not data or not understood or len(client.incoming) > MAX_LINE:
+        valid = all(len(line) <= MAX_LINE and self._handle(client, line) for line in lines)
+        if not data or not valid or len(client.incoming) > MAX_LINE:
             self._drop(client)
 
-    def _understand(self, client: _Client, line: bytes) -> bool:
+    def _handle(self, client: _Client, line: bytes) -> bool:
+        """Handle one line of a client; False if it is not a valid message."""
         try:
             body = codec.unseal(line)
             if body.get("kind") == "Hello":
@@ -233,7 +234,7 @@ class Server:
             self._drop(client)
             return
         if client.behind and not client.outgoing:
-            self._tell_state(client)
+            self._send_state(client)
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.outgoing else 0)
         self._selector.modify(client.connection, wanted, client)
 
@@ -256,7 +257,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _same_user(connection: socket.socket) -> bool:
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the folder's mode must do
+        return True  # only the folder's mode protects the socket
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", raw)
     return uid in (os.getuid(), 0)

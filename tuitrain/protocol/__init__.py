@@ -1,1 +1,1 @@
-"""The words that cross every boundary: events, commands, their codec, and what a session is."""
+"""The messages that cross every boundary: events, commands, their codec, and the Session interface."""

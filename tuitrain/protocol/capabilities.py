@@ -1,6 +1,6 @@
-"""What a run can do, said once in the facts that it begins with: commands, knobs, and what its loss is counted in.
+"""What a run offers, declared in the facts of its start: commands, knobs, and the unit of its loss.
 
-A run without this is older than it, and offers everything.
+A run of an older version does not declare this and offers everything.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from tuitrain.knobs import BOUNDS
 from tuitrain.protocol.commands import Command
 
 KEY = "capabilities"
-"""Its name among the facts."""
+"""The key under which capabilities stand in the facts."""
 OTHER = "this run's engine does not offer that"
 
 
 @dataclass(frozen=True, slots=True)
 class LossUnit:
-    """What a loss is shown in: its name, the word behind a number, and what the engine's number is multiplied by."""
+    """The unit of a loss: its name, the abbreviation after a number, and the factor from the engine's number."""
 
     name: str = "bits per character"
     short: str = "bpc"
@@ -26,18 +26,18 @@ class LossUnit:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Each command and each knob that there is, with the reason why it is not offered; empty where it is."""
+    """For each command and knob the reason why the run does not offer it; empty if it does."""
 
     commands: Mapping[str, str] = field(
         default_factory=lambda: {kind.__name__: "" for kind in Command.__subclasses__()})
     knobs: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys((*BOUNDS, "prompt"), ""))
     loss: LossUnit = LossUnit()
     resumes: str = ""
-    """How a run that has ended goes on, if not by `tuitrain resume`."""
+    """How to resume a run that has ended, if not by `tuitrain resume`."""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Capabilities":
-        """Those in a run's facts; everything where there are none or they are not understood."""
+        """Read the capabilities from a run's facts; EVERYTHING if they are missing or malformed."""
         found = facts.get(KEY)
         if not isinstance(found, Mapping):
             return EVERYTHING
@@ -51,12 +51,12 @@ class Capabilities:
             return EVERYTHING
 
     def to_facts(self) -> dict[str, Any]:
-        """What `of` reads."""
+        """Return the facts that `of` reads."""
         return {KEY: {**asdict(self), "ranges": {name: [bounds.low, bounds.high] for name, bounds in BOUNDS.items()
                                                  if not self.knobs.get(name, OTHER)}}}
 
     def why_not(self, command: type[Command] | Command, knob: str = "") -> str:
-        """Why a command, or one on a knob, is not offered; empty if it is."""
+        """Return why a command (on a knob, if given) is not offered; empty if it is."""
         kind = command if isinstance(command, type) else type(command)
         knob = knob or str(getattr(command, "name", "") if not isinstance(command, type) else "")
         return self.commands.get(kind.__name__, OTHER) or (self.knobs.get(knob, "") if knob else "")

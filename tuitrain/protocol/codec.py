@@ -1,8 +1,8 @@
-"""One message <-> one line of strict JSON, versioned and checksummed. Knows no message by name.
+"""Encode messages as lines of strict JSON, versioned and checksummed, and decode them. Knows no message by name.
 
 Non-finite numbers are the strings "nan", "inf" and "-inf". Lines are pure ASCII, so a cut anywhere leaves the
-lines before it readable. Numbers that are float32 at heart are written by their producer in the shortest
-decimal that reads back as the same float32.
+lines before it readable. Whoever creates a message with float32 numbers writes each as the shortest decimal that
+reads back as the same float32.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ VERSION: Final = 1
 MAX_LINE: Final = 4 << 20
 MAX_INT: Final = 2**63 - 1
 MAX_TIME: Final = 253_402_300_799.0
-"""The last second of the year 9999, in Unix seconds: what a calendar can say."""
+"""The last second of the year 9999 in Unix seconds, the largest that `datetime` can represent."""
 _CRC = re.compile(rb',"crc":(\d{1,10})\}\Z')
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -33,25 +33,25 @@ M = TypeVar("M", events.Event, commands.Command)
 
 
 class DamagedLine(ValueError):
-    """A line that is not JSON, fails its checksum or is no message we know."""
+    """A line that is not JSON, fails its checksum or is not a known message."""
 
 
 class UnknownKind(DamagedLine):
-    """A whole line that says something this version has no word for: a newer one wrote it."""
+    """An intact line with a message that this version does not know: a newer one wrote it."""
 
 
 def registry(base: type[Message]) -> dict[str, type[Message]]:
-    """Every message class by its name; the class name is the `kind`."""
+    """Return every message class by its name, which is the `kind` of its lines."""
     return {cls.__name__: cls for cls in base.__subclasses__()}
 
 
 def encode(message: Message, time: float | None = None) -> str:
-    """The line of a message, without its newline; `time` is Unix seconds, now if None."""
+    """Return the line of a message, without newline; `time` is Unix seconds, now if None."""
     return seal(body_of(message, time))
 
 
 def body_of(message: Message, time: float | None = None) -> dict[str, Any]:
-    """The object that a line holds, not yet sealed."""
+    """Return the JSON object of a message, not yet sealed."""
     body: dict[str, Any] = {"v": VERSION, "kind": type(message).__name__,
                             "time": round(clock.time() if time is None else time, 3)}
     for spec in dataclasses.fields(message):
@@ -60,13 +60,13 @@ def body_of(message: Message, time: float | None = None) -> dict[str, Any]:
 
 
 def seal(body: Mapping[str, Any]) -> str:
-    """JSON with the crc32 of itself as its last key."""
+    """Return the JSON of an object with the crc32 of the rest as its last key."""
     text = json.dumps(body, separators=(",", ":"), allow_nan=False)
     return f'{text[:-1]},"crc":{zlib.crc32(text.encode())}}}'
 
 
 def unseal(line: str | bytes) -> dict[str, Any]:
-    """The object in a sealed line. Raises DamagedLine, and nothing else, whatever the line is."""
+    """Return the object in a sealed line. Raises DamagedLine, and nothing else, for any other bytes."""
     raw = line.encode(errors="surrogatepass") if isinstance(line, str) else line
     raw = raw.rstrip(b"\r\n")
     match = _CRC.search(raw)
@@ -84,26 +84,26 @@ def unseal(line: str | bytes) -> dict[str, Any]:
 
 
 def decode_event(line: str | bytes) -> tuple[events.Event, float]:
-    """The event of a line and its time in Unix seconds. Raises DamagedLine."""
+    """Return the event in a line and its time in Unix seconds. Raises DamagedLine."""
     body = unseal(line)
     return from_body(body, events.Event), time_of(body)
 
 
 def time_of(body: Mapping[str, Any]) -> float:
-    """When a message was written, in Unix seconds. Raises DamagedLine if it does not say."""
+    """Return when a message was written, in Unix seconds. Raises DamagedLine if that is missing or invalid."""
     time = body.get("time")
     if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= MAX_TIME:
-        raise DamagedLine(f"no time that a calendar knows: {str(time)[:40]}")
+        raise DamagedLine(f"not a valid time: {str(time)[:40]}")
     return float(time)
 
 
 def decode_command(line: str | bytes) -> commands.Command:
-    """The command of a line. Raises DamagedLine."""
+    """Return the command in a line. Raises DamagedLine."""
     return from_body(unseal(line), commands.Command)
 
 
 def from_body(body: Mapping[str, Any], base: type[M]) -> M:
-    """A message from an unsealed object; unknown keys are ignored, so that newer writers can be read."""
+    """Build a message from an unsealed object, ignoring unknown keys of newer versions. Raises DamagedLine."""
     if body.get("v") != VERSION:
         raise DamagedLine(f"version {str(body.get('v'))[:40]} is not {VERSION}")
     cls = registry(base).get(str(body.get("kind")))
@@ -123,7 +123,7 @@ def _hints(cls: Hashable) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as strict JSON can hold it."""
+    """Return a value as strict JSON: non-finite floats as strings, tuples as lists."""
     if isinstance(value, float):
         if math.isfinite(value):
             return value

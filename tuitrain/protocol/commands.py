@@ -1,4 +1,4 @@
-"""What is asked, in the imperative: one frozen class each, confirmed or refused by an event with the same id."""
+"""Commands to the engine, in the imperative: one frozen class each, answered by an event with the same id."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from tuitrain.knobs import Value, Wish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Anything asked of the engine; `by` says who asks: a person, the guard, a script."""
+    """Base of all commands; `by` names the sender: a person, the guard, a script."""
 
     id: str
     by: str
@@ -24,7 +24,7 @@ class SetKnob(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleKnob(Command):
-    """Multiply a knob; the engine computes from its own truth."""
+    """Multiply a knob; the engine applies the factor to the value in force."""
 
     name: str
     factor: float
@@ -64,24 +64,24 @@ class SaveCheckpoint(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeSnapshot(Command):
-    """Keep a pinned restore point in memory."""
+    """Take a pinned snapshot in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookInside(Command):
-    """Read the probe's instruments on the weights as they are now."""
+    """Run the probe's instruments on the weights as they are now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepBlackBox(Command):
-    """Write down what was read and measured around step `onset`."""
+    """Store the batches and measurements around step `onset`."""
 
     onset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinSnapshot(Command):
-    """Never give up the newest restore point in memory at or before step `to`."""
+    """Pin the newest snapshot in memory at or before step `to`, so that it is never dropped."""
 
     to: int
 
@@ -91,7 +91,7 @@ class Rollback(Command):
     """Restore step `to` (None: the last good point) or `point`, then set the knobs; opens a branch.
 
     `lr_factor` multiplies the smaller of the rate in force and the point's, `clip_factor` the clip in force. `healthy`
-    refuses a point whose own loss was broken already, and takes the newest before step `to` that was well.
+    rejects points whose loss was already broken and takes the newest healthy one before step `to`.
     """
 
     to: int | None = None
@@ -105,7 +105,7 @@ class Rollback(Command):
 
 
 def going_on(lr: Wish | None, clip: Wish | None) -> dict[str, Any]:
-    """The fields of a Rollback for what a person wrote; None leaves a knob as it is."""
+    """Return the Rollback fields for the knob values that a person typed; None leaves a knob unchanged."""
     fields: dict[str, Any] = {}
     for name, asked in (("lr", lr), ("clip", clip)):
         if asked is not None:
@@ -115,7 +115,7 @@ def going_on(lr: Wish | None, clip: Wish | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo(Command):
-    """Take the last intervention back; `weights` also restores the weights from before it."""
+    """Undo the last intervention; `weights` also restores the weights from before it."""
 
     weights: bool = False
 
@@ -129,26 +129,26 @@ class Land(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetGuardMode(Command):
-    """warn, pause, rollback or stop."""
+    """Set what the guard does when training breaks: warn, pause, rollback or stop."""
 
     mode: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddNote(Command):
-    """Put a note on the time line."""
+    """Add a note to the time line."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dismiss(Command):
-    """Take the warning that stands off the screen: somebody has seen it."""
+    """Dismiss the current warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(Command):
-    """Save and end; `reason` and `exit_code` are what the run will have ended with."""
+    """Save and end the run with this `reason` and `exit_code`."""
 
     reason: str = "stopped"
     exit_code: int = 0

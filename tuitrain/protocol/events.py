@@ -1,9 +1,9 @@
-"""What happened, in the past tense: one frozen class each. Knows nothing of who caused it or who reads it.
+"""What happened, in the past tense: one frozen class each. Knows nothing of who caused or reads an event.
 
 Losses are nats per character, norms are global L2 norms before clipping, `seconds` are wall time, `bytes` bytes.
 `step` counts optimizer updates from 1, `branch` the lineages that rollbacks open, from 0. An event that opens a
-branch names its `parent`, the branch that it goes on from; None where none opens, and in what older versions wrote.
-An event that answers a command carries its `id` and `by` (who asked); otherwise `id` is empty.
+branch names its `parent`, the branch that it continues; None if it opens none, and in journals of older versions.
+An event that answers a command carries its `id` and `by` (who sent it); otherwise `id` is empty.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ Floats = tuple[float, ...]
 Flags = tuple[int, ...]
 Json = Mapping[str, Any]
 LOSS_SCALE = "loss_scale"
-"""The rule of a skipped step whose gradient did not fit into fp16 under the loss scale: a smaller one is tried next."""
+"""The rule of a step skipped because its scaled gradient overflowed fp16; the next step uses a smaller scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Anything that happened."""
+    """Base of all events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A new run begins; `config` is the sealed configuration, `facts` what was read off corpus and model."""
+    """A new run started; `config` is the sealed configuration, `facts` what is known of corpus and model."""
 
     config: Json
     vocabulary: str
@@ -39,7 +39,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
-    """A run goes on from `checkpoint`; `exact` says if bit for bit, `why_not` why not."""
+    """A run was resumed from `checkpoint`; `exact` says whether bit for bit, `why_not` why not."""
 
     branch: int
     step: int
@@ -93,7 +93,7 @@ class StepsDone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged(Event):
-    """Numbers of a curve that the loop itself keeps, each with its step."""
+    """Values that the loop logged under a name of its own, each with its step."""
 
     branch: int
     name: str
@@ -103,7 +103,7 @@ class Logged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactsAdded(Event):
-    """More is known of the run than when it began; `facts` take the place of those of the same names."""
+    """Facts learned after the start of the run; they replace those of the same names."""
 
     facts: Json
 
@@ -125,7 +125,7 @@ class EpochEnded(Event):
 class Evaluated(Event):
     """Validation loss of the weights as they were at `step`.
 
-    `part`: of a small fixed part of the validation text, to be compared with other parts only; never the best.
+    `part`: measured on a small fixed part of the validation text; comparable only with others of that part, never best.
     """
 
     branch: int
@@ -143,7 +143,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplePiece(Event):
-    """A few characters of a sample being drawn, with each one's surprise in bits. Streams only, never journaled."""
+    """A few characters of a sample being drawn, with each one's surprise in bits. Only streamed, never journaled."""
 
     branch: int
     step: int
@@ -156,7 +156,7 @@ class SamplePiece(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleDrawn(Event):
-    """A whole sample from the weights of `step`; `health` holds its own numbers."""
+    """A complete sample from the weights of `step`; `health` holds measurements of its text."""
 
     branch: int
     step: int
@@ -170,9 +170,9 @@ class SampleDrawn(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkAdvanced(Event):
-    """What was asked for takes its time: `done` of `of` so far. Streams only, never journaled.
+    """Progress of a long command: `done` of `of`. Only streamed, never journaled.
 
-    `answers` is the command's id, which only the answer itself carries as `id`.
+    `answers` is the command's id; as `id` only the final answer carries it.
     """
 
     what: str
@@ -183,7 +183,7 @@ class WorkAdvanced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnobChanged(Event):
-    """A knob has another value from the step after `step` on."""
+    """A knob was changed; the new value applies from the step after `step`."""
 
     branch: int
     step: int
@@ -196,7 +196,7 @@ class KnobChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChanged(Event):
-    """Samples start from another text."""
+    """The prompt of samples was changed."""
 
     branch: int
     step: int
@@ -208,7 +208,7 @@ class PromptChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRefused(Event):
-    """A command was understood and not carried out."""
+    """A command was refused, with the reason."""
 
     id: str
     by: str
@@ -217,7 +217,7 @@ class CommandRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone(Event):
-    """The last intervention was taken back; `what` says which, `step` is where training goes on."""
+    """The last intervention was undone; `what` describes it, `step` is where training continues."""
 
     id: str
     by: str
@@ -230,7 +230,7 @@ class Undone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotTaken(Event):
-    """A restore point in memory; `healthy` if training had not broken then."""
+    """A snapshot was taken in memory; `healthy` if training had not broken by then."""
 
     branch: int
     step: int
@@ -245,7 +245,7 @@ class SnapshotTaken(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotDropped(Event):
-    """A restore point in memory was given up."""
+    """A snapshot in memory was dropped."""
 
     branch: int
     step: int
@@ -254,7 +254,7 @@ class SnapshotDropped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Event):
-    """A restore point on disk, committed and checksummed; `healthy` if training had not broken then."""
+    """A checkpoint was committed on disk, checksummed; `healthy` if training had not broken by then."""
 
     branch: int
     step: int
@@ -270,7 +270,7 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPruned(Event):
-    """Retention removed a checkpoint."""
+    """A checkpoint was removed by the retention rules."""
 
     branch: int
     step: int
@@ -279,7 +279,7 @@ class CheckpointPruned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavingFailed(Event):
-    """A checkpoint could not be written; training goes on and saving is tried again."""
+    """A checkpoint could not be written; training continues and saving is retried."""
 
     branch: int
     step: int
@@ -291,7 +291,7 @@ class SavingFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavingRecovered(Event):
-    """Saving works again after `failures` failed tries."""
+    """Saving works again after `failures` failed attempts."""
 
     branch: int
     step: int
@@ -300,7 +300,7 @@ class SavingRecovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack(Event):
-    """Everything is as it was at `to_step`, on the new `branch`, with `knobs` in force."""
+    """The state of `to_step` was restored on the new `branch`, with `knobs` in force."""
 
     from_branch: int
     from_step: int
@@ -316,7 +316,7 @@ class RolledBack(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSkipped(Event):
-    """Non-finite numbers were kept from the weights: `count` steps, the first of them `onset`."""
+    """`count` steps with non-finite numbers were not applied to the weights, the first of them `onset`."""
 
     branch: int
     step: int
@@ -328,12 +328,12 @@ class StepSkipped(Event):
     streak: int
     sentence: str
     kept: bool = True
-    """Whether they were kept from the weights: somebody's own loop makes its steps all the same."""
+    """Whether the numbers were kept from the weights; somebody's own loop applies its steps anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused(Event):
-    """Training waits at a step boundary."""
+    """Training was paused at a step boundary."""
 
     branch: int
     step: int
@@ -343,7 +343,7 @@ class Paused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continued(Event):
-    """Training goes on."""
+    """Training was continued after a pause."""
 
     branch: int
     step: int
@@ -353,7 +353,7 @@ class Continued(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardModeChanged(Event):
-    """What the automatic pilot does when training breaks."""
+    """The guard's mode, what it does when training breaks, was changed."""
 
     branch: int
     step: int
@@ -365,7 +365,7 @@ class GuardModeChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandingStarted(Event):
-    """The learning rate goes to almost zero over the next `steps` steps."""
+    """The learning rate began its decay to almost zero over the next `steps` steps."""
 
     branch: int
     step: int
@@ -376,7 +376,7 @@ class LandingStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteAdded(Event):
-    """A person's own words on the time line."""
+    """A person added a note to the time line."""
 
     branch: int
     step: int
@@ -387,7 +387,7 @@ class NoteAdded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dismissed(Event):
-    """Somebody has seen the warning that stood and lets it be."""
+    """Somebody dismissed the current warning."""
 
     branch: int
     step: int
@@ -397,7 +397,7 @@ class Dismissed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineUsed(Event):
-    """What the training process uses: bytes, a GPU's load in percent and degrees Celsius; None where unknown."""
+    """Resources in use by the training process: bytes, GPU load in percent, degrees Celsius; None where unknown."""
 
     memory: int
     memory_total: int
@@ -409,7 +409,7 @@ class MachineUsed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientJoined(Event):
-    """Another terminal or script is attached."""
+    """Another terminal or script was attached."""
 
     by: str
     clients: int
@@ -417,7 +417,7 @@ class ClientJoined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLeft(Event):
-    """One terminal or script less."""
+    """A terminal or script was detached."""
 
     by: str
     clients: int
@@ -425,7 +425,7 @@ class ClientLeft(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSaid(Event):
-    """A remark a person should see; `level` is info or warning."""
+    """A message for a person; `level` is info or warning."""
 
     text: str
     level: str = "info"

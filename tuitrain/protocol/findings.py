@@ -1,6 +1,6 @@
-"""What was found about a run's health, in the past tense: readings of instruments, and what they were taken to mean.
+"""Events about a run's health: measurements, and the diagnosis drawn from them.
 
-The same conventions as events.py. A `cause` is one of CAUSES; `onset` is the step at which the trouble began.
+Conventions as in events.py. A `cause` is one of CAUSES; `onset` is the step at which the trouble began.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ CAUSES = ("lr_too_high", "exploding_gradient", "outlier_batch", "bad_data", "ove
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured(Event):
-    """Readings of every `every`-th step from `first_step` on, one number per reading.
+    """Measurements of every `every`-th step from `first_step` on, one number per measured step.
 
-    Per parameter group the L2 norm of the weights and, over it, the norm of the update; per LSTM matrix the root mean
-    square of g / sqrt(v); per layer and gate the share of the squared gradient norm.
+    Per parameter group the L2 norm of the `weights` and the norm of the update divided by it; per LSTM matrix the root
+    mean square of g / sqrt(v); per layer and gate the share of the squared gradient norm.
     """
 
     branch: int
@@ -31,7 +31,7 @@ class Measured(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed(Event):
-    """The instruments on a fixed held-out batch, on the weights as they were at `step`; `layers` from the bottom up."""
+    """The probe measured a fixed held-out batch with the weights of `step`; `layers` from the bottom up."""
 
     branch: int
     step: int
@@ -46,10 +46,10 @@ class Probed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlackBoxKept(Event):
-    """What the engine remembered of the time around an onset: `streams` with the highest losses, gradient `shares`.
+    """The time around an onset was stored: `streams` with the highest losses, and gradient `shares`.
 
-    `replayed` are losses under the weights of a restore point from before: of the batches before the onset (`usual`),
-    and of those at it (`onset`). If the latter is higher, it is the text that changed. Empty without such a point.
+    `replayed` are losses under the weights of an earlier restore point: of the batches before the onset (`usual`) and
+    of those at it (`onset`). If the latter is higher, the text changed. Empty if there is no such point.
     """
 
     branch: int
@@ -65,7 +65,7 @@ class BlackBoxKept(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarningRaised(Event):
-    """An early sign: nothing is broken yet."""
+    """An early sign of trouble was found; nothing is broken yet."""
 
     branch: int
     step: int
@@ -78,7 +78,7 @@ class WarningRaised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmRaised(Event):
-    """Training broke at `onset`; `since` names the knob that was turned shortly before, if one was."""
+    """Training broke at `onset`; `since` names the knob that was changed shortly before, if any."""
 
     branch: int
     step: int
@@ -92,7 +92,7 @@ class AlarmRaised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictReached(Event):
-    """Why: a cause with its evidence, the runner-up and what speaks `against` it; `remedy` is the key that helps."""
+    """A cause was identified, with its evidence, the runner-up and what speaks `against` it; `remedy` is a key."""
 
     branch: int
     step: int
@@ -108,7 +108,7 @@ class VerdictReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdviceGiven(Event):
-    """A better value of a knob, read off the run's own numbers."""
+    """A better value of a knob was derived from the run's own numbers."""
 
     branch: int
     step: int

@@ -1,4 +1,4 @@
-"""What a front end talks to: a thread here, a socket there, a recording."""
+"""The interface between a front end and a run: a thread in this process, a socket or a recording."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,16 +7,16 @@ from tuitrain.protocol.events import Event
 
 
 class Session(Protocol):
-    """Anything one can ask and listen to."""
+    """Takes commands and returns events."""
 
     def send(self, command: Command) -> None:
-        """Ask; the answer is an event with the command's id. Never waits for the engine."""
+        """Send a command; the answer is an event with its id. Never waits for the engine."""
 
     def drain(self, timeout: float = 0.0) -> list[Event]:
-        """The events since the last call, waiting up to `timeout` seconds for the first one."""
+        """Return the events since the last call, waiting up to `timeout` seconds for the first one."""
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time."""
+        """Like `drain`, with each event's Unix time."""
 
     def close(self) -> None:
         """Stop listening. Does not stop the run."""
@@ -24,18 +24,18 @@ class Session(Protocol):
 
 @runtime_checkable
 class Tape(Session, Protocol):
-    """A session that plays what happened: it can be stopped, hurried and wound."""
+    """A session that plays a recorded run; it can be stopped, sped up and wound."""
 
     now: float
-    """Unix seconds of what is shown."""
+    """The current position, in Unix seconds."""
     words: str
-    """Where it is and how fast it goes."""
+    """Speed and position, for a person."""
 
     def toggle(self) -> None:
-        """Play, or stop."""
+        """Stop or continue playing."""
 
     def faster(self, factor: float) -> None:
-        """Play so many times as fast."""
+        """Multiply the speed by a factor."""
 
     def jump(self, share: float) -> None:
-        """By this share of the whole, backwards if negative."""
+        """Jump by this share of the whole recording, backwards if negative."""

@@ -1,7 +1,7 @@
-"""The one reader of JSON that comes from outside: from a socket, a journal, a config or a checkpoint's mark.
+"""The only parser of JSON from outside: from a socket, a journal, a config or a checkpoint's commit mark.
 
-Python's own reader takes more than JSON and less than everything: `NaN`, keys that are there twice, 1e999 as
-infinity; deep nesting and integers of 5,000 digits end in other exceptions than the caller expects.
+Python's own parser accepts what is not JSON (`NaN`, duplicate keys, 1e999 as infinity), and deep nesting or integers
+of 5,000 digits raise exceptions that callers do not expect.
 """
 
 import json
@@ -12,20 +12,20 @@ from typing import Any, Final
 MAX_BYTES: Final = 4 << 20
 MAX_DEPTH: Final = 32
 MAX_DIGITS: Final = 20
-"""Digits of the largest integer of 64 bits."""
+"""Digits of the largest 64-bit integer."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string, also one without an end, or a bracket."""
+"""A string, also an unterminated one, or a bracket."""
 _ZEROS = str.maketrans("123456789E", "000000000e", "+")
-"""Digits as 0, exponents without their plus: a search through this is 10 times as fast as a regular expression."""
+"""Maps digits to 0 and drops the plus of exponents; searching the result is 10 times as fast as a regex."""
 
 
 class BadJson(ValueError):
-    """Not JSON as we take it from outside; the message says why in words for a person."""
+    """Not JSON that we accept from outside; the message says why, for a person."""
 
 
 def loads(raw: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
-    """The value of a JSON text. Raises BadJson, and nothing else, whatever the bytes are."""
+    """Return the value of a JSON text. Raises BadJson, and nothing else, for any other bytes."""
     if len(raw) > max_bytes:
         raise BadJson(f"{len(raw):,} bytes are more than the {max_bytes:,} allowed")
     if isinstance(raw, str):
@@ -44,7 +44,7 @@ def loads(raw: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_
 
 
 def _may_be_large(text: str) -> bool:
-    """Whether a number may be too large: few texts hold what that takes, and all others are read at full speed."""
+    """Whether a number might be too large; texts that cannot hold one are parsed at full speed."""
     zeros = text.translate(_ZEROS)
     return "0" * (MAX_DIGITS + 1) in zeros or "e000" in zeros
 
@@ -77,12 +77,12 @@ def _float(digits: str) -> float:
 
 
 def _constant(name: str) -> Any:
-    raise BadJson(f"{name} is not a number of JSON")
+    raise BadJson(f"{name} is not a JSON number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise BadJson(f"the key {twice[:40]!r} is there twice")
+        raise BadJson(f"the key {twice[:40]!r} occurs twice")
     return found

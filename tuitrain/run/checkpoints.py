@@ -1,8 +1,8 @@
-"""Atomic, checksummed, pickle-free checkpoints, and which of them to keep. Knows nothing of what the tensors mean.
+"""Atomic, checksummed, pickle-free checkpoints and their retention. Knows nothing about what the tensors mean.
 
-A checkpoint is `NAME.safetensors` and `NAME.json`. The JSON is renamed into place last, holds the sha256 of the tensors
-and a checksum of its own: it is the commit mark. Without it there is no checkpoint. What is committed is never written
-again: a second checkpoint of the same step gets a name of its own.
+A checkpoint is `NAME.safetensors` and `NAME.json`. The JSON, its commit mark, is renamed into place last and holds the
+sha256 of the tensors and a checksum of its own; without it there is no checkpoint. A committed checkpoint is never
+overwritten: a second one of the same step gets another name.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from tuitrain.run.folder import Folder
 
 Tensors = Mapping[str, NDArray[Any]]
 Place = Path | Folder
-"""A folder of checkpoints by its path, or held open."""
+"""A folder of checkpoints, as a path or held open."""
 MAX_MARK = 1 << 20
 NAME = re.compile(r"b(0|[1-9]\d{0,8})-(\d{9,18})(?:-([2-9]|[1-9]\d{1,3}))?")
-"""Branch, step, and a number from 2 on if there is more than one of a step."""
+"""Branch, step, and a number from 2 on for further checkpoints of the same step."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16",
            "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL"}
@@ -36,7 +36,7 @@ _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64",
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the commit mark says; `facts` is the part of the run's state that is no tensor."""
+    """The content of a commit mark; `facts` is the part of the run's state that is not tensors."""
 
     name: str
     branch: int
@@ -48,12 +48,12 @@ class Checkpoint:
     bytes: int
     facts: dict[str, Any]
     run: str = ""
-    """The id of the run it is of; empty where an older version wrote it, which also wrote no checksum."""
+    """The id of its run; empty in marks of older versions, which have no checksum either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A mark that is there and cannot be used, and why; `step` is the one in its file's name."""
+    """A commit mark that cannot be used, and why; `step` is read from the file name."""
 
     name: str
     step: int
@@ -61,12 +61,12 @@ class Damage:
 
 
 def name_of(branch: int, step: int, number: int = 1) -> str:
-    """The file stem of the checkpoint at (branch, step), the first of that step or a later one."""
+    """Return the file stem of the checkpoint at (branch, step); `number` counts those of the same step from 1."""
     return f"b{branch}-{step:09d}" + (f"-{number}" if number > 1 else "")
 
 
 def params_hash(tensors: Tensors) -> str:
-    """sha256 over the `model.` tensors in the order of their names; equal parameters, equal hash."""
+    """Return the sha256 over the `model.` tensors in the order of their names: equal parameters, equal hash."""
     digest = hashlib.sha256()
     for name in sorted(n for n in tensors if n.startswith("model.")):
         digest.update(name.encode())
@@ -76,10 +76,10 @@ def params_hash(tensors: Tensors) -> str:
 
 def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str, pinned: bool, facts: dict[str, Any],
          run: str = "", before_commit: Callable[[], None] | None = None, twin: Checkpoint | None = None) -> Checkpoint:
-    """Write and commit. Raises OSError or RunError; whatever happens, older checkpoints stay valid.
+    """Write and commit a checkpoint. Raises OSError or RunError; older checkpoints stay valid in any case.
 
-    `before_commit` makes durable what a checkpoint must not be ahead of; if it raises, there is no checkpoint. Where
-    the tensors are those of `twin`, as when a step is due and the best, its file is linked and not written again.
+    `before_commit` makes durable what a checkpoint must not be ahead of; if it raises, nothing is committed. If the
+    tensors equal those of `twin`, as when a step is both due and the best, its file is linked instead of rewritten.
     """
     with _opened(place) as folder:
         name = _free_name(folder, branch, step)
@@ -105,7 +105,7 @@ def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str,
             failpoints.reached("names-synced")
             folder.rename(mark_part, f"{name}.json")
         except BaseException:
-            for made in ours:  # its room is needed for the next try
+            for made in ours:  # frees the space for the next attempt
                 with contextlib.suppress(OSError):
                     folder.remove(made)
             raise
@@ -116,7 +116,7 @@ def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str,
 
 
 def _linked(folder: Folder, tensors: Tensors, twin: Checkpoint | None, part: str) -> str | None:
-    """Link the file of a checkpoint with these very tensors; its sha256, or None if there is none or no link."""
+    """Link the file of `twin` if it holds the same tensors; return its sha256, or None if nothing was linked."""
     if twin is None:
         return None
     digest = hashlib.sha256()
@@ -127,16 +127,16 @@ def _linked(folder: Folder, tensors: Tensors, twin: Checkpoint | None, part: str
     try:
         folder.remove(part)
         folder.link(f"{twin.name}.safetensors", part)
-    except OSError:  # pruned meanwhile, or a file system without links
+    except OSError:  # pruned meanwhile, or a file system without hard links
         return None
     return twin.sha256
 
 
 def serialized(tensors: Tensors) -> Iterator[bytes | memoryview]:
-    """The safetensors file of these arrays, piece by piece and without a copy of them.
+    """Yield the safetensors file of these arrays piece by piece, without copying them.
 
-    The format is https://github.com/huggingface/safetensors#format. Its own `save_file` goes by a path, not by a
-    descriptor, and leaves temporary files of names that could be anybody's when it is killed.
+    The format is https://github.com/huggingface/safetensors#format. The library's `save_file` takes a path, not a
+    descriptor, and when killed leaves temporary files whose names do not show whose they are.
     """
     header: dict[str, Any] = {}
     arrays, begin = [], 0
@@ -160,9 +160,9 @@ def _hashed(pieces: Iterable[bytes | memoryview], update: Callable[[bytes | memo
 
 
 def survey(place: Place, run: str = "") -> tuple[list[Checkpoint], list[Damage]]:
-    """The committed checkpoints, by step and then branch, and the marks that cannot be used. Raises RunError.
+    """Return the committed checkpoints, by step and then branch, and the unusable marks. Raises RunError.
 
-    With the id of a `run`, marks of another run count as damage. Files of other names are not ours and passed over.
+    Given the id of a `run`, marks of other runs count as damaged. Files with other names are ignored.
     """
     good, bad = [], []
     try:
@@ -181,12 +181,12 @@ def survey(place: Place, run: str = "") -> tuple[list[Checkpoint], list[Damage]]
 
 
 def list_all(place: Place, run: str = "") -> list[Checkpoint]:
-    """The committed checkpoints, by step and then branch; `survey` also tells of marks that are passed over."""
+    """Return the committed checkpoints, by step and then branch; `survey` also returns the unusable marks."""
     return survey(place, run)[0]
 
 
 def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
-    """Raises OSError, RunError or ValueError, which say why the mark cannot be used."""
+    """Read a commit mark. Raises OSError, RunError or ValueError saying why it cannot be used."""
     body, has_checksum = sealed.parse(folder.read(f"{name[0]}.json", MAX_MARK), MAX_MARK)
     specs = {spec.name: spec.type for spec in fields(Checkpoint)}
     unknown = body.keys() - specs
@@ -204,23 +204,26 @@ def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
     if (mark.branch, mark.step) != (int(name[1]), int(name[2])):
         raise ValueError(f"it says branch {mark.branch}, step {mark.step}")
     if not _SHA256.fullmatch(mark.sha256):
-        raise ValueError("the checksum of its tensors is none")
+        raise ValueError("the checksum of its tensors is not a sha256")
     if type(mark.facts.get("serial", 0)) is not int:
-        raise ValueError("its serial number is none")
+        raise ValueError("its serial number is not an integer")
     if mark.run and not has_checksum:
-        raise ValueError("its checksum is gone")
+        raise ValueError("its checksum is missing")
     if run and mark.run != run:
-        raise ValueError("it is of another run")
+        raise ValueError("it belongs to another run")
     return mark
 
 
 def written(checkpoint: Checkpoint) -> int:
-    """The serial number of a checkpoint: steps and branches do not order them, an undo returns to an old branch."""
+    """Return a checkpoint's serial number: step and branch give no order, as an undo returns to an old branch."""
     return int(checkpoint.facts.get("serial", 0))
 
 
 def load(place: Place, checkpoint: Checkpoint, most: int | None = None) -> dict[str, NDArray[Any]]:
-    """The tensors, their checksum verified. Raises CheckpointError, also if they have more than `most` bytes."""
+    """Return the tensors after verifying their checksum.
+
+    Raises CheckpointError, also if they have more than `most` bytes.
+    """
     file_name = f"{checkpoint.name}.safetensors"
     path = (place.path if isinstance(place, Folder) else place) / file_name
     try:
@@ -236,15 +239,15 @@ def load(place: Place, checkpoint: Checkpoint, most: int | None = None) -> dict[
             return parse_tensors(file.read(checkpoint.bytes))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    except (KeyError, ValueError, TypeError) as error:  # a type of numbers that numpy does not have
-        raise CheckpointError(f"{path} holds what no checkpoint holds: {error}") from None
+    except (KeyError, ValueError, TypeError) as error:  # a dtype that numpy does not have
+        raise CheckpointError(f"{path} holds tensors that no checkpoint can have: {error}") from None
 
 
 def load_newest(place: Place, wanted: int | None = None, *, run: str = "", most: int | None = None
                 ) -> tuple[Checkpoint, dict[str, NDArray[Any]], list[str]]:
-    """The newest whole checkpoint (of step `wanted`, if given), its tensors, and what is wrong with others.
+    """Return the newest intact checkpoint (of step `wanted`, if given), its tensors, and what is wrong with others.
 
-    Newest is the one written last. Raises CheckpointError if there is none.
+    The newest is the one written last. Raises CheckpointError if there is none.
     """
     marks, damaged = survey(place, run)
     candidates = sorted(marks, key=written, reverse=True)
@@ -262,13 +265,13 @@ def load_newest(place: Place, wanted: int | None = None, *, run: str = "", most:
     parent = (place.path if isinstance(place, Folder) else place).parent
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise CheckpointError(f"{wrong[0]}{more}; `tuitrain verify {parent}` says what is left")
-    raise CheckpointError(f"{parent} ended before its first checkpoint; start anew in another folder, or delete this "
+        raise CheckpointError(f"{wrong[0]}{more}; `tuitrain verify {parent}` lists what is left")
+    raise CheckpointError(f"{parent} ended before its first checkpoint; start again in another folder, or delete this "
                           "one")
 
 
 def highest_branch(place: Place) -> int:
-    """The highest branch of which there is any file, whole or not; -1 if there is none."""
+    """Return the highest branch that has any file, intact or not; -1 if there is none."""
     try:
         with _opened(place) as folder:
             names = folder.names()
@@ -279,10 +282,10 @@ def highest_branch(place: Place) -> int:
 
 
 def clean(place: Place, run: str) -> list[str]:
-    """Finish or remove what a save of this run left when it died; the caller holds the lock. Returns remarks.
+    """Commit or remove what an interrupted save of this run left behind; the caller holds the lock. Returns remarks.
 
-    Only files whose name holds the id of this run are touched. If the tensors were in place and only the rename of
-    their mark was missing, the checkpoint is whole and is committed now. Tensors without a mark are left and told.
+    Only files whose name holds the id of this run are touched. If only the rename of the mark was missing, the
+    checkpoint is complete and is committed now. Tensors without a mark are left alone and reported.
     """
     remarks = []
     with contextlib.suppress(FileNotFoundError), _opened(place) as folder:
@@ -297,12 +300,12 @@ def clean(place: Place, run: str) -> list[str]:
         for file in sorted(names):
             stem = file.removesuffix(".safetensors")
             if stem != file and NAME.fullmatch(stem) and f"{stem}.json" not in names:
-                remarks.append(f"{folder.path / file} has lost its mark ({stem}.json) and is left as it is")
+                remarks.append(f"{folder.path / file} has lost its commit mark ({stem}.json) and is left alone")
     return remarks
 
 
 def _finished(folder: Folder, name: str, part: str, run: str) -> bool:
-    """Whether a mark could take its place beside its tensors."""
+    """Rename a finished mark into place beside its tensors; False if that is not possible."""
     if folder.has(f"{name}.json") or not folder.has(f"{name}.safetensors"):
         return False
     folder.rename(part, f"{name}.json")
@@ -334,7 +337,7 @@ def delete(place: Place, checkpoint: Checkpoint) -> None:
 
 @contextlib.contextmanager
 def _opened(place: Place) -> Iterator[Folder]:
-    """The folder, which is closed again if it was opened here."""
+    """Yield the open folder, and close it again if it was opened here."""
     if isinstance(place, Folder):
         yield place
         return
@@ -343,7 +346,7 @@ def _opened(place: Place) -> Iterator[Folder]:
 
 
 def _part(file: str, run: str) -> str:
-    """The name of a file while it is written: hidden, and with the id of its run, so that it is known as its own."""
+    """Return the name of a file while it is being written: hidden, and marked with the id of its run."""
     return f".{file}.{run}.part"
 
 
@@ -356,13 +359,13 @@ def _free_name(folder: Folder, branch: int, step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which checkpoints stay: the newest `last` (0: all), the pinned, the newest best, and each `nth` periodic one."""
+    """Which checkpoints stay: the newest `last` (0: all), the pinned, the newest best, every `nth` periodic one."""
 
     last: int
     nth: int = 10
 
     def expendable(self, all_of_them: Iterable[Checkpoint]) -> list[Checkpoint]:
-        """Those that may go. Never the newest."""
+        """Return the checkpoints that may be pruned, never the newest."""
         points = sorted(all_of_them, key=written)
         if self.last == 0:
             return []

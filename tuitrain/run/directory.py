@@ -1,14 +1,14 @@
-"""Layout of a run folder, its lock, and how runs are found. Knows nothing of what the files say.
+"""Layout of a run folder, its lock, and how runs are found. Knows nothing about the content of the files.
 
     config.json     the sealed configuration, vocabulary and facts
-    corpus.txt.gz   the text as it was trained on, so that the folder can travel
-    journal.jsonl   every event; journal.torn: what came after its last line end when a writer died
-    index.json      what the journal says until some byte of it, so that it need not be read from its beginning
+    corpus.txt.gz   the text as it was trained on, so that the folder can be copied anywhere
+    journal.jsonl   every event; journal.torn: incomplete last lines of writers that died
+    index.json      a summary of the journal up to some byte, so that it need not be read from the start
     checkpoints/    one .safetensors and one .json each; the .json is the commit mark
-    set-aside/      what `verify --repair` took out of the way
-    lock, socket    of the process that trains now; engine.log: its stray output
+    set-aside/      damaged files that `verify --repair` moved there
+    lock, socket    of the process that is training; engine.log: its stray output
 
-Files are for their owner alone (0600 in folders of 0700) and never links.
+Files are readable by their owner only (0600 in folders of 0700) and never links.
 """
 
 import contextlib
@@ -33,10 +33,8 @@ MAX_CONFIG = 32 << 20
 _KEYS = ("v", "run", "config", "vocabulary", "corpus_name", "corpus_sha256", "corpus_bytes", "levels", "versions",
          "device", "threads", "precision")
 _RETRIES, _PAUSE = 10, 0.02
-"""Who looks whether a run is alive holds its lock for a moment, so one refusal is none."""
-
-
-_REMEDY = "bring it back from a copy of the run"
+"""`is_alive` holds the lock for a moment, so a single failed attempt proves nothing."""
+_REMEDY = "restore it from a copy of the run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class RunDirectory:
         return self.path / "engine.log"
 
     def create(self) -> None:
-        """Make the folder. Raises RunError if it is a run already or cannot be made."""
+        """Create the folder. Raises RunError if it holds a run already or cannot be created."""
         if self.config.exists() or self.journal.exists():
             raise RunError(f"{self.path} is a run already; go on with `tuitrain resume {self.path}` "
                            "or name another folder with --run")
@@ -90,16 +88,16 @@ class RunDirectory:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
     def discard(self) -> None:
-        """Take away what was made of a run that could not begin."""
+        """Remove the files of a run that could not start."""
         parts = (path.with_name(f".{path.name}.part") for path in (self.config, self.corpus))
         for path in (self.config, self.corpus, self.journal, self.index, self.path / "lock", *parts):
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
-            with contextlib.suppress(OSError):  # it holds something else, and stays
+            with contextlib.suppress(OSError):  # not empty: something else is in it
                 folder.rmdir()
 
     def open_log(self) -> int:
-        """A descriptor at the end of engine.log, the folder made if need be. Raises RunError if that cannot be."""
+        """Open engine.log for appending, creating the folder if needed. Raises RunError if that fails."""
         try:
             make_private(self.path)
             return open_regular(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -107,11 +105,11 @@ class RunDirectory:
             raise RunError(f"{self.path}: {error.strerror or error}; name another folder with --run") from None
 
     def read_config(self) -> dict[str, Any]:
-        """What config.json says. Raises RunError if this is no run, or if it is damaged or of a newer version."""
+        """Return config.json. Raises RunError if this is not a run, or if the file is damaged or too new."""
         return self.read_sealed_config()[0]
 
     def read_sealed_config(self) -> tuple[dict[str, Any], bool]:
-        """What config.json says, and whether it has a checksum. Raises RunError."""
+        """Return config.json and whether it has a checksum. Raises RunError."""
         try:
             raw = read_regular(open_regular(self.config, os.O_RDONLY), MAX_CONFIG, self.config)
         except (FileNotFoundError, NotADirectoryError):
@@ -128,28 +126,28 @@ class RunDirectory:
             raise RunError(f"{self.config} has the key {unknown[0][:40]!r}, which this version does not know: a newer "
                            "version of tuitrain wrote it; use that one")
         if "run" in body and not has_checksum:
-            raise RunError(f"{self.config} is damaged: its checksum is gone; {_REMEDY}")
+            raise RunError(f"{self.config} is damaged: its checksum is missing; {_REMEDY}")
         for key, kind in (("run", str), ("config", dict), ("vocabulary", str), ("corpus_name", str),
                           ("corpus_sha256", str), ("corpus_bytes", int), ("levels", dict), ("versions", dict)):
             if not isinstance(body.get(key, kind()), kind):
-                raise RunError(f"{self.config} is damaged: {key} is not what it should be; {_REMEDY}")
+                raise RunError(f"{self.config} is damaged: {key} has the wrong type; {_REMEDY}")
         return body, has_checksum
 
     def write_config(self, body: dict[str, Any]) -> None:
-        """Write config.json atomically and for good, with a checksum. `run` in it is the id of the run."""
+        """Write config.json atomically, synced and with a checksum. Its `run` is the id of the run."""
         with Folder(self.path) as folder:
             folder.replace(self.config.name, sealed.dump(body, indent=2), "config")
 
     def lock(self) -> "Lock":
-        """Take the run for this process. Raises RunError naming the holder."""
+        """Lock the run for this process. Raises RunError naming the holder."""
         return Lock(self.path / "lock", self.path)
 
 
 class Lock:
-    """An flock on the folder itself and on a file in it: free again the moment its process dies, however it dies.
+    """An flock on the run folder and on a file in it, freed by the kernel when the process dies, however it dies.
 
-    The file is never deleted by us and names the holder; should somebody delete it, the folder is still locked. Some
-    file systems cannot lock a folder: there the file alone counts.
+    The file names the holder and is never deleted by us; if somebody deletes it, the folder is still locked. On file
+    systems that cannot lock a folder only the file counts.
     """
 
     def __init__(self, path: Path, run: Path) -> None:
@@ -164,19 +162,19 @@ class Lock:
             self.release()
             raise RunError(f"{run} is being trained by {holder}; watch it with `tuitrain attach {run}`, "
                            f"end it with `tuitrain send {run} stop`") from None
-        with contextlib.suppress(OSError):  # a full disk: who holds it is not told, that it is held counts
+        with contextlib.suppress(OSError):  # on a full disk the holder goes unnamed; the lock counts
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def release(self) -> None:
-        """Let go; the file stays."""
+        """Release the lock; the file stays."""
         for fd in (self._fd, self.folder.fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
 
 
 def _locked(fd: int) -> bool:
-    """Take the lock of a descriptor; True also where there can be none."""
+    """Lock a descriptor; True also on file systems that cannot lock it."""
     for _ in range(_RETRIES):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,9 +205,9 @@ def is_alive(run: RunDirectory) -> bool:
 
 
 def host_of(run: RunDirectory) -> str:
-    """The other machine on which this run was trained last; empty if that was here or nobody knows.
+    """Return the name of the other machine that trained this run last; empty if it was this one or is unknown.
 
-    Locks do not reach across every shared file system, so nothing is known here of a process there.
+    Locks do not work across every shared file system, so whether a process is alive there cannot be seen here.
     """
     try:
         fd = open_regular(run.path / "lock", os.O_RDONLY)
@@ -227,20 +225,20 @@ def _text(fd: int) -> str:
 
 
 def new_id() -> str:
-    """The id of a new run: its checkpoints carry it, so that those of another run are not taken for its own."""
+    """Return the id of a new run; its checkpoints carry it, so that they cannot be mistaken for another run's."""
     return secrets.token_hex(8)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a reader sees the old file or the new one."""
+    """Write a file by temporary file, fsync, rename and fsync of the folder: readers see the old or the new one."""
     with Folder(path.parent) as folder:
         folder.replace(path.name, data, "file")
 
 
 def new_run(parent: Path, stem: str) -> RunDirectory:
-    """The next free `<stem>-<n>` under a folder, made at once: who asks at the same moment gets another number.
+    """Create the next free `<stem>-<n>` under a folder; a concurrent caller gets another number.
 
-    Raises RunError if it cannot be made.
+    Raises RunError if it cannot be created.
     """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
     try:
@@ -258,7 +256,7 @@ def new_run(parent: Path, stem: str) -> RunDirectory:
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:
-    """The runs directly under a folder, oldest first."""
+    """Return the runs directly under a folder, oldest first."""
     if not parent.is_dir():
         return []
     found = []

@@ -1,6 +1,6 @@
-"""Named places where a test can make the process die or a call fail. Costs one dictionary look-up.
+"""Named points where a test can kill the process or make a call fail. Costs one dictionary look-up.
 
-There is one before and after every system call of a save and of an append to the journal; `NAMES` lists them.
+There is one before and after every system call of a save and of a journal append; `NAMES` lists them.
 """
 
 import os
@@ -18,7 +18,7 @@ NAMES = (*START, *APPEND, *SAVE, *PRUNE)
 
 
 def reached(name: str) -> None:
-    """Die here if `TUITRAIN_FAILPOINT=name`, or `name:3` the third time; raise ENOSPC here if `TUITRAIN_FULL=name`."""
+    """Exit here if `TUITRAIN_FAILPOINT=name` (`name:3`: the third time); raise ENOSPC if `TUITRAIN_FULL=name`."""
     die = os.environ.get("TUITRAIN_FAILPOINT")
     if die is not None and die.partition(":")[0] == name:
         count = int(die.partition(":")[2] or 1)

@@ -1,7 +1,7 @@
-"""A folder held open, and files in it that are what they seem: regular, ours to write, no links. Knows no formats.
+"""A folder held open, and access to the regular files in it, never through links. Knows no formats.
 
-All goes through the descriptor of the folder, so a process writes into the folder that it opened even if its name
-means another one by now, and a link inside cannot lead out of it.
+Everything goes through the folder's descriptor: a process keeps writing into the folder that it opened even if the
+path now names another one, and a link inside cannot lead out of it.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from tuitrain.errors import RunError
 from tuitrain.run import failpoints
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
-"""What a run writes is its owner's alone."""
+"""Modes of what a run writes: accessible to its owner only."""
 BLOCK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class Folder:
-    """A folder by its descriptor. Every method raises OSError where the disk does, RunError for a link or a device."""
+    """An open folder. Methods raise OSError when the disk fails and RunError for a link or a device."""
 
     def __init__(self, path: Path, *, inside: "Folder | None" = None) -> None:
-        """Open a folder: any path, or a plain name inside a folder that is open already, which may not be a link."""
+        """Open any path, or, `inside` an open folder, a plain name that may not be a link."""
         self.path: Path = path if inside is None else inside.path / path
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.fd: int
@@ -45,14 +45,14 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        """Let go; a second time is none."""
+        """Close the descriptor; closing twice does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     @property
     def gone(self) -> bool:
-        """Whether the path means no longer this folder: it was removed, moved away or begun anew."""
+        """Whether the path no longer names this folder: it was removed, moved or replaced."""
         if self.fd < 0:
             return False
         try:
@@ -63,25 +63,25 @@ class Folder:
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
 
     def inner(self, name: str) -> "Folder":
-        """A folder in this one, made for its owner alone if it is not there. Raises RunError if it is a link."""
+        """Open a subfolder, created for its owner only if missing. Raises RunError if it is a link."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, PRIVATE_FOLDER, dir_fd=self.fd)
         return Folder(Path(name), inside=self)
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of a regular file in this folder."""
-        return open_regular(name, flags, dir_fd=self.fd, told=self.path / name)
+        """Return a descriptor of a regular file in this folder."""
+        return open_regular(name, flags, dir_fd=self.fd, shown=self.path / name)
 
     def names(self) -> list[str]:
-        """What is in the folder, in the order of names."""
+        """Return the names of the entries, sorted."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
-            return sorted(os.listdir(fd))  # of its own: two threads that list one descriptor share the place in it
+            return sorted(os.listdir(fd))  # its own descriptor: threads listing a shared one would share its position
         finally:
             os.close(fd)
 
     def has(self, name: str) -> bool:
-        """Whether there is anything of that name, be it a link to nowhere."""
+        """Whether there is an entry of that name, even a dangling link."""
         try:
             os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -89,15 +89,15 @@ class Folder:
         return True
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Return the size of a file in bytes."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_size
 
     def read(self, name: str, most: int) -> bytes:
-        """The whole of a file. Raises RunError if it has more than `most` bytes."""
+        """Return the content of a file. Raises RunError if it has more than `most` bytes."""
         return read_regular(self.open(name), most, self.path / name)
 
     def write(self, name: str, pieces: Iterable[bytes | memoryview], at: str) -> None:
-        """A new file, synced; an older one of this name is removed before. Failpoints are named after `at`."""
+        """Write a new file and sync it; an existing one is removed first. Failpoints are named after `at`."""
         failpoints.reached(f"{at}-before-open")
         self.remove(name)
         fd = self.open(name, _CREATE)
@@ -112,26 +112,26 @@ class Folder:
             os.close(fd)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, at once or not at all."""
+        """Rename a file atomically."""
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def link(self, old: str, new: str) -> None:
-        """Give a file a second name."""
+        """Create a hard link to a file."""
         os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there; of a link the link, never its target."""
+        """Remove a file if it exists; of a link the link itself, never its target."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             return
 
     def sync(self) -> None:
-        """Make names durable."""
+        """Make the folder's entries durable."""
         os.fsync(self.fd)
 
     def replace(self, name: str, data: bytes, at: str, *, durable: bool = True) -> None:
-        """A file with this content, the old one until the new one is whole and synced."""
+        """Replace a file atomically: the old content stays until the new file is complete and synced."""
         part = f".{name}.part"
         self.write(part, [data], at) if durable else self._write_fast(part, data)
         self.rename(part, name)
@@ -149,37 +149,40 @@ class Folder:
             os.close(fd)
 
 
-def open_regular(path: str | Path, flags: int, *, dir_fd: int | None = None, told: Path | None = None) -> int:
-    """A descriptor of a regular file, made for its owner alone. Raises RunError for a link, a device or a pipe."""
-    told = told or Path(path)
+def open_regular(path: str | Path, flags: int, *, dir_fd: int | None = None, shown: Path | None = None) -> int:
+    """Open a regular file, created for its owner only, and return its descriptor.
+
+    Raises RunError for a link, a device or a pipe; `shown` is the path that its message names.
+    """
+    shown = shown or Path(path)
     try:
-        # Without O_NONBLOCK a pipe in the place of a file would be waited for.
+        # Without O_NONBLOCK, opening a pipe in place of a file would block.
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, PRIVATE_FILE, dir_fd=dir_fd)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise RunError(f"{told} is a symbolic link; a run does not follow links out of its folder: "
+            raise RunError(f"{shown} is a symbolic link; a run does not follow links out of its folder: "
                            "put the file itself in its place") from None
         if error.errno == errno.ENXIO:
-            raise RunError(f"{told} is a pipe or a socket, not a file; move it away") from None
+            raise RunError(f"{shown} is a pipe or a socket, not a file; move it away") from None
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise RunError(f"{told} is not a regular file; move it away")
+        raise RunError(f"{shown} is not a regular file; move it away")
     return fd
 
 
-def read_regular(fd: int, most: int, told: Path) -> bytes:
-    """All bytes of a descriptor, which is closed. Raises RunError if there are more than `most`."""
+def read_regular(fd: int, most: int, shown: Path) -> bytes:
+    """Return all bytes of a descriptor and close it. Raises RunError, naming `shown`, if there are more than `most`."""
     with open(fd, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
-            raise RunError(f"{told} has {size:,} bytes, more than the {most:,} that it can have; it is damaged or not "
-                           "of this run")
+            raise RunError(f"{shown} has {size:,} bytes, more than the {most:,} that it can have; it is damaged or "
+                           "belongs to another run")
         return file.read(most)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of it: a full disk writes short first."""
+    """Write all the data: on a full disk os.write first writes only a part."""
     view = memoryview(data).cast("B") if len(data) else memoryview(b"")
     while len(view):
         count = os.write(fd, view[:BLOCK * 16])
@@ -189,12 +192,12 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def make_private(path: Path) -> None:
-    """A folder for its owner alone; those above it are made as usual. Raises OSError."""
+    """Create a folder for its owner only; its parents get the usual mode. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in a folder durable."""
+    """Make the entries of a folder durable."""
     with Folder(path) as folder:
         folder.sync()

@@ -1,7 +1,7 @@
-"""What a journal says up to some byte of it, so that a long one need not be read from its beginning each time.
+"""A summary of a journal up to some byte, so that a long journal need not be read from the start each time.
 
-`index.json` is a cache: written beside each checkpoint, used if the journal still has the bytes that it was made of,
-and made anew from the journal otherwise. Beside the digest it may hold whatever its writer folded out of the journal.
+`index.json` is a cache: written with each checkpoint, used if the journal still holds the bytes that it was made from,
+and otherwise rebuilt. Besides the digest it may hold whatever else its writer computed from the journal.
 """
 
 import os
@@ -19,14 +19,14 @@ from tuitrain.run.journal import Trouble
 
 MAX_INDEX = 16 << 20
 TAIL = 4096
-"""Bytes before the offset by which the journal is recognised."""
+"""Bytes before the offset that are compared to recognise the journal."""
 KINDS = (e.StepsDone, e.Evaluated, e.RolledBack, e.Undone, e.RunStarted, e.RunResumed, e.RunEnded)
-"""What the digest is made of."""
+"""The events that the digest summarises."""
 
 
 @dataclass(slots=True)
 class Digest:
-    """What a table of runs and a resume need to know of a journal. Bits per character; Unix times."""
+    """What `tuitrain runs` and `resume` need from a journal. Losses in bits per character, Unix times."""
 
     step: int = 0
     last: float | None = None
@@ -36,13 +36,13 @@ class Digest:
     tips: dict[int, int] = field(default_factory=dict)
     """The last step of each branch."""
     ended: str = ""
-    """Why the run ended; empty if it goes on or ended without a word."""
+    """Why the run ended; empty if it is running or was killed."""
     first_time: float = 0.0
     last_time: float = 0.0
     damaged: int = 0
 
     def fold(self, event: e.Event, when: float) -> None:
-        """Take an event in."""
+        """Update the digest with an event at Unix time `when`."""
         self.first_time = self.first_time or when
         self.last_time = max(self.last_time, when)
         match event:
@@ -67,13 +67,13 @@ class Digest:
         self.tips[branch] = max(step, self.tips.get(branch, 0))  # a branch without steps yet ends where it begins
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the digest as strict JSON."""
         return {**asdict(self), "last": plain(self.last), "best": plain(self.best),
                 "tips": {str(branch): step for branch, step in self.tips.items()}}
 
     @classmethod
     def of_json(cls, body: dict[str, Any]) -> "Digest":
-        """What `to_json` told. Raises KeyError, TypeError or ValueError if it did not."""
+        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         body = dict(body)
         tips = {int(branch): int(step) for branch, step in body.pop("tips").items()}
         for name in ("last", "best"):
@@ -83,7 +83,7 @@ class Digest:
 
 @dataclass(slots=True)
 class Index:
-    """A digest of the journal's first `offset` bytes, and what else was folded from them."""
+    """A digest of the journal's first `offset` bytes, and whatever else was computed from them."""
 
     offset: int = 0
     digest: Digest = field(default_factory=Digest)
@@ -91,7 +91,7 @@ class Index:
 
 
 def load(run: RunDirectory) -> Index:
-    """The index if it fits the journal, else an empty one."""
+    """Return the index if it matches the journal, else an empty one."""
     try:
         body, has_checksum = sealed.parse(read_regular(open_regular(run.index, os.O_RDONLY), MAX_INDEX, run.index),
                                           MAX_INDEX)
@@ -103,7 +103,7 @@ def load(run: RunDirectory) -> Index:
 
 
 def save(run: RunDirectory, index: Index, folder: Folder | None = None) -> None:
-    """Write it into the run's folder. Raises OSError or RunError. Not synced: what does not fit is made anew."""
+    """Write the index into the run folder, unsynced: a stale one is rebuilt. Raises OSError or RunError."""
     body = {"v": VERSION, "offset": index.offset, "tail": _tail(run, index.offset), "digest": index.digest.to_json(),
             "extra": index.extra}
     if folder is not None:
@@ -114,7 +114,7 @@ def save(run: RunDirectory, index: Index, folder: Folder | None = None) -> None:
 
 
 def digest(run: RunDirectory) -> Digest:
-    """The digest of the whole journal, read from where the index ends. Raises RunError."""
+    """Return the digest of the whole journal, read from where the index ends. Raises RunError."""
     index, trouble = load(run), Trouble()
     for event, when in journal.read(run.journal, trouble, KINDS, index.offset):
         index.digest.fold(event, when)
@@ -123,7 +123,7 @@ def digest(run: RunDirectory) -> Digest:
 
 
 def _tail(run: RunDirectory, offset: int) -> list[int]:
-    """The crc32 of the bytes before an offset of the journal, and how many they are."""
+    """Return the crc32 and the number of the (at most TAIL) bytes before an offset of the journal."""
     fd = open_regular(run.journal, os.O_RDONLY)
     try:
         if not 0 <= offset <= os.fstat(fd).st_size:

@@ -1,4 +1,4 @@
-"""Events -> one line each in a file, and back. Survives kill -9, torn tails, damaged lines and a full disk."""
+"""Write events to a file, one line each, and read them back; survives kill -9, torn or damaged lines and full disks."""
 
 import errno
 import fcntl
@@ -25,20 +25,20 @@ from tuitrain.run import failpoints
 from tuitrain.run.folder import Folder, open_regular
 
 MAX_WAITING = 50_000
-"""Lines kept in memory while the disk takes none; the oldest go first, and it is said how many."""
+"""Lines kept in memory while the disk accepts none; the oldest are dropped first and their number is reported."""
 MAX_KEPT = 8 << 20
-"""Bytes written since the last sync that went well which are kept in memory; older ones are read back if need be."""
+"""Bytes written since the last successful sync that are kept in memory; older ones are read back if needed."""
 STREAM_ONLY = (SamplePiece, MachineUsed, WorkAdvanced)
 BLOCK = 1 << 20
 TAIL = 1 << 16
-"""Bytes at the end of a journal that most often hold its last event."""
+"""Bytes at the end of a journal that usually hold its last event."""
 _BEGIN = b'{"v":'
-"""What every line begins with; others need no closer look."""
+"""The start of every line; anything else is damage and is not parsed."""
 
 
 @dataclass(slots=True)
 class Trouble:
-    """What a reader passed over: damaged lines and bytes after the last line end. `offset`: bytes that are read."""
+    """What a reader skipped: damaged lines, and bytes of an incomplete last line; `offset` counts the bytes read."""
 
     damaged: int = 0
     torn: int = 0
@@ -47,10 +47,10 @@ class Trouble:
 
 def read(path: Path, trouble: Trouble | None = None, kinds: tuple[type[Event], ...] = (), start: int = 0
          ) -> Iterator[tuple[Event, float]]:
-    """The events of a journal (of these kinds, if any are named) with their Unix times, oldest first.
+    """Yield the events of a journal (of these `kinds`, if given) from byte `start` with their Unix times, oldest first.
 
-    From byte `start` on. Damage is counted, never fatal, and a line of any length takes no more memory than the
-    longest one that a writer writes. Raises RunError if the journal is a link or no file.
+    Damage is counted in `trouble` and never fatal; a line of any length needs no more memory than the longest valid
+    one. Raises RunError if the journal is not a regular file.
     """
     trouble = trouble if trouble is not None else Trouble()
     wanted = [f'"kind":"{kind.__name__}"'.encode() for kind in kinds]
@@ -67,7 +67,7 @@ def read(path: Path, trouble: Trouble | None = None, kinds: tuple[type[Event], .
 
 
 def lines(path: Path, trouble: Trouble, start: int = 0) -> Iterator[bytes]:
-    """The whole lines of a journal from byte `start` on, without their ends; those too long are counted as damaged.
+    """Yield the complete lines of a journal from byte `start`, without newlines; overlong ones count as damaged.
 
     After each line `trouble.offset` is where the next one begins.
     """
@@ -91,7 +91,7 @@ def lines(path: Path, trouble: Trouble, start: int = 0) -> Iterator[bytes]:
                     yield line
                 else:
                     trouble.damaged += 1
-            if len(rest) > MAX_LINE:  # not kept: its end is awaited
+            if len(rest) > MAX_LINE:  # discarded up to its end
                 trouble.offset += len(rest)
                 rest, too_long = b"", True
         trouble.torn = len(rest)
@@ -100,17 +100,17 @@ def lines(path: Path, trouble: Trouble, start: int = 0) -> Iterator[bytes]:
 
 
 def times(path: Path) -> tuple[float, float] | None:
-    """The Unix times of the first and the last event, without reading what is between; None if there is none."""
+    """Return the Unix times of the first and last event without reading those between; None if there are none."""
     first = next(read(path), None)
     return None if first is None else (first[1], max(first[1], tail(path)[-1][1]))
 
 
 def tail(path: Path) -> list[tuple[Event, float]]:
-    """The last events with their Unix times, oldest first; none only if there is none in the whole journal."""
+    """Return the last events with their Unix times, oldest first; empty only if the journal has no event."""
     size = path.stat().st_size if path.exists() else 0
     reach = TAIL
     while True:
-        # What comes before the first line end there is the rest of a line, and counts as damaged.
+        # The first line there is usually cut off, and counts as damaged.
         newest = list(read(path, start=max(0, size - reach)))
         if newest or reach >= size:
             return newest
@@ -118,7 +118,7 @@ def tail(path: Path) -> list[tuple[Event, float]]:
 
 
 def has_ended(path: Path) -> bool:
-    """Whether the run said goodbye and has not gone on since. Raises RunError if the journal is a link or no file."""
+    """Whether the run ended in order and was not resumed. Raises RunError if the journal is not a regular file."""
     for event, _ in reversed(tail(path)):
         if isinstance(event, RunEnded):
             return True
@@ -128,10 +128,10 @@ def has_ended(path: Path) -> bool:
 
 
 class Journal:
-    """The one writer of a journal; the caller holds the run's lock. `sync` may come from another thread.
+    """The only writer of a journal; the caller holds the run's lock. `sync` may be called from another thread.
 
-    After an fsync that failed the kernel takes the pages for written, and a later one that succeeds says nothing of
-    them. So what was written since the last good one is written again before the next.
+    After a failed fsync the kernel marks the pages as clean, so a later success proves nothing about them. Everything
+    written since the last successful fsync is therefore written again before the next one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,16 +139,16 @@ class Journal:
         self._closed = False
         try:
             with Folder(path.parent) as folder:
-                self.torn = _set_torn_aside(folder, path.name)
-                """Bytes after the last line end that were moved to `journal.torn`."""
+                self.torn = _move_torn_line(folder, path.name)
+                """Bytes of an incomplete last line that were moved to `journal.torn`."""
                 self._fd = folder.open(path.name, os.O_RDWR | os.O_CREAT | os.O_APPEND)
                 folder.sync()
         except OSError as error:
             raise RunError(f"{path}: {error.strerror or error}; a run needs a folder that can be written to") from None
         self._good = self._durable = os.fstat(self._fd).st_size
-        """Bytes that are whole lines, and bytes that a sync is known to have made durable."""
+        """Bytes that are complete lines, and bytes known to be durable."""
         self._ragged = False
-        """Whether half a line stands behind the good bytes, because it could not be cut off."""
+        """Whether a partial line follows the good bytes because truncating it failed."""
         self._doubtful = False
         """Whether the last sync failed."""
         self._rewritten = self._lost = 0
@@ -158,12 +158,12 @@ class Journal:
         self.dropped = 0
 
     def write(self, event: Event, time: float | None = None) -> None:
-        """Append an event. A disk that takes nothing is tried again at the next event."""
+        """Append an event. If the disk refuses, the line is kept and retried at the next event."""
         if isinstance(event, STREAM_ONLY):
             return
         with self._lock:
             if self._closed:
-                return  # a client that leaves after the end
+                return  # a client that left after the end
             self._waiting.append(encode(event, time).encode() + b"\n")
             if len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()
@@ -172,24 +172,24 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """Lines that the disk has not taken yet."""
+        """Number of lines that are not on disk yet."""
         return len(self._waiting)
 
     def news(self) -> list[str]:
-        """What the disk did to the journal and is over now, a sentence each; told once."""
-        said = []
+        """Return one sentence for each disk problem that is over; each is returned once."""
+        messages = []
         if self.dropped and not self._waiting:
-            said.append(f"the disk took nothing for so long that {self.dropped:,} lines of the journal were given up")
+            messages.append(f"the disk was unwritable for so long that {self.dropped:,} lines of the journal were lost")
             self.dropped = 0
         if self._rewritten and not self._doubtful:
-            lost = f"; {self._lost:,} lines of it could not be read any more" if self._lost else ""
-            said.append(f"the disk failed to make the journal durable and does so again: its last "
-                        f"{self._rewritten:,} bytes were written once more{lost}")
+            lost = f"; {self._lost:,} lines of it could not be read back" if self._lost else ""
+            messages.append(f"syncing the journal to disk failed and works again: its last {self._rewritten:,} bytes "
+                            f"were rewritten{lost}")
             self._rewritten = self._lost = 0
-        return said
+        return messages
 
     def sync(self) -> None:
-        """Write what waits and make it durable. Raises OSError if the disk does not take it."""
+        """Write the waiting lines and make them durable. Raises OSError if the disk refuses."""
         with self._lock:
             if self._closed:
                 return
@@ -211,9 +211,9 @@ class Journal:
             self._durable = end
 
     def close(self) -> str:
-        """Write what waits, make it durable and close; why that failed, if it did."""
+        """Write the waiting lines, make them durable and close; return why that failed, empty if it did not."""
         failed = ""
-        for _ in range(2):  # what a failed one may have lost, the second writes again
+        for _ in range(2):  # the second attempt rewrites what a failed first one may have lost
             try:
                 self.sync()
             except OSError as error:
@@ -228,7 +228,7 @@ class Journal:
         return failed
 
     def _flush(self) -> bool:
-        """Write what waits; False while the disk takes nothing."""
+        """Write the waiting lines; False if the disk refused one."""
         while self._waiting:
             if not self._append(self._waiting[0]):
                 return False
@@ -239,7 +239,7 @@ class Journal:
         return True
 
     def _append(self, line: bytes) -> bool:
-        """A whole line or nothing: a full disk writes short first, so what came of it is cut off again."""
+        """Append a complete line or nothing: a partial write on a full disk is truncated again."""
         try:
             if self._ragged:
                 os.ftruncate(self._fd, self._good)
@@ -265,12 +265,12 @@ class Journal:
         return True
 
     def _rewrite(self) -> None:
-        """Write what came since the last good sync again, in its place: lines kept, and before them those of the file.
+        """Write everything since the last successful sync again in place: lines from memory, older ones from the file.
 
         Raises OSError.
         """
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        # With O_APPEND a write goes to the end, whatever place it is given.
+        # With O_APPEND pwrite ignores its offset and appends.
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
         try:
             kept_from = self._good - self._kept_bytes
@@ -307,8 +307,8 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def _set_torn_aside(folder: Folder, name: str) -> int:
-    """Move bytes after the last line end to `journal.torn`, and say how many; they are evidence, never deleted."""
+def _move_torn_line(folder: Folder, name: str) -> int:
+    """Move an incomplete last line to `journal.torn` and return its bytes; it is evidence and never deleted."""
     try:
         fd = folder.open(name, os.O_RDWR)
     except FileNotFoundError:
@@ -319,12 +319,12 @@ def _set_torn_aside(folder: Folder, name: str) -> int:
         if end == size:
             return 0
         with open(folder.open(str(Path(name).with_suffix(".torn")), os.O_WRONLY | os.O_CREAT | os.O_APPEND),
-                  "ab") as aside:
+                  "ab") as torn:
             for start in range(end, size, BLOCK):
-                aside.write(os.pread(fd, min(BLOCK, size - start), start))
-            aside.write(b"\n")
-            aside.flush()
-            os.fsync(aside.fileno())
+                torn.write(os.pread(fd, min(BLOCK, size - start), start))
+            torn.write(b"\n")
+            torn.flush()
+            os.fsync(torn.fileno())
         file.truncate(end)
         return size - end
 

@@ -1,7 +1,7 @@
-"""One background thread that writes checkpoints, one at a time; training never waits for the disk.
+"""A background thread that writes checkpoints one at a time, so that training never waits for the disk.
 
-A newer request replaces one that waits, unless a person asked for that. A failed save is tried again with growing
-pauses; the run goes on meanwhile. Knows nothing of training.
+A newer request replaces a waiting one, unless a person made it. A failed save is retried after growing pauses while
+the run continues. Knows nothing about training.
 """
 
 import os
@@ -19,14 +19,14 @@ from tuitrain.run.checkpoints import Retention, Tensors
 from tuitrain.run.folder import Folder
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-SAID_AGAIN = 60.0
-"""Seconds after which it is said again that saving fails."""
-GONE = "the folder of the run is gone: it was removed, moved or begun anew"
+REPEAT_AFTER = 60.0
+"""Seconds after which a save that keeps failing is reported again."""
+GONE = "the run folder is gone: it was removed, moved or replaced"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A checkpoint to write; `tensors` fetches immutable arrays when the thread gets to it."""
+    """A checkpoint to write; `tensors` returns immutable arrays and is called in the saver's thread."""
 
     branch: int
     step: int
@@ -41,20 +41,20 @@ class Job:
 
 
 class Saver:
-    """`submit` from one thread, `results` from the same; `close` finishes what waits.
+    """Writes submitted checkpoints; `submit` and `results` belong to one thread, `close` finishes the waiting job.
 
-    The folder is held open, so nothing is ever written into another one that has its name by now. `sync` makes
-    durable what a checkpoint must not be ahead of, `after` is called in the thread when one was committed.
+    The folder is held open, so nothing is written into another folder that has taken its name. `sync` makes durable
+    what a checkpoint must not be ahead of; `after` is called in the saver's thread after each commit.
     """
 
     def __init__(self, folder: Path, retention: Retention, clock: Callable[[], float] = time.monotonic, *,
                  run: str = "", sync: Callable[[], None] | None = None) -> None:
         self.home = Folder(folder.parent)
-        """The folder of the run."""
+        """The run folder."""
         self.place = Folder(Path(folder.name), inside=self.home)
         self.folder, self._retention, self._clock, self.run, self._sync = folder, retention, clock, run, sync
         self.after: Callable[[], None] | None = None
-        self._said = 0.0
+        self._reported = 0.0
         self._newest: checkpoints.Checkpoint | None = None
         self._condition = threading.Condition()
         self._waiting: Job | None = None
@@ -62,50 +62,50 @@ class Saver:
         self._closing = False
         self._results: list[Event] = []
         self._failures = 0
-        # A daemon: a save that is cut off leaves the checkpoint before it whole, and nothing can hang on its thread.
+        # A daemon: an interrupted save leaves the previous checkpoint intact, and the process can always exit.
         self._thread = threading.Thread(target=self._work, name="saver", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Ask for a save. Raises Refused if a person's request waits already and this is another one."""
+        """Request a save. Raises Refused if this is a person's request and another one is still waiting."""
         with self._condition:
             waiting = self._waiting
             if waiting is not None and waiting.id:
                 if job.id:
                     raise Refused("a checkpoint is already waiting to be written; try again in a moment")
                 if job.reason != "end":
-                    return  # the one that waits is as good, and was asked for
-                job = replace(job, id=waiting.id, by=waiting.by)  # the last state of all is better, and answers it
+                    return  # the waiting one is as good and answers a person's request
+                job = replace(job, id=waiting.id, by=waiting.by)  # the final state answers the request even better
             if waiting is not None and waiting.pinned and not job.pinned:
                 job = replace(job, pinned=True)
             self._waiting = job
             self._condition.notify_all()
 
     def results(self) -> list[Event]:
-        """What was saved, pruned or failed since the last call."""
+        """Return the events of saves, prunings and failures since the last call."""
         with self._condition:
             results, self._results = self._results, []
         return results
 
     @property
     def failing(self) -> bool:
-        """Whether the newest try to write failed."""
+        """Whether the latest attempt to write failed."""
         return self._failures > 0
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing is being written."""
+        """Whether no job is waiting or being written."""
         with self._condition:
             return self._waiting is None and not self._busy
 
     def wait(self, timeout: float) -> bool:
-        """Wait until idle, or until a try has failed; False if it took longer."""
+        """Wait until idle or until an attempt has failed; False if neither happened within `timeout` seconds."""
         with self._condition:
             return self._condition.wait_for(
                 lambda: not self._busy and (self._waiting is None or self._failures > 0), timeout)
 
     def close(self) -> None:
-        """Write what waits (one more try if the disk refuses), then end the thread."""
+        """Write the waiting job (with one retry if the disk refuses), then end the thread."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
@@ -146,18 +146,18 @@ class Saver:
                                     twin=self._newest if self._is_of(job) else None)
         except (OSError, RuntimeError, RunError, MemoryError) as error:
             self._failures += 1
-            if self._failures == 1 or self._clock() - self._said >= SAID_AGAIN:
-                self._said = self._clock()
-                self._say(self._failed(job, error))
+            if self._failures == 1 or self._clock() - self._reported >= REPEAT_AFTER:
+                self._reported = self._clock()
+                self._report(self._failed(job, error))
             return False
         self._newest = mark
         path = str(Path(self.folder.name) / f"{mark.name}.safetensors")
-        self._say(CheckpointSaved(
+        self._report(CheckpointSaved(
             branch=job.branch, step=job.step, id=job.id, by=job.by, reason=job.reason, path=path,
             bytes=mark.bytes, seconds=round(self._clock() - started, 4), params_sha256=mark.params_sha256,
             healthy=job.healthy))
         if self._failures:
-            self._say(SavingRecovered(branch=job.branch, step=job.step, failures=self._failures))
+            self._report(SavingRecovered(branch=job.branch, step=job.step, failures=self._failures))
             self._failures = 0
         self._prune()
         if self.after is not None:
@@ -165,22 +165,22 @@ class Saver:
         return True
 
     def _is_of(self, job: Job) -> bool:
-        """Whether the newest checkpoint is of the same step."""
+        """Whether the newest checkpoint is of the job's step and branch."""
         return self._newest is not None and (self._newest.branch, self._newest.step) == (job.branch, job.step)
 
     def _prune(self) -> None:
         try:
             for old in self._retention.expendable(checkpoints.list_all(self.place, self.run)):
                 checkpoints.delete(self.place, old)
-                self._say(CheckpointPruned(branch=old.branch, step=old.step,
-                                           path=f"checkpoints/{old.name}.safetensors"))
+                self._report(CheckpointPruned(branch=old.branch, step=old.step,
+                                              path=f"checkpoints/{old.name}.safetensors"))
         except (OSError, RunError):
-            return  # tried again after the next save
+            return  # retried after the next save
 
     def _failed(self, job: Job, error: Exception) -> SavingFailed:
         try:
-            found = os.statvfs(self.place.fd)
-            free = -1 if self.place.gone else found.f_bavail * found.f_frsize
+            volume = os.statvfs(self.place.fd)
+            free = -1 if self.place.gone else volume.f_bavail * volume.f_frsize
         except OSError:
             free = -1
         words = (str(error) or type(error).__name__).splitlines()[0]
@@ -188,6 +188,6 @@ class Saver:
         return SavingFailed(branch=job.branch, step=job.step, path=str(self.folder), reason=reason,
                             bytes_needed=job.bytes, bytes_free=free)
 
-    def _say(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         with self._condition:
             self._results.append(event)

@@ -1,6 +1,6 @@
-"""JSON files with a checksum of their own as their last key. Knows nothing of what they say.
+"""JSON files whose last key is a checksum of the rest. Knows nothing about their content.
 
-The checksum is the crc32 of the compact JSON without it, as in a line of the journal; the file may be indented.
+The checksum is the crc32 of the compact JSON without that key, as in a journal line; the file may be indented.
 """
 
 import json
@@ -15,22 +15,22 @@ KEY = "crc"
 
 
 def dump(body: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """The bytes of a sealed file."""
+    """Return the bytes of a sealed file."""
     sealed = {**body, KEY: _crc(body)}
     separators = (",", ":") if indent is None else None
     return json.dumps(sealed, indent=indent, separators=separators, allow_nan=False).encode() + b"\n"
 
 
 def parse(raw: bytes, most: int) -> tuple[dict[str, Any], bool]:
-    """The object, and whether it had a checksum, as older versions' have none. Raises BadJson if it is damaged."""
+    """Return the object and whether it had a checksum (older versions wrote none). Raises BadJson if it is damaged."""
     body = strict.loads(raw, max_bytes=most)
     if not isinstance(body, dict):
         raise BadJson("not a JSON object")
     if KEY not in body:
         return body, False
-    told = body.pop(KEY)
-    if told != _crc(body):
-        raise BadJson("its checksum does not match what it says")
+    stored = body.pop(KEY)
+    if stored != _crc(body):
+        raise BadJson("its checksum does not match its content")
     return body, True
 
 

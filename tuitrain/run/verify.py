@@ -1,6 +1,6 @@
-"""Is this run whole? Checks every file of a run folder and sets aside what is broken; deletes nothing.
+"""Check every file of a run folder and move damaged ones into `set-aside/`; nothing is deleted.
 
-Knows nothing of the text: who calls checks it with what reads texts.
+Knows nothing about texts: the caller passes the function that checks the corpus.
 """
 
 import os
@@ -18,13 +18,15 @@ ASIDE: Final = "set-aside"
 WHOLE: Final = "whole"
 DAMAGED: Final = "damaged"
 REMARK: Final = "remark"
-"""Nothing that harms: what is not ours, what a reader passes over."""
+"""Harmless: a file that is not ours, or something that readers skip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was checked, how it is (WHOLE, DAMAGED or REMARK) and why; `files` are what a repair sets aside, relative
-    to the run folder."""
+    """The result of one check: its subject, its state (WHOLE, DAMAGED or REMARK) and the reason.
+
+    `files` are the files, relative to the run folder, that a repair moves into `set-aside/`.
+    """
 
     what: str
     state: str
@@ -33,15 +35,17 @@ class Finding:
 
 
 def check(run: RunDirectory, check_text: Callable[[dict[str, object]], str]) -> Iterator[Finding]:
-    """Everything there is to check, in turn. `check_text` takes the configuration and says what the text is, or raises
-    TuitrainError."""
+    """Yield a finding for everything in the run folder.
+
+    `check_text` takes the configuration and returns a description of the text, or raises TuitrainError.
+    """
     try:
         kept, sealed = run.read_sealed_config()
     except RunError as error:
         yield Finding("config.json", DAMAGED, str(error))
         kept, sealed = {}, True
     else:
-        yield Finding("config.json", WHOLE, "" if sealed else "of an older version, which wrote no checksum")
+        yield Finding("config.json", WHOLE, "" if sealed else "written by an older version, without a checksum")
     if kept:
         try:
             yield Finding(run.corpus.name, WHOLE, check_text(kept))
@@ -59,19 +63,19 @@ def _journal(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(run.journal.name, DAMAGED, str(error))
         return
     if not os.path.lexists(run.journal):
-        yield Finding(run.journal.name, DAMAGED, "it is missing: what happened is not known, the run can go on")
+        yield Finding(run.journal.name, DAMAGED, "it is missing: the history is lost, but the run can be resumed")
     elif trouble.damaged:
         yield Finding(run.journal.name, DAMAGED,
-                      f"{trouble.damaged:,} damaged lines are passed over, {events:,} events are whole")
+                      f"{trouble.damaged:,} damaged lines are skipped, {events:,} events are intact")
     else:
         yield Finding(run.journal.name, WHOLE, f"{events:,} events")
     if trouble.torn:
-        yield Finding(run.journal.name, REMARK, f"it ends inside a line ({trouble.torn:,} bytes), which the next "
-                                                "writer moves to journal.torn")
+        yield Finding(run.journal.name, REMARK, f"its last line is incomplete ({trouble.torn:,} bytes); the next "
+                                                "writer moves it to journal.torn")
     if os.path.lexists(run.index):
         fits = index.load(run).offset > 0
         yield Finding(run.index.name, WHOLE if fits else REMARK,
-                      "" if fits else "it does not fit the journal and is made anew")
+                      "" if fits else "it does not match the journal and will be rebuilt")
 
 
 def _checkpoints(run: RunDirectory, id: str) -> Iterator[Finding]:
@@ -99,11 +103,11 @@ def _checkpoints(run: RunDirectory, id: str) -> Iterator[Finding]:
     for name in sorted(names - known):
         stem = name.removesuffix(".safetensors")
         if stem != name and checkpoints.NAME.fullmatch(stem):
-            yield Finding(name, DAMAGED, "it has lost its mark", (f"{run.checkpoints.name}/{name}",))
+            yield Finding(name, DAMAGED, "its commit mark is missing", (f"{run.checkpoints.name}/{name}",))
         else:
-            yield Finding(name, REMARK, "not a checkpoint of this run; it is left alone")
+            yield Finding(name, REMARK, "not a checkpoint of this run; left alone")
     if not marks:
-        yield Finding("checkpoints", DAMAGED if damaged else REMARK, "there is none to go on from")
+        yield Finding("checkpoints", DAMAGED if damaged else REMARK, "there is none to resume from")
 
 
 def _files(name: str, names: set[str]) -> tuple[str, ...]:
@@ -111,9 +115,9 @@ def _files(name: str, names: set[str]) -> tuple[str, ...]:
 
 
 def set_aside(run: RunDirectory, findings: list[Finding]) -> list[str]:
-    """Move the files of what is damaged into `set-aside/`, never over another one; the caller holds the lock.
+    """Move damaged files into `set-aside/` without overwriting anything there; the caller holds the lock.
 
-    Returns where they are now, relative to the run folder. Raises OSError or RunError.
+    Returns their new paths, relative to the run folder. Raises OSError or RunError.
     """
     moved = []
     with Folder(run.path) as here:
