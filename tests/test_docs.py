@@ -232,3 +232,19 @@ def test_the_changes_name_the_version_and_have_an_unreleased_section_on_top() ->
 def test_every_document_is_linked_from_the_readme_or_the_changes() -> None:
     linked = {file.name for path in (ROOT / "README.md", ROOT / "CHANGELOG.md") for _, file, _ in _links(path)}
     assert sorted({path.name for path in DOCS.glob("*.md")} - linked) == []
+
+
+def test_the_design_names_every_room_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|", (DOCS / "design.md").read_text(), flags=re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+(?:/|\.py))`", row)}
+    beside = {"__init__.py", "__main__.py", "lightning.py", "transformers.py"}  # named with `watching/`
+    rooms = {f"{path.name}/" for path in (ROOT / "tuitrain").iterdir() if (path / "__init__.py").exists()}
+    rooms |= {path.name for path in (ROOT / "tuitrain").glob("*.py")} - beside
+    assert sorted(named) == sorted(rooms)
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_named_exists(page: str) -> None:
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py)?)`", (ROOT / page).read_text())
+    missing = [name for name in named if not any((root / name).exists() for root in (ROOT, ROOT / "tuitrain"))]
+    assert len(named) > 10 and missing == []
