@@ -209,3 +209,14 @@ def test_a_history_cut_inside_a_bucket_forgets_what_came_after(values: list[floa
     largest = known.largest()
     if largest is not None:
         assert largest[1] <= cut and known.last_step == min(cut, len(values))
+
+
+def test_a_clip_that_was_just_set_is_judged_by_the_steps_since_also_where_their_numbers_are_thinned() -> None:
+    state = RunState()
+    for first, acted in ((1, 0), (101, 1)):
+        told = tuple(acted for step in range(first, first + 100) if (step - 1) % 8 == 0)
+        state.fold(e.StepsDone(branch=0, first_step=first, epoch=0.0, loss=(1.0,) * 100, grad_norm=(1.0,) * 100,
+                               every=8, clipped=told, skipped=(0,) * len(told), lr=(), clip=(), norms={}, seconds=1.0))
+        if first == 1:
+            state.fold(e.KnobChanged(branch=0, step=100, name="clip", old=9.0, new=0.5, id="", by="you"))
+    assert state.clip_acted() == (100, 100)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.lineage import Lineage, Place
-from tuitrain.telemetry.series import MAX_COUNT, History, Ring
+from tuitrain.telemetry.series import MAX_COUNT, Array, History, Ring
 
 RECENT = 2000
 """Steps in full resolution."""
@@ -57,7 +57,7 @@ class Line:
         losses, norms = np.array(event.loss), np.array(event.grad_norm)
         self.loss.extend(losses)
         self.grad_norm.extend(norms)
-        self.clipped.extend(np.array(event.clipped, dtype=float))
+        self.clipped.extend(_each(event))
         self.losses.extend(losses)
         self.grad_norms.extend(norms)
         medians = {name: _median(values) for name, values in event.norms.items() if values}
@@ -166,3 +166,10 @@ def _median(values: Any) -> float:
 def _short(value: float) -> float | int:
     """Six decimals; whole numbers without their point, because most of a ring of zeros and ones would be points."""
     return int(value) if np.isfinite(value) and value == int(value) else round(value, 6)
+
+
+def _each(event: e.StepsDone) -> Array:
+    """Whether each step was clipped: one that was thinned out counts as the step that was told before it."""
+    told = np.array(event.clipped, dtype=float)
+    lead = (1 - event.first_step) % event.every
+    return np.concatenate([told[:1].repeat(lead), told.repeat(event.every)])[: len(event.loss)]

@@ -26,7 +26,8 @@ class Sample(Picture):
         text = self._chosen(state)
         if text is None:
             return "sample"
-        return f"sample · T {number(text.temperature)} · step {text.step:,}"
+        at = f" · T {number(text.temperature)}" if text.temperature else ""  # a script's samples have none
+        return f"sample{at} · step {text.step:,}"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The prompt, then the text; its end if it does not fit."""
@@ -37,7 +38,8 @@ class Sample(Picture):
         older = [text for text in self._texts(state) if text.whole and text is not newest]
         while older and len(rows) + ROOM <= height:
             text = older.pop()
-            dim = Text(f"─ before: T {number(text.temperature)}, step {text.step:,}", style=self.palette().dim)
+            at = f"T {number(text.temperature)}, " if text.temperature else ""
+            dim = Text(f"─ before: {at}step {text.step:,}", style=self.palette().dim)
             rows += [dim, *self._rows(text.prompt, text.text, text.bits, width)]
             if len(rows) >= height:
                 return rows[:height]
