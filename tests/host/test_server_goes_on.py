@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import threading
+from typing import Any
 
 import pytest
 
@@ -75,3 +77,26 @@ def test_two_hundred_at_once_do_not_keep_one_out(run: RunDirectory, served: Sour
     session.send(c.Pause(id="fine", by="me"))
     assert until(session, e.Paused)
     session.close()
+
+
+def test_a_crowd_is_told_one_state_that_was_made_once(
+        run: RunDirectory, served: Source, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    made, real, entered, go_on = [], RunState.to_wire, threading.Event(), threading.Event()
+
+    def to_wire(self: RunState) -> dict[str, Any]:
+        made.append(1)
+        entered.set()
+        assert go_on.wait(10)
+        return real(self)
+
+    monkeypatch.setattr(RunState, "to_wire", to_wire)
+    with contextlib.ExitStack() as crowd:
+        for number in range(50):
+            client = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            with address(run.socket) as name:
+                client.connect(name)
+            if number == 0:
+                assert entered.wait(10)  # the others come while the first is served
+        go_on.set()
+        SocketSession(run, watch=False, by="me").close()
+    assert len(made) <= 2

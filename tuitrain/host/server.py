@@ -58,6 +58,8 @@ class Server:
         self._feed = source.feed()
         self._clients: dict[socket.socket, _Client] = {}
         self._number = 0
+        self._whole: tuple[int, bytes] | None = None
+        """The state as it was last sent, with the number of the newest event in it: encoding it takes long."""
         self._selector = selectors.DefaultSelector()
         self._listener = self._bind(path)
         self._wake_out, self._wake_in = socket.socketpair()
@@ -173,10 +175,12 @@ class Server:
                 client.outgoing += line
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
+        """Accept everyone who waits, so that a crowd is sent one state and not one each."""
+        with contextlib.suppress(OSError):
+            for _ in range(BACKLOG):
+                self._greet(self._listener.accept()[0])
+
+    def _greet(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         if len(self._clients) >= MAX_CLIENTS or not _same_user(connection):
             connection.close()
@@ -193,7 +197,10 @@ class Server:
 
     def _send_state(self, client: _Client) -> None:
         client.behind = False
-        self._send(client, {"v": codec.VERSION, "kind": "State", "n": self._number, "state": self._state.to_wire()})
+        if self._whole is None or self._whole[0] != self._number:
+            body = {"v": codec.VERSION, "kind": "State", "n": self._number, "state": self._state.to_wire()}
+            self._whole = self._number, codec.seal(body).encode() + b"\n"
+        client.outgoing += self._whole[1]
 
     def _receive(self, client: _Client) -> None:
         try:
