@@ -14,7 +14,7 @@ ROOMS_OF_TORCH = "torch tuitrain.engine tuitrain.charlstm"
 
 
 @pytest.mark.parametrize(("modules", "forbidden"), [
-    ("tuitrain.protocol.codec, tuitrain.protocol.session", "torch numpy textual rich"),
+    ("tuitrain.protocol.codec, tuitrain.protocol.channel", "torch numpy textual rich"),
     ("tuitrain.host.server, tuitrain.host.client, tuitrain.host.launch", ROOMS_OF_TORCH + " textual"),
     ("tuitrain.ui.app", ROOMS_OF_TORCH),
     ("tuitrain.cli.attach, tuitrain.cli.screen", "torch tuitrain.engine"),

@@ -166,8 +166,8 @@ class Lines:
             case _:
                 words = sentence(event, s.unit)
                 if words:
-                    step = getattr(event, "step", self.state.step)
-                    self._say(step, f"{safe(getattr(event, 'by', '') or 'engine')}: {words}")
+                    step = e.step_of(event, self.state.step)
+                    self._say(step, f"{safe(e.by_of(event) or 'engine')}: {words}")
 
     def _epoch(self, event: e.EpochEnded) -> None:
         # A tiny text has an epoch every few steps; one line per period is enough then.

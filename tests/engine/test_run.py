@@ -183,7 +183,7 @@ def make_worker(folder: RunDirectory, corpus: Path, **options: object) -> worker
 
 def test_the_thread_trains_while_a_dead_consumer_never_reads(tmp_path: Path, corpus: Path,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "FEED_LENGTH", 5)
+    monkeypatch.setattr(worker, "QUEUE_LENGTH", 5)
     made = make_worker(RunDirectory(tmp_path / "r"), corpus, steps=80, sample_every=5)
     dead, living = made.feed(), made.feed()
     made.start()

@@ -159,6 +159,16 @@ def test_a_newer_hosts_field_is_passed_over(run: RunDirectory) -> None:
         session.close()
 
 
+def test_an_event_and_a_field_of_a_newer_host_are_passed_over_and_the_next_event_is_taken(run: RunDirectory) -> None:
+    known = codec.body_of(e.Paused(branch=0, step=2, id="", by="me"), 5.0)
+    lines = [{**known, "kind": "MoodChanged", "mood": "bright"}, {**known, "mood": "bright"}]
+    with host(run, told(state()) + b"".join(codec.seal(body).encode() + b"\n" for body in lines)):
+        session = SocketSession(run, watch=True, by="me")
+        found = session.drain_timed(PATIENCE)
+        assert not session.closed and found == [(e.Paused(branch=0, step=2, id="", by="me"), 5.0)]
+        session.close()
+
+
 def test_a_full_queue_is_tried_again(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "is_alive", lambda _: True)
     monkeypatch.setattr(client_module, "CROWDED", 0.3)

@@ -11,10 +11,10 @@ from tuitrain.errors import RunError
 from tuitrain.host.recording import GAP, Look, Replay
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
-from tuitrain.protocol.session import Tape
 from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.journal import Journal
 from tuitrain.telemetry.run_state import UNREAD, RunState
+from tuitrain.telemetry.session import Tape
 
 BEGAN = 1_700_000_000.0
 

@@ -10,11 +10,12 @@ from tuitrain.errors import RunError
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.session import Connection, Session
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.picture import Picture
 
 
-class Script:
+class Script(Session):
     """A Session that a test writes."""
 
     def __init__(self, events: list[e.Event] | None = None) -> None:
@@ -22,8 +23,9 @@ class Script:
         self.asked: list[c.Command] = []
         self.closed = False
         self.broken = False
-        self.connection = "live"
+        self.connection: Connection = "live"
         self.state = RunState()
+        self.resynchronised = 0
 
     def say(self, *events: e.Event) -> None:
         self._events += events
@@ -32,9 +34,6 @@ class Script:
         if self.broken:
             raise RunError("the run has ended or its process is gone")
         self.asked.append(command)
-
-    def drain(self, timeout: float = 0.0) -> list[e.Event]:
-        return [event for event, _ in self.drain_timed(timeout)]
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[e.Event, float]]:
         events, self._events = self._events, []
@@ -54,7 +53,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def settled(app: CockpitApp, pilot: Any) -> None:
     """Wait until what the script says is on the screen."""
     await until(lambda: app.view.connection != "starting" and app.state.status != "starting")
-    await until(lambda: app.view.connection == "gone" or not getattr(app.session, "closed", False))
+    await until(lambda: app.view.connection == "gone" or app.session is None or not app.session.closed)
     app.redraw_plots()
     await until(lambda: "step" in screen(app))
     app.redraw_plots()

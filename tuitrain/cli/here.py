@@ -23,23 +23,25 @@ from tuitrain.host.past import Past
 from tuitrain.protocol.commands import Command, SaveCheckpoint, Stop
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run.directory import RunDirectory
-from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.session import Session
 
 HANDED_OVER = "handed over"
 SWITCH = 0.0005
 """Seconds; with the 5 ms of Python itself training is slower, by nothing up to a third."""
 
 
-class LocalSession:
-    """A host of this process as the cockpit wants it: a Session whose `state` is the picture to start from.
+class LocalSession(Session):
+    """A host of this process as the cockpit wants it.
 
     A cockpit that could not draw for so long that its feed lost events (a terminal stopped with ctrl+s overnight)
     gets its picture anew from the journal.
     """
 
+    connection = "live"
+
     def __init__(self, host: WorkerHost) -> None:
         self._host, self._feed, self._lost = host, host.feed, 0
-        self.state: RunState = host.past
+        self.state = host.past
         self.resynchronised = 0
         self.ended: RunEnded | None = None
         self.closed = False
@@ -50,12 +52,8 @@ class LocalSession:
             raise RunError("the run has ended")
         self._feed.send(command)
 
-    def drain(self, timeout: float = 0.0) -> list[Event]:
-        """The events since the last call."""
-        return [event for event, _ in self.drain_timed(timeout)]
-
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time."""
+        """The events since the last call, each with its Unix time."""
         self.closed = self.ended is not None
         events = self._feed.drain_timed(timeout)
         for event, _ in events:

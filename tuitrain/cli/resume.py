@@ -15,7 +15,7 @@ from tuitrain.run.directory import Lock, RunDirectory
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
-    from tuitrain.protocol.session import Session
+    from tuitrain.telemetry.session import Session
 
 LETTING_GO = 10.0
 """Seconds within which a process that has ended its run lets go of the folder."""

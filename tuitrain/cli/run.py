@@ -16,7 +16,7 @@ from tuitrain.errors import UsageError
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
-    from tuitrain.protocol.session import Session
+    from tuitrain.telemetry.session import Session
 
 VARIABLE = "TUITRAIN_RUN"
 """Tells the script which run folder is its own, if it names none itself."""

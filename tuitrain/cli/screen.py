@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 from tuitrain.cli.signals import ENDINGS
 from tuitrain.errors import ERROR, RunError, TuitrainError
-from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.glossary import HINT
+from tuitrain.telemetry.session import Session
 
 HOSTS = ("process", "here")
 

@@ -64,16 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
                         print(f"tuitrain: {on_the_way(event.what, event.done, event.of)}", file=sys.stderr, flush=True)
                     continue
                 if isinstance(event, e.RunEnded) and isinstance(command, c.Stop):
-                    print(_at(event) + sentence(event))  # also where it ended of itself a moment before it was asked
+                    # Also where it ended of itself a moment before it was asked.
+                    print(_at(event.step) + sentence(event))
                     return ERROR if event.exit_code == ERROR else 0
                 if isinstance(event, e.SavingFailed) and isinstance(command, c.SaveCheckpoint):
                     print(f"saving fails: {safe(event.reason)}")
                     return ERROR
-                if getattr(event, "id", None) == command.id:
+                if e.id_of(event) == command.id:
                     if isinstance(event, e.CommandRefused):
                         print(f"refused: {safe(event.reason)}")
                         return ERROR
-                    print(_at(event) + sentence(event, session.state.unit))
+                    print(_at(e.step_of(event, 0)) + sentence(event, session.state.unit))
                     return 0
                 if isinstance(event, e.RunEnded):
                     raise RunError(f"the run ended ({event.reason}) before it answered")
@@ -105,8 +106,8 @@ def _best(state: "RunState") -> str:
     return max(points, key=lambda point: point.time).name
 
 
-def _at(event: object) -> str:
-    return f"step {getattr(event, 'step', getattr(event, 'to_step', 0)):,}: "
+def _at(step: int) -> str:
+    return f"step {step:,}: "
 
 
 def parse(words: list[str], id: str, by: str) -> c.Command:

@@ -17,7 +17,7 @@ from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
-    from tuitrain.protocol.session import Session
+    from tuitrain.telemetry.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,19 +14,20 @@ from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import ERROR
+from tuitrain.protocol.channel import Feed
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import EngineSaid, Event, RunEnded
 from tuitrain.run.journal import Journal
 
-FEED_LENGTH = 20_000
+QUEUE_LENGTH = 20_000
 
 
-class Feed:
-    """One consumer's queue: a Session. `lost` counts events that it was too slow for."""
+class Queue(Feed):
+    """One consumer's queue. `lost` counts events that it was too slow for."""
 
-    def __init__(self, send: Callable[[Command], None], forget: Callable[["Feed"], None]) -> None:
+    def __init__(self, send: Callable[[Command], None], forget: Callable[["Queue"], None]) -> None:
         self._send, self._forget = send, forget
-        self._events: deque[tuple[Event, float]] = deque(maxlen=FEED_LENGTH)
+        self._events: deque[tuple[Event, float]] = deque(maxlen=QUEUE_LENGTH)
         self._ready = threading.Condition()
         self.lost = 0
         self.on_ready: Callable[[], None] | None = None
@@ -35,12 +36,11 @@ class Feed:
         """Ask the engine."""
         self._send(command)
 
-    def drain(self, timeout: float = 0.0) -> list[Event]:
-        """The events since the last call, waiting up to `timeout` seconds for the first one."""
-        return [event for event, _ in self.drain_timed(timeout)]
-
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The same with each event's Unix time, which is the one in the journal."""
+        """The events since the last call, waiting up to `timeout` seconds for the first one.
+
+        Each comes with its Unix time, which is the one in the journal.
+        """
         with self._ready:
             if timeout and not self._events:
                 self._ready.wait(timeout)
@@ -55,7 +55,7 @@ class Feed:
     def put(self, event: Event, when: float) -> None:
         """Called by the worker; never waits."""
         with self._ready:
-            if len(self._events) == FEED_LENGTH:
+            if len(self._events) == QUEUE_LENGTH:
                 self.lost += 1
             self._events.append((event, when))
             self._ready.notify()
@@ -76,12 +76,12 @@ class Announcer:
         self._analyst: Analyst | None = Analyst()
         self._guard = Guard(guard_mode)
         self._countdown: threading.Timer | None = None
-        self._feeds: list[Feed] = []
+        self._feeds: list[Queue] = []
         self._lock = threading.RLock()
 
-    def feed(self) -> Feed:
+    def feed(self) -> Queue:
         """A new consumer; it sees what happens from now on."""
-        feed = Feed(self.send, self._forget)
+        feed = Queue(self.send, self._forget)
         with self._lock:
             self._feeds.append(feed)
         return feed
@@ -142,7 +142,7 @@ class Announcer:
                 self.send(command)
             self._count_down()
 
-    def _forget(self, feed: Feed) -> None:
+    def _forget(self, feed: Queue) -> None:
         with self._lock:
             if feed in self._feeds:
                 self._feeds.remove(feed)

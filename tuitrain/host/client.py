@@ -14,6 +14,7 @@ from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.session import Session
 
 PATIENCE = 10.0
 """Seconds within which a host must have sent its whole state."""
@@ -24,12 +25,14 @@ OTHER_VERSION = ("this run's host speaks another version of tuitrain; attach wit
                  "it there and go on here with `tuitrain resume`")
 
 
-class SocketSession:
+class SocketSession(Session):
     """A session that connects on construction; `state` is the server's state then and at each resynchronisation.
 
     `resynchronised` counts how often the server sent a fresh state because this client was too slow; `closed` is set
     once the server is gone.
     """
+
+    connection = "live"
 
     def __init__(self, run: RunDirectory, *, watch: bool, by: str) -> None:
         self._run = run
@@ -58,12 +61,8 @@ class SocketSession:
         """Send a command; the answer is an event with its id. Raises RunError if the server is gone."""
         self._write(codec.body_of(command))
 
-    def drain(self, timeout: float = 0.0) -> list[Event]:
-        """Return the events since the last call, waiting up to `timeout` seconds for the first one."""
-        return [event for event, _ in self.drain_timed(timeout)]
-
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """Like `drain`, with each event's Unix time."""
+        """Return the events since the last call with their Unix times, waiting up to `timeout` seconds for one."""
         if not self.closed:
             self._read(0.0)
             if not self._events and timeout and not self.closed:

@@ -14,6 +14,7 @@ from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.folder import open_regular
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.session import Session, Tape
 
 LASTS = 60.0
 """Approximate length of a replay in seconds at its initial speed."""
@@ -23,7 +24,7 @@ LOOKS = 1.0
 """Seconds between checks whether the run's process is still alive."""
 
 
-class Look:
+class Look(Session):
     """Follows a running run's journal as it is written; `closed` once the run has ended.
 
     If the run is on another machine (`elsewhere` is its name), only the journal is visible and it is followed until
@@ -66,12 +67,8 @@ class Look:
         """Raise RunError: this session is read-only."""
         raise RunError("this session is read-only: the run has no socket")
 
-    def drain(self, timeout: float = 0.0) -> list[Event]:
-        """Return the events written since the last call. Does not wait."""
-        return [event for event, _ in self.drain_timed(timeout)]
-
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """Like `drain`, with each event's Unix time."""
+        """Return the events written since the last call, each with its Unix time. Does not wait."""
         try:
             *lines, self._incomplete = (self._incomplete + self._file.read()).split(b"\n")
         except OSError:
@@ -94,7 +91,7 @@ class Look:
         self._file.close()
 
 
-class Replay:
+class Replay(Tape):
     """Plays a recorded run, usually faster than it was; can be stopped and wound. `state` is the state after a jump."""
 
     connection = "replay"
@@ -119,12 +116,8 @@ class Replay:
         """Raise RunError: a replay takes no commands."""
         raise RunError("this is a replay: it takes no commands")
 
-    def drain(self, timeout: float = 0.0) -> list[Event]:
-        """Return the events due since the last call. Does not wait."""
-        return [event for event, _ in self.drain_timed(timeout)]
-
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """Like `drain`, with each event's Unix time."""
+        """Return the events due since the last call, each with its Unix time. Does not wait."""
         before, self._drained = self._drained, self._clock()
         if not self.playing:
             return []

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from tuitrain.host.address import address
 from tuitrain.protocol import codec
+from tuitrain.protocol.channel import Feed
 from tuitrain.protocol.events import ClientJoined, ClientLeft, Event
-from tuitrain.protocol.session import Session
 from tuitrain.telemetry.run_state import RunState
 
 MAX_BUFFER = 256 << 10
@@ -35,7 +35,7 @@ LAST_WORDS = 2.0
 class Source(Protocol):
     """Where the server gets its events, and where it announces its own."""
 
-    def feed(self) -> Session: ...
+    def feed(self) -> Feed: ...
     def announce(self, event: Event) -> None: ...
 
 
@@ -69,8 +69,7 @@ class Server:
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._closing = threading.Event()
         self._reported = False
-        on_ready: Callable[[], None] = self._wake
-        self._feed.on_ready = on_ready  # type: ignore[attr-defined]
+        self._feed.on_ready = self._wake
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 
     def start(self) -> None:

@@ -24,6 +24,26 @@ class Event:
     """Base of all events."""
 
 
+def id_of(event: Event) -> str:
+    """The id of the command that an event answers; empty if it answers none."""
+    return str(getattr(event, "id", ""))
+
+
+def by_of(event: Event) -> str:
+    """Who asked for what an event reports; empty if nobody did."""
+    return str(getattr(event, "by", ""))
+
+
+def branch_of(event: Event, otherwise: int) -> int:
+    """The branch of an event; `otherwise` for one that belongs to none."""
+    return int(getattr(event, "branch", otherwise))
+
+
+def step_of(event: Event, otherwise: int) -> int:
+    """The step of an event: where a rollback led to; `otherwise` for one that belongs to no step."""
+    return int(event.to_step if isinstance(event, RolledBack) else getattr(event, "step", otherwise))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
     """A new run started; `config` is the sealed configuration, `facts` what is known of corpus and model."""

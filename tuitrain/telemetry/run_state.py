@@ -96,7 +96,7 @@ class RunState:
                 "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
 
     def _take(self, event: e.Event) -> None:
-        if self.work and (isinstance(event, e.RunEnded) or getattr(event, "id", "") == self.work["answers"]):
+        if self.work and (isinstance(event, e.RunEnded) or e.id_of(event) == self.work["answers"]):
             self.work = {}
         match event:
             case e.WorkAdvanced():

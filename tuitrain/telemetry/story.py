@@ -112,16 +112,15 @@ class Story:
         words = words if len(words) <= WORDS else words[:WORDS] + " …"
         if not words:
             return
-        step, alarming = getattr(event, "step", now["step"]), isinstance(event, ALARMING)
+        step, alarming = e.step_of(event, now["step"]), isinstance(event, ALARMING)
         alarming = alarming or (isinstance(event, e.RunEnded) and bool(event.exit_code == 1))
         alarming = alarming or (isinstance(event, f.VerdictReached) and event.alarming)
-        self.entries.append(Entry(when, step, getattr(event, "by", "") or "engine", words, alarming))
+        self.entries.append(Entry(when, step, e.by_of(event) or "engine", words, alarming))
         self.told += 1
         if isinstance(event, INTERVENTIONS):
             # A knob that moved along with another, or by itself, answers no command: undo passes over it.
             acted = isinstance(event, ACTS) and not (isinstance(event, e.KnobChanged) and not event.id)
-            at = event.to_step if isinstance(event, e.RolledBack) else step
-            self.marks.append(Mark(at, getattr(event, "branch", now["branch"]), words, alarming,
+            self.marks.append(Mark(step, e.branch_of(event, now["branch"]), words, alarming,
                                    isinstance(event, f.WarningRaised), type(event).__name__ if acted else ""))
 
     def remark(self, words: str, when: float, step: int) -> None:

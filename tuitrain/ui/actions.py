@@ -7,8 +7,8 @@ from tuitrain.errors import RunError, UsageError
 from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
-from tuitrain.protocol.session import Session, Tape
 from tuitrain.specs import GUARD_MODES
+from tuitrain.telemetry.session import Session, Tape
 from tuitrain.telemetry.units import number, safe
 from tuitrain.ui.dialogs import AskValue, Choose, Chosen, Confirm, PickPoint, Present
 from tuitrain.ui.keys import TABLE
@@ -205,7 +205,7 @@ class Actions(Viewing):
 
     def action_why(self) -> None:
         """What is wrong and why."""
-        self.push_screen(Why(self.state, self.view))
+        self.push_screen(Why(lambda: self.state, self.view))
 
     def action_dismiss(self) -> None:
         """The warning that stands has been seen."""

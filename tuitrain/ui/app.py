@@ -14,9 +14,9 @@ from textual.worker import get_current_worker
 
 from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.protocol import events as e
-from tuitrain.protocol.session import Session
 from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.session import Session
 from tuitrain.telemetry.units import safe
 from tuitrain.ui.actions import Actions
 from tuitrain.ui.cockpit import Cockpit
@@ -88,9 +88,9 @@ class CockpitApp(Actions):
     def joined(self, session: Session) -> None:
         """The engine is there: what it has done so far is shown at once."""
         self.session = session
-        self.state = getattr(session, "state", self.state)
-        self._synchronised = getattr(session, "resynchronised", 0)
-        self.view.connection, self.view.remark = getattr(session, "connection", "live"), ""
+        self.state = session.state
+        self._synchronised = session.resynchronised
+        self.view.connection, self.view.remark = session.connection, ""
         self._wait()
         self.redraw(at_once=True)
         if self._hint:
@@ -107,9 +107,9 @@ class CockpitApp(Actions):
             self.view.remark, answered = news, True
         if self.session is not None and self.view.connection not in ("starting", "gone"):
             events = self.session.drain_timed()
-            if getattr(self.session, "resynchronised", 0) != self._synchronised:  # the events continue a new state
-                self._synchronised = getattr(self.session, "resynchronised", 0)
-                self.state = getattr(self.session, "state", self.state)
+            if self.session.resynchronised != self._synchronised:  # the events continue a new state
+                self._synchronised = self.session.resynchronised
+                self.state = self.session.state
                 answered = True
             for event, when in events:
                 self.state.fold(event, when)
@@ -118,7 +118,7 @@ class CockpitApp(Actions):
             if self.ending and self.state.status == "ended" and self.state.ended != "crashed":
                 self.exit(0)
                 return
-            if getattr(self.session, "closed", False):
+            if self.session.closed:
                 self._gone()
                 answered = True
         # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
@@ -149,12 +149,12 @@ class CockpitApp(Actions):
         self.view.guard_waits = self._waits[1] - self._steady()
 
     def _answered(self, event: e.Event) -> bool:
-        asked = self.view.asked.pop(getattr(event, "id", ""), None)
+        asked = self.view.asked.pop(e.id_of(event), None)
         if isinstance(event, e.CommandRefused) and asked is not None:
             self.view.refused = safe(event.reason)
             self.ending &= asked[0] != "end"
         # What another terminal did is shown at once, too; a step's numbers are not.
-        return asked is not None or bool(getattr(event, "by", ""))
+        return asked is not None or bool(e.by_of(event))
 
     def _gone(self) -> None:
         self.view.connection = "gone"

@@ -3,6 +3,7 @@
 Everything on it is folded from events; the words come from the verdict and from one table here.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,9 @@ MEANING = {
 
 
 class Why(Dialog[None]):
-    """Redrawn once a second from the state that is handed in."""
+    """Redrawn once a second from what `state` returns then."""
 
-    def __init__(self, state: RunState, view: View) -> None:
+    def __init__(self, state: Callable[[], RunState], view: View) -> None:
         super().__init__()
         self._state, self._view = state, view
 
@@ -77,8 +78,7 @@ class Why(Dialog[None]):
 
     def refresh_words(self) -> None:
         """Draw anew."""
-        state = getattr(self.app, "state", self._state)
-        self.query_one("#why", Static).update(self.words(state))
+        self.query_one("#why", Static).update(self.words(self._state()))
 
     async def on_key(self, event: Any) -> None:
         """Called by Textual: the key that opened it closes it, and what is named here can be pressed here."""
