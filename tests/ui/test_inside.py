@@ -35,5 +35,6 @@ def test_one_who_attaches_late_sees_it_too() -> None:
     health, lineage = Health(), Lineage()
     for event in measured(600):
         health.fold(event, 0.0, lineage)
-    assert Health.from_wire(health.to_wire(), lineage).probe == health.probe != {}
-    assert Health.from_wire(health.to_wire(), lineage).updates == health.updates != {}
+    late = Health.from_wire(health.to_wire())
+    late.moved(lineage)
+    assert late.probe == health.probe != {} and late.updates == health.updates != {}

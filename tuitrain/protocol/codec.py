@@ -111,7 +111,7 @@ def from_body(body: Mapping[str, Any], base: type[M]) -> M:
         raise UnknownKind(f"unknown kind {str(body.get('kind'))[:40]!r}")
     hints = _hints(typing.cast(Hashable, cls))
     try:
-        values = {name: _typed(hint, body[name]) for name, hint in hints.items() if name in body}
+        values = {name: typed(hint, body[name]) for name, hint in hints.items() if name in body}
         return typing.cast(M, cls(**values))
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise DamagedLine(f"{cls.__name__}: {str(error)[:200]}") from None
@@ -135,7 +135,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def typed(hint: Any, value: Any) -> Any:
+    """A value of strict JSON as its annotation wants it. Raises KeyError, TypeError or ValueError for another."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -148,11 +149,13 @@ def _typed(hint: Any, value: Any) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is not a list")
-        return tuple(_typed(args[0], v) for v in value)
+        if args[-1] is not Ellipsis:
+            return tuple(typed(arg, v) for arg, v in zip(args, value, strict=True))
+        return tuple(typed(args[0], v) for v in value)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} is not an object")
-        return {k: _typed(args[1], v) for k, v in value.items()}
+        return {k: typed(args[1], v) for k, v in value.items()}
     if origin in (typing.Union, types.UnionType):
         return _union(args, value)
     if (hint is bool or not isinstance(value, bool)) and isinstance(value, hint):
@@ -170,7 +173,7 @@ def _union(args: tuple[Any, ...], value: Any) -> Any:
     for hint in args:
         if hint is not type(None):
             try:
-                return _typed(hint, value)
+                return typed(hint, value)
             except (TypeError, KeyError):
                 continue
     raise TypeError(f"{value!r} fits none of {args}")

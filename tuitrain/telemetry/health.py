@@ -10,7 +10,8 @@ from typing import Any
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.codec import plain
-from tuitrain.telemetry.lineage import Lineage
+from tuitrain.telemetry import wire
+from tuitrain.telemetry.lineage import Lineage, Place
 from tuitrain.telemetry.standing import Standing, follow
 
 CURVE = 360
@@ -47,7 +48,7 @@ class Health:
     _found: dict[str, deque[dict[str, Any]]] = field(default_factory=_nothing)
     _readings: dict[str, list[tuple[int, int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
     """(branch, step, value) of each curve."""
-    _place: tuple[int, int] = (0, 0)
+    _place: Place = (0, 0)
     """Branch and last step of its parent of the line that is shown."""
 
     @property
@@ -57,8 +58,8 @@ class Health:
 
     def fold(self, event: e.Event, when: float, lineage: Lineage) -> None:
         """Take an event in; `lineage` has taken it in already."""
-        if isinstance(event, e.RolledBack | e.Undone | e.RunResumed | e.StepsDone):
-            self._follow(lineage)
+        if isinstance(event, e.RolledBack | e.Undone | e.RunResumed | e.StepsDone) and self._place != _place(lineage):
+            self.moved(lineage)
         self.standing = follow(self.standing, event, lineage)
         match event:
             case f.WarningRaised():
@@ -98,14 +99,9 @@ class Health:
             case e.RolledBack() | e.Continued():
                 self.alarm, self.waiting_since = {}, 0.0
 
-    def _follow(self, lineage: Lineage) -> None:
-        """Show what belongs to the line, if it is another one."""
-        place = (lineage.branch, lineage.forks.get(lineage.branch, (0, 0))[1])
-        if place != self._place:
-            self._place = place
-            self._show(lineage)
-
-    def _show(self, lineage: Lineage) -> None:
+    def moved(self, lineage: Lineage) -> None:
+        """The line that led here is another one: show what belongs to it."""
+        self._place = _place(lineage)
         for kind in KEPT:
             mine = [x for x in self._found[kind] if lineage.holds(x["branch"], x["step"])]
             if kind == "warnings":
@@ -169,17 +165,20 @@ class Health:
                 "readings": {name: plain(readings) for name, readings in self._readings.items()}}
 
     @classmethod
-    def from_wire(cls, wire: dict[str, Any], lineage: Lineage) -> "Health":
+    def from_wire(cls, told: dict[str, Any]) -> "Health":
         """What `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
-        standing = wire["standing"]
-        health = cls(standing=Standing(**standing) if standing else None, alarm=dict(wire["alarm"]),
-                     waiting_since=float(wire["waiting_since"]))
+        standing = told["standing"]
+        health = cls(standing=wire.record_from_wire(Standing, standing) if standing else None,
+                     alarm=dict(told["alarm"]), waiting_since=float(told["waiting_since"]))
         for kind in KEPT:
             health._found[kind].extend({**x, "branch": int(x["branch"]), "step": int(x["step"])}
-                                       for x in wire["found"].get(kind, []))
+                                       for x in told["found"].get(kind, []))
         for name in CURVES:
-            health._readings[name] = [(int(branch), int(step), float(value))
-                                      for branch, step, value in wire["readings"].get(name, [])[-CURVE:]]
-        health._place = (lineage.branch, lineage.forks.get(lineage.branch, (0, 0))[1])
-        health._show(lineage)
+            health._readings[name] = wire.from_wire(list[tuple[int, int, float]],
+                                                    told["readings"].get(name, [])[-CURVE:])
         return health
+
+
+def _place(lineage: Lineage) -> Place:
+    """What tells one line from another: its branch, and the last step of the parent that belongs to it."""
+    return lineage.branch, lineage.forks.get(lineage.branch, (0, 0))[1]

@@ -3,7 +3,6 @@
 It is also what one who attaches late receives, as plain JSON.
 """
 
-from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,31 +10,27 @@ import numpy as np
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities, LossUnit
-from tuitrain.protocol.codec import plain
+from tuitrain.telemetry import wire
+from tuitrain.telemetry.curves import Curves
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.line import Line, Lines
 from tuitrain.telemetry.lineage import Lineage, Place, branch_on_disk
+from tuitrain.telemetry.pace import Pace
 from tuitrain.telemetry.series import History, Ring
 from tuitrain.telemetry.story import Story
 from tuitrain.telemetry.validation import Validation
 
-LAYOUT = 2
+LAYOUT = 3
 """Of the wire form: a state of another layout is not read."""
 UNREAD = "parts of this run cannot be read here (damaged, or another version's): they are counted and not shown"
-SPEED_OVER = 10.0
-"""Seconds over which the speed is measured."""
-
-
-_PLAIN = ("status", "branch", "step", "epoch", "config", "facts", "device", "threads", "precision", "knobs",
-          "lr_in_force", "guard", "trained_seconds", "ended", "clients", "used", "paused_by", "trouble")
-"""The fields that travel as they are."""
-CURVES, POINTS = 100, 120
-"""Curves that a loop keeps itself, and their newest numbers that are shown."""
 
 
 @dataclass(slots=True)
 class RunState:
-    """The present picture of a run. Losses in nats per character."""
+    """The present picture of a run. Losses in nats per character.
+
+    What is declared here is what one who attaches late receives, unless it is marked as staying.
+    """
 
     status: str = "starting"
     branch: int = 0
@@ -57,7 +52,7 @@ class RunState:
     clients: int = 0
     used: dict[str, Any] = field(default_factory=dict)
     """The fields of the newest MachineUsed."""
-    work: dict[str, Any] = field(default_factory=dict)
+    work: dict[str, Any] = field(default_factory=dict, metadata=wire.STAYS)
     """The fields of the newest WorkAdvanced; empty once it is answered."""
     lineage: Lineage = field(default_factory=Lineage)
     """What led here: panes ask it what belongs to the present line."""
@@ -67,11 +62,11 @@ class RunState:
     """The branch and the step after which the present clip is in force."""
     story: Story = field(default_factory=Story)
     health: Health = field(default_factory=Health)
-    curves: dict[str, Ring] = field(default_factory=dict)
+    curves: Curves = field(default_factory=Curves)
     """The newest numbers of each curve that the loop itself keeps."""
     unusable: int = 0
     """Events that could not be read or folded: damaged lines, inner keys that are not those of this version."""
-    _speed: deque[tuple[float, int]] = field(default_factory=deque)
+    speed: Pace = field(default_factory=Pace)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
@@ -107,8 +102,8 @@ class RunState:
                 self._learned(event)
             case e.Evaluated():
                 self.validation.take(event, self.lineage)
-            case e.Logged() if event.values and (event.name in self.curves or len(self.curves) < CURVES):
-                self.curves.setdefault(event.name, Ring(POINTS)).extend(np.array(event.values))
+            case e.Logged():
+                self.curves.fold(event)
             case e.FactsAdded():
                 self.facts.update(event.facts)
             case e.KnobChanged():
@@ -223,8 +218,7 @@ class RunState:
     @property
     def steps_per_second(self) -> float:
         """Over about the last ten seconds of training."""
-        seconds = sum(s for s, _ in self._speed)
-        return sum(n for _, n in self._speed) / seconds if seconds else 0.0
+        return self.speed.steps_per_second
 
     @property
     def characters_per_second(self) -> float:
@@ -255,32 +249,16 @@ class RunState:
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON, a few tens of kilobytes at the most."""
-        wire = {name: plain(getattr(self, name)) for name in _PLAIN}
-        wire |= {"layout": LAYOUT, "unusable": self.unusable, "clip_set": list(self.clip_set),
-                 "lineage": self.lineage.to_wire(),
-                 "lines": self.lines.to_wire(), "validation": self.validation.to_wire(),
-                 "story": self.story.to_wire(), "health": self.health.to_wire()}
-        wire["curves"] = {name: plain([float(f"{v:.5g}") for v in ring.last()]) for name, ring in self.curves.items()}
-        wire["speed"] = [list(pair) for pair in self._speed]
-        return wire
+        return {"layout": LAYOUT, **wire.fields_to_wire(self)}
 
     @classmethod
-    def from_wire(cls, wire: dict[str, Any]) -> "RunState":
+    def from_wire(cls, told: dict[str, Any]) -> "RunState":
         """The state that `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
-        if wire["layout"] != LAYOUT:
-            raise ValueError(f"layout {str(wire['layout'])[:20]} is not {LAYOUT}")
-        lineage = Lineage.from_wire(wire["lineage"])
-        branch, step = wire["clip_set"]
-        # A field that this version has no word for is a newer host's, and is passed over.
-        state = cls(**{name: wire[name] for name in _PLAIN}, story=Story.from_wire(wire["story"]), lineage=lineage,
-                    health=Health.from_wire(wire["health"], lineage), clip_set=(int(branch), int(step)),
-                    lines=Lines.from_wire(wire["lines"]),
-                    validation=Validation.from_wire(wire["validation"], lineage))
-        state.unusable = int(wire["unusable"])
-        for name, values in list(wire.get("curves", {}).items())[:CURVES]:
-            state.curves[str(name)] = Ring(POINTS)
-            state.curves[str(name)].extend(np.array([float(v) for v in values[-POINTS:]]))
-        state._speed.extend((float(s), int(n)) for s, n in wire["speed"])
+        if told["layout"] != LAYOUT:
+            raise ValueError(f"layout {str(told['layout'])[:20]} is not {LAYOUT}")
+        state = wire.record_from_wire(cls, told)
+        state.validation.moved(state.lineage)
+        state.health.moved(state.lineage)
         return state
 
     @property
@@ -302,7 +280,7 @@ class RunState:
         first = not self.knobs
         if isinstance(event, e.RunResumed):
             self._move(event)
-        self._speed.clear()
+        self.speed.clear()
         if first:
             self.knobs = knobs
         self._turn(knobs)
@@ -318,9 +296,7 @@ class RunState:
         if event.lr:
             self.lr_in_force = event.lr[-1]
         self.trained_seconds += event.seconds
-        self._speed.append((event.seconds, len(event.loss)))
-        while len(self._speed) > 1 and sum(s for s, _ in self._speed) - self._speed[0][0] > SPEED_OVER:
-            self._speed.popleft()
+        self.speed.learned(event.seconds, len(event.loss))
 
     def _move(self, event: e.RolledBack | e.Undone | e.RunResumed) -> None:
         """To another place, on the line that led there."""
@@ -333,7 +309,7 @@ class RunState:
 
     def _moved(self) -> None:
         self.validation.moved(self.lineage)
-        self._speed.clear()
+        self.speed.clear()
 
     def _branch_of(self, point: str) -> int | None:
         known = self.story.points.get(point)

@@ -1,6 +1,5 @@
 """The story of a run: what happened and who did it, restore points, texts drawn. Bounded; knows no numbers per step."""
 
-import dataclasses
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -8,7 +7,7 @@ from typing import Any
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.protocol.codec import plain
+from tuitrain.telemetry import wire
 from tuitrain.telemetry.sentences import headline
 
 ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
@@ -82,7 +81,7 @@ class Story:
     entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=ENTRIES))
     marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
     texts: deque[Text] = field(default_factory=lambda: deque(maxlen=TEXTS))
-    points: dict[str, Point] = field(default_factory=dict)
+    points: dict[str, Point] = field(default_factory=dict, metadata=wire.STAYS)
     told: int = 0
     """Entries ever added: what a log pane compares to know what is new."""
 
@@ -147,19 +146,13 @@ class Story:
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
-        kept: dict[str, Any] = {"entries": self.entries, "marks": self.marks, "texts": self.texts,
-                                "points": self.points.values()}
-        return {"told": self.told,
-                **{name: [plain(dataclasses.asdict(x)) for x in members] for name, members in kept.items()}}
+        return {**wire.fields_to_wire(self), "points": wire.to_wire(list(self.points.values()))}
 
     @classmethod
-    def from_wire(cls, wire: dict[str, Any]) -> "Story":
-        """The story that `to_wire` told. Raises KeyError or TypeError if it did not."""
-        story = cls(told=int(wire["told"]))
-        story.entries.extend(Entry(**x) for x in wire["entries"])
-        story.marks.extend(Mark(**x) for x in wire["marks"])
-        story.texts.extend(Text(**x) for x in wire["texts"])
-        story.points = {x["name"]: Point(**{**x, "train": float(x["train"])}) for x in wire["points"]}
+    def from_wire(cls, told: dict[str, Any]) -> "Story":
+        """The story that `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        story = wire.record_from_wire(cls, told)
+        story.points = {point.name: point for point in wire.from_wire(list[Point], told["points"][-POINTS:])}
         return story
 
     def _point(self, name: str, event: e.SnapshotTaken | e.CheckpointSaved, on_disk: bool, when: float,

@@ -5,6 +5,7 @@ from typing import Any
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import plain
+from tuitrain.telemetry import wire
 from tuitrain.telemetry.lineage import Lineage
 
 MOST = 800
@@ -61,14 +62,12 @@ class Validation:
         del self.taken[:-MOST]
 
     def to_wire(self) -> list[Any]:
-        """Plain JSON."""
+        """Plain JSON; what belongs to the present line is found anew by `moved`."""
         return [plain(astuple(m)) for m in self.taken]
 
     @classmethod
-    def from_wire(cls, wire: list[Any], lineage: Lineage) -> "Validation":
+    def from_wire(cls, told: list[Any]) -> "Validation":
         """What `to_wire` told. Raises TypeError or ValueError if it did not, or told more than is kept."""
-        if len(wire) > MOST:
+        if len(told) > MOST:
             raise ValueError("more measurements than a state holds")
-        told = cls([Measurement(int(branch), int(step), float(loss), bool(part)) for branch, step, loss, part in wire])
-        told.moved(lineage)
-        return told
+        return cls([Measurement(*wire.from_wire(tuple[int, int, float, bool], row)) for row in told])
