@@ -16,7 +16,8 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model import capture
 from tuitrain.charlstm.model.capture import Outcome, Step, prove
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start import race
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.engine.reporter import Reporter
 from tuitrain.errors import ERROR, UsageError
@@ -341,8 +342,8 @@ def test_a_rehearsed_step_is_a_real_one() -> None:
 def test_on_a_gpu_the_race_times_the_graph_in_the_runs_own_format(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "apply", lambda threads: None)
     monkeypatch.setattr(rehearsal, "seconds", lambda config, characters: (0.001, "captured"))
-    monkeypatch.setattr(runtime, "_Runner", lambda *_: pytest.fail("an eager step was timed"))
+    monkeypatch.setattr(race, "_Runner", lambda *_: pytest.fail("an eager step was timed"))
     config = dataclasses.replace(Config.of({**TINY, "corpus": "x"}), precision="tf32")
-    choice, trusted = runtime._race(config, "cuda", 30, lambda words: None)
+    choice, trusted = race._race(config, "cuda", 30, lambda words: None)
     assert (choice.precision, choice.step_seconds, trusted) == ("tf32", 0.001, True)
     assert choice.compared == "captured steps of 0.001 s"

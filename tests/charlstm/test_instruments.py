@@ -12,7 +12,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.looks.instruments import EVERY
 from tuitrain.charlstm.looks.probe import Probe, interval, shape, spectral_radius
 from tuitrain.charlstm.machine import Machine
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 
 

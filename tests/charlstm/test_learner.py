@@ -11,7 +11,7 @@ from torch import nn
 from tests.conftest import TINY
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 
 OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd", "muon"]

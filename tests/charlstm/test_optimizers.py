@@ -11,7 +11,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model import optimizers
 from tuitrain.charlstm.model.network import CharLSTM
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 
 

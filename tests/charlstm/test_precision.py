@@ -13,7 +13,8 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model import precision
 from tuitrain.charlstm.model.precision import FIRST, GROW, LossScale
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start import formats
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.engine.choice import snapshot_of
@@ -39,8 +40,8 @@ def never(*_: object) -> None:
     (True, "bf16", "bf16"), (False, "fp16", "fp16")])
 def test_a_gpu_takes_tf32_unless_told_otherwise_and_names_it(monkeypatch: pytest.MonkeyPatch, tf32: bool, asked: str,
                                                              taken: str) -> None:
-    monkeypatch.setattr(runtime, "_gpu_has_tf32", lambda: tf32)
-    assert runtime.pick_precision(asked, "cuda:1") == taken
+    monkeypatch.setattr(formats, "_gpu_has_tf32", lambda: tf32)
+    assert formats.pick(asked, "cuda:1") == taken
 
 
 @pytest.mark.parametrize(("device", "asked", "said"), [
@@ -48,17 +49,17 @@ def test_a_gpu_takes_tf32_unless_told_otherwise_and_names_it(monkeypatch: pytest
     ("cuda", "tf32", "before Ampere have no TF32")])
 def test_a_format_that_is_not_there_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, device: str, asked: str,
                                                              said: str) -> None:
-    monkeypatch.setattr(runtime, "_gpu_has_tf32", lambda: False)
+    monkeypatch.setattr(formats, "_gpu_has_tf32", lambda: False)
     with pytest.raises(UsageError, match=said):
-        runtime.pick_precision(asked, device)
+        formats.pick(asked, device)
 
 
 def test_a_run_goes_on_elsewhere_in_a_format_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_gpu_has_tf32", lambda: False)
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: False)
-    assert {asked: runtime.precision_on("cpu", asked) for asked in ("fp32", "tf32", "bf16", "fp16")} == dict.fromkeys(
+    monkeypatch.setattr(formats, "_gpu_has_tf32", lambda: False)
+    monkeypatch.setattr(formats, "cpu_has_bf16", lambda: False)
+    assert {asked: formats.available("cpu", asked) for asked in ("fp32", "tf32", "bf16", "fp16")} == dict.fromkeys(
         ("fp32", "tf32", "bf16", "fp16"), "fp32")
-    assert [runtime.precision_on("cuda", asked) for asked in ("tf32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
+    assert [formats.available("cuda", asked) for asked in ("tf32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
 
 
 def test_autocast_is_for_a_cpu_alone() -> None:

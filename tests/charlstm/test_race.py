@@ -10,6 +10,8 @@ import pytest
 
 from tuitrain.charlstm import runtime
 from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.start import choices, formats, race
+from tuitrain.charlstm.start.choices import Choice
 
 CONFIG = Config.of({"layers": 1, "hidden": 8, "batch_size": 2, "bptt": 8, "precision": "fp32"})
 
@@ -30,53 +32,53 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(runtime, "cores", lambda: 2)
-    monkeypatch.setattr(runtime, "_cache", lambda: tmp_path / "cache" / "races.json")
+    monkeypatch.setattr(race, "cores", lambda: 2)
+    monkeypatch.setattr(choices, "_cache", lambda: tmp_path / "cache" / "races.json")
     monkeypatch.setattr(runtime, "apply", lambda threads: None)
 
 
-def race(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> tuple[runtime.Choice, list[str]]:
-    monkeypatch.setattr(runtime, "_Runner", machine)
+def raced(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> tuple[Choice, list[str]]:
+    monkeypatch.setattr(race, "_Runner", machine)
     said: list[str] = []
-    return runtime.choose(CONFIG, "cpu", 30, said.append), said
+    return race.choose(CONFIG, "cpu", 30, said.append), said
 
 
 @pytest.mark.parametrize(("one", "two", "taken"), [(0.02, 0.02, 2), (0.0195, 0.02, 2), (0.01, 0.02, 1),
                                                     (0.03, 0.02, 2)])
 def test_a_thread_per_core_unless_another_number_wins_clearly(monkeypatch: pytest.MonkeyPatch, one: float, two: float,
                                                                taken: int) -> None:
-    choice, said = race(monkeypatch, Machine({1: one, 2: two}, 1.0))
+    choice, said = raced(monkeypatch, Machine({1: one, 2: two}, 1.0))
     assert choice.threads == taken
     assert "2 threads" in choice.compared and "1 thread " in choice.compared and said[-1].endswith(choice.compared)
 
 
 def test_one_lucky_turn_is_no_win() -> None:
-    assert runtime.fastest({2: [0.02] * 7, 1: [0.01] + [0.03] * 6}) == 2
-    assert runtime.fastest({2: [0.02] * 7, 1: [0.03] + [0.01] * 6}) == 1
+    assert race.fastest({2: [0.02] * 7, 1: [0.01] + [0.03] * 6}) == 2
+    assert race.fastest({2: [0.02] * 7, 1: [0.03] + [0.01] * 6}) == 1
 
 
 def test_the_candidates_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({1: 0.02, 2: 0.02}, 1.0)
-    race(monkeypatch, machine)
+    raced(monkeypatch, machine)
     assert machine.order[:6] == [2, 1, 2, 1, 2, 1]
 
 
 def test_a_busy_machine_is_neither_trusted_nor_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy, said = race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 0.5))
+    busy, said = raced(monkeypatch, Machine({1: 0.01, 2: 0.04}, 0.5))
     assert busy.threads == 2 and "busy" in said[-1]
-    quiet, _ = race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
+    quiet, _ = raced(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
     assert quiet.threads == 1
 
 
 def test_a_choice_is_forgotten_after_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    race(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
+    raced(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
     fresh = Machine({1: 0.04, 2: 0.01}, 1.0)
-    assert race(monkeypatch, fresh)[0].threads == 1 and not fresh.order
-    entries = json.loads(runtime._cache().read_text())
+    assert raced(monkeypatch, fresh)[0].threads == 1 and not fresh.order
+    entries = json.loads(choices._cache().read_text())
     for entry in entries.values():
-        entry["time"] = time.time() - runtime.FORGOTTEN_AFTER - 1
-    runtime._cache().write_text(json.dumps(entries))
-    assert race(monkeypatch, fresh)[0].threads == 2 and fresh.order
+        entry["time"] = time.time() - choices.FORGOTTEN_AFTER - 1
+    choices._cache().write_text(json.dumps(entries))
+    assert raced(monkeypatch, fresh)[0].threads == 2 and fresh.order
 
 
 def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +91,8 @@ def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> Non
         return real(threads, precision, warm=warm)
 
     machine.step = step  # type: ignore[method-assign]
-    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
-    race(monkeypatch, machine)
+    monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+    raced(monkeypatch, machine)
     assert machine.order == [2, 1]
 
 
@@ -105,23 +107,23 @@ def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None
         return real(threads, precision, warm=warm)
 
     machine.step = step  # type: ignore[method-assign]
-    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(runtime, "_Runner", machine)
+    monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(formats, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(race, "_Runner", machine)
     said: list[str] = []
-    choice = runtime.choose(replace(CONFIG, precision="auto"), "cpu", 30, said.append)
-    assert machine.order == [2] and now[0] <= runtime.LONGEST_RACE
+    choice = race.choose(replace(CONFIG, precision="auto"), "cpu", 30, said.append)
+    assert machine.order == [2] and now[0] <= race.LONGEST_RACE
     assert (choice.threads, choice.precision, choice.step_seconds) == (2, "fp32", 2.0)
     assert said[0] == "timing steps" and "too slow to time more" in choice.compared
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"x": 3}', '{"x": {"time": 1, "choice": {"threads": 2}}}'])
 def test_a_cache_of_another_kind_is_passed_over(content: str) -> None:
-    runtime._cache().parent.mkdir()
-    runtime._cache().write_text(content)
-    assert runtime._remembered() == {}
+    choices._cache().parent.mkdir()
+    choices._cache().write_text(content)
+    assert choices.remembered() == {}
 
 
 def test_real_steps_are_timed(tmp_path: Path) -> None:
-    choice = runtime.choose(CONFIG, "cpu", 30, lambda words: None)
+    choice = race.choose(CONFIG, "cpu", 30, lambda words: None)
     assert choice.threads in (1, 2) and 0 < choice.step_seconds < 10

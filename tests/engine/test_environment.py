@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from tuitrain.charlstm import prepare, repeats
+from tuitrain.charlstm import repeats
 from tuitrain.charlstm.config import Config
 from tuitrain.engine import environment
 
@@ -67,7 +67,7 @@ def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest
     config = Config.of({**TINY, "device": "cuda", "optimizer": "adam"})
 
     def why() -> str:
-        return prepare._why_not_exact(environment.of(config), config)
+        return repeats.why_not_exact(environment.of(config), config)
 
     assert "no `tuitrain selftest --device cuda` has shown yet that this GPU repeats adam" in why()
     repeats.remember("cuda", {"sgd"})
@@ -84,4 +84,4 @@ def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest
 @pytest.mark.usefixtures("h100")
 def test_with_dropout_a_gpu_promises_nothing_even_on_the_same_machine() -> None:
     config = Config.of({**TINY, "device": "cuda", "dropout": 0.2})
-    assert prepare._why_not_exact(environment.of(config), config) == "dropout on CUDA keeps a state of its own"
+    assert repeats.why_not_exact(environment.of(config), config) == "dropout on CUDA keeps a state of its own"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tuitrain.charlstm import prepare, runtime
+from tuitrain.charlstm.start import choices, race
 from tuitrain.engine import promise
 from tuitrain.engine.promise import LEAST, Promise
 from tuitrain.protocol import events as e
@@ -54,11 +54,11 @@ def test_a_broken_promise_is_forgotten_so_that_the_next_start_races_again(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     raced: list[int] = []
 
-    def race(*_: object) -> tuple[runtime.Choice, bool]:
+    def raced_once(*_: object) -> tuple[choices.Choice, bool]:
         raced.append(1)
-        return runtime.Choice(1, "fp32", 1000.0, "1 thread 1e+03 s"), True
+        return choices.Choice(1, "fp32", 1000.0, "1 thread 1e+03 s"), True
 
-    monkeypatch.setattr(runtime, "_race", race)
+    monkeypatch.setattr(race, "_race", raced_once)
     monkeypatch.setattr(promise, "WINDOW", 0.0)
     monkeypatch.setattr(promise, "UNDISTURBED", 0.0)
     run = start(steps=LEAST + 5)
@@ -69,4 +69,4 @@ def test_a_broken_promise_is_forgotten_so_that_the_next_start_races_again(
     assert "1e+03 s were timed" in said.text
     start(run="third")
     assert len(raced) == 2
-    assert prepare.runtime._remembered()
+    assert choices.remembered()

@@ -9,7 +9,7 @@ import torch
 from tests.conftest import TINY
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.engine.reporter import Reporter
 from tuitrain.engine.rows import AHEAD, LENGTH, Lead, Rows

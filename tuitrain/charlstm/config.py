@@ -1,7 +1,7 @@
 """A run's sealed configuration: its fields, presets and validation. Knows nothing of torch or of terminals.
 
 A field's name is the option's name. `auto` values and intervals in seconds are resolved once, before the run
-starts (prepare.py); from then on the configuration is frozen and kept in the run folder.
+starts (start/sealing.py); from then on the configuration is frozen and kept in the run folder.
 """
 
 import dataclasses

@@ -6,11 +6,14 @@ has been shown nothing yet.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
+from tuitrain.charlstm import runtime
+from tuitrain.charlstm.config import Config
 from tuitrain.engine import devices, environment
 
 
@@ -30,6 +33,20 @@ def remember(device: str, optimizers: Iterable[str]) -> None:
 def shown(device: str, optimizer: str) -> bool:
     """Whether a run with this optimizer repeats bit for bit here, as far as anybody has tried."""
     return optimizer in _known().get(_key(device), [])
+
+
+def why_not_exact(before: Mapping[str, Any], config: Config) -> str:
+    """What differs from where a checkpoint was written (`before`, as `environment.of` has it), in words; empty if
+    nothing that matters does."""
+    now = environment.of(config) | {"threads": runtime.threads_in_use()}
+    differs = environment.differences(before, now)
+    if not differs and devices.kind(config.device) == "cuda":
+        if config.dropout:
+            differs.append("dropout on CUDA keeps a state of its own")
+        elif not shown(config.device, config.optimizer):
+            differs.append(f"no `tuitrain selftest --device {config.device}` has shown yet that this GPU repeats "
+                           f"{config.optimizer} bit for bit")
+    return "; ".join(differs)
 
 
 def _key(device: str) -> str:

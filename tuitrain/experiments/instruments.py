@@ -12,6 +12,7 @@ from tuitrain.charlstm.looks.instruments import EVERY
 from tuitrain.charlstm.looks.probe import Probe, interval
 from tuitrain.charlstm.looks.sample_health import SampleHealth
 from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.experiments.bench import Shape
@@ -26,7 +27,7 @@ def costs(corpus: Path, shape: Shape, rounds: int) -> dict[str, float]:
     once)."""
     made = prepare.plan({"corpus": str(corpus), "layers": shape.layers, "hidden": shape.hidden, "device": "cpu",
                          "batch_size": shape.batch_size, "bptt": shape.bptt, "clip": 1.0})
-    machine = Machine(made.config, made.corpus, prepare.first_knobs(made.config))
+    machine = Machine(made.config, made.corpus, first_knobs(made.config))
     probe = Probe(made.config, made.corpus.validation, machine.device)
     batch = machine.cursor.next
 

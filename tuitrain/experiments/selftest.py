@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tuitrain.charlstm import footprint, runtime
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
-from tuitrain.charlstm.prepare import first_knobs
+from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus
 from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.engine import devices

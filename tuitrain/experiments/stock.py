@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuitrain.charlstm import runtime
 from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.start import race
 from tuitrain.engine import devices
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     if arguments.ours:
         names = ("layers", "hidden", "batch_size", "bptt", "precision")
         config = Config.of({name: getattr(arguments, name) for name in names})
-        choice = runtime.aside(lambda: runtime.choose(config, device, len(known), lambda words: None))
+        choice = runtime.aside(lambda: race.choose(config, device, len(known), lambda words: None))
         runtime.apply(choice.threads)
         precision = choice.precision
     ids = torch.tensor([known[c] for c in text], device=device)

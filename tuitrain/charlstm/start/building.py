@@ -1,0 +1,48 @@
+"""Fourth station: build the live parts of the run, new or as a checkpoint has them. Writes nothing."""
+
+from collections.abc import Sequence
+
+from tuitrain.charlstm import footprint
+from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.text.corpus import Corpus
+from tuitrain.engine.choice import snapshot_of
+from tuitrain.errors import CheckpointError
+from tuitrain.knobs import Knobs
+from tuitrain.run import checkpoints
+from tuitrain.run.directory import RunDirectory
+
+FIRST_CLIP = 1.0
+"""An automatic clip until the run has norms of its own to read it off."""
+
+
+def build(config: Config, text: Corpus) -> Machine:
+    """Model, optimizer, cursor, schedule and knobs at step 0."""
+    return Machine(config, text, first_knobs(config))
+
+
+def rebuild(config: Config, text: Corpus, run: RunDirectory, id: str,
+            checkpoint: int | None, changed: Sequence[str] = ()) -> tuple[Machine, checkpoints.Checkpoint]:
+    """The same parts as the newest whole checkpoint has them, or checkpoint number `checkpoint`, and which it was.
+
+    `changed` is what else differs from before; the machine's remarks begin with it. Raises CheckpointError.
+    """
+    left = checkpoints.clean(run.checkpoints, id)
+    mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint, run=id,
+                                                   most=footprint.largest_checkpoint(config, len(text.vocabulary)))
+    machine = build(config, text)
+    try:
+        machine.thaw(snapshot_of(mark, tensors))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{run.checkpoints / mark.name} does not fit the model of this run ({words}); name "
+                              "another one with --checkpoint") from None
+    machine.remarks += [*changed, *(f"{message}; goes on from {mark.name}" for message in wrong), *left]
+    return machine, mark
+
+
+def first_knobs(config: Config) -> Knobs:
+    """The knobs that a new run starts with."""
+    automatic = isinstance(config.clip, str)
+    return Knobs(lr=config.lr, clip=FIRST_CLIP if isinstance(config.clip, str) else config.clip, clip_auto=automatic,
+                 temperature=config.temperature, prompt=config.prompt, steps=config.steps)

@@ -1,0 +1,143 @@
+"""Fifth station: open the run: its folder, its opening event, its journal, and the worker that goes on with it."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuitrain.charlstm import footprint, repeats
+from tuitrain.charlstm.asides.evaluations import Evaluations
+from tuitrain.charlstm.asides.probes import Probes
+from tuitrain.charlstm.asides.samples import Samples
+from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.runtime import Report
+from tuitrain.charlstm.text import corpus
+from tuitrain.charlstm.text.levels import levels
+from tuitrain.engine.trainer import Trainer
+from tuitrain.engine.worker import Worker
+from tuitrain.errors import Refused, UsageError
+from tuitrain.protocol import codec
+from tuitrain.protocol.capabilities import EVERYTHING
+from tuitrain.protocol.events import RunResumed, RunStarted
+from tuitrain.run import checkpoints, index
+from tuitrain.run.checkpoints import Retention
+from tuitrain.run.directory import RunDirectory, new_id
+from tuitrain.run.journal import Journal
+from tuitrain.run.saver import Saver
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a worker begins with. `serial` is that of the newest checkpoint, `facts` are those of the one that is
+    resumed, `branches` counts the run's branches."""
+
+    event: RunStarted | RunResumed
+    id: str
+    serial: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    branches: int = 1
+
+
+def open_new(machine: Machine, run: RunDirectory, remarks: Sequence[str], timed: str, report: Report) -> Opened:
+    """Write the folder of a new run: the copy of the text and config.json. `timed` is what was raced, in words."""
+    config, text = machine.config, machine.corpus
+    kept: dict[str, Any] = {"v": codec.VERSION, "run": new_id(), "config": dataclasses.asdict(config),
+                            "vocabulary": text.vocabulary, "corpus_name": text.name, "corpus_sha256": text.sha256}
+    if len(text.ids) <= corpus.LARGEST_COPY:
+        kept["corpus_bytes"] = corpus.save_copy(text, run.corpus)
+    report("counting letters, pairs and triples")
+    measured, environment = levels(text), machine.environment
+    run.write_config({**kept, "levels": measured, **environment})
+    facts = {**_facts(machine, measured), "remarks": list(remarks), "timed": timed}
+    return Opened(RunStarted(config=codec.plain(dataclasses.asdict(config)), vocabulary=text.vocabulary, facts=facts,
+                             **environment), str(kept["run"]))
+
+
+def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mark: checkpoints.Checkpoint,
+               steps: int | None, knobs: Mapping[str, Any]) -> Opened:
+    """Go on from checkpoint `mark`, which the machine is at, with another last step and other knobs if any are given.
+
+    `kept` is what config.json holds. Raises UsageError if a knob or `steps` cannot be.
+    """
+    config = machine.config
+    branches = _continue_line(machine, run, mark)
+    opened = machine.progress.branch != mark.branch
+    before = machine.knobs
+    _turn(machine, steps, knobs)
+    there = mark.facts.get("environment")  # older versions' marks have none
+    why_not = repeats.why_not_exact(there if isinstance(there, dict) else kept, config)
+    event = RunResumed(
+        branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
+        config=codec.plain(dataclasses.asdict(config)), vocabulary=machine.corpus.vocabulary,
+        facts={**_facts(machine, kept.get("levels", {})), "knobs_before": codec.plain(dataclasses.asdict(before)),
+               "guard": mark.facts.get("guard_mode", config.on_divergence)},
+        parent=machine.progress.parent if opened else None, **machine.environment)
+    serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
+    return Opened(event, str(kept.get("run", "")), serial, mark.facts, branches)
+
+
+def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
+    """The worker that trains on, with the run's journal and saver open."""
+    config = machine.config
+    book = Journal(run.journal)
+    if book.torn:
+        machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
+    saver = Saver(run.checkpoints, Retention(last=config.keep), run=opened.id, sync=book.sync)
+    evaluations = Evaluations(machine, int(config.evaluate_every))
+    evaluations.best = float(opened.facts.get("best_val", "inf"))
+    asides = (evaluations, Probes(machine, saver.home), Samples(machine, int(config.sample_every)))
+    trainer = Trainer(machine, asides, saver, opened.event, serial=opened.serial,
+                      snapshot_memory=footprint.snapshot_budget(config, len(machine.corpus.vocabulary)),
+                      snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
+                      guard_mode=str(opened.facts.get("guard_mode", config.on_divergence)),
+                      # A resumed run keeps the steps that its minutes had become.
+                      minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes)
+    trainer.steering.branches = opened.branches
+    trainer.complete = evaluations.with_loss
+    evaluations.on_best = lambda snapshot: trainer.saves.submit(snapshot, "best")
+    common = trainer.saves.extra
+    trainer.saves.extra = lambda: {**common(), "best_val": evaluations.best}
+    return Worker(trainer, book)
+
+
+def _turn(machine: Machine, steps: int | None, knobs: Mapping[str, Any]) -> None:
+    """Set what was given with `resume`. Raises UsageError."""
+    if steps is not None:
+        if steps and steps < machine.progress.step:
+            raise UsageError(f"--steps {steps}: the run is at step {machine.progress.step} already; --steps is the "
+                             "absolute last step")
+        machine.knobs = dataclasses.replace(machine.knobs, steps=steps)
+    try:
+        for name, value in knobs.items():
+            machine.knobs = machine.knobs.turned(name, value)
+    except Refused as refusal:
+        raise UsageError(str(refusal)) from None
+
+
+def _continue_line(machine: Machine, run: RunDirectory, mark: checkpoints.Checkpoint) -> int:
+    """Open a branch if anything went beyond the checkpoint; returns the number of branches there are.
+
+    What there is is counted from the journal, the marks and the names of files: any of them may be lost. So may the
+    part of the journal that leads to the checkpoint, and then nobody knows how far its branch went: a new one too.
+    """
+    told = index.digest(run)
+    marks = checkpoints.list_all(run.checkpoints)
+    highest = max([machine.progress.branch, told.highest_branch, checkpoints.highest_branch(run.checkpoints),
+                   *(int(m.facts.get("branches", 1)) - 1 for m in marks)])
+    tip = told.tips.get(mark.branch, 0)
+    if tip != mark.step or any(m.branch == mark.branch and m.step > mark.step for m in marks):
+        progress = machine.progress
+        progress.lineage.append([progress.branch, progress.step])
+        progress.branch = highest = highest + 1
+    return highest + 1
+
+
+def _facts(machine: Machine, measured: Any) -> dict[str, Any]:
+    text = machine.corpus
+    return {"corpus": text.name, "characters": len(text.ids), "train": text.split,
+            "validation": len(text.ids) - text.split,
+            "parameters": sum(p.numel() for p in machine.model.parameters()),
+            "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
+            "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
+            "remarks": [], "levels": measured, **EVERYTHING.to_facts()}

@@ -1,0 +1,56 @@
+"""Third station: seal the configuration: every `auto` decided, every interval in steps. From here on it is frozen."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuitrain.charlstm.config import INTERVALS, Config
+from tuitrain.charlstm.looks.evaluator import SHARE, cost_in_steps
+from tuitrain.charlstm.start.choices import Choice
+from tuitrain.charlstm.text.batches import make_cursor
+from tuitrain.charlstm.text.corpus import Corpus
+from tuitrain.errors import UsageError
+from tuitrain.intervals import parse_every
+from tuitrain.run.directory import RunDirectory
+
+
+def seal(config: Config, text: Corpus, timed: Choice) -> Config:
+    """The configuration with the threads and the number format that were chosen, and times turned into steps."""
+    per_epoch = make_cursor(config, text.split).batches_per_epoch
+    values: dict[str, Any] = {"corpus": str(Path(config.corpus).resolve()), "threads": timed.threads,
+                              "precision": timed.precision}
+    for name in INTERVALS:
+        number, unit = parse_every(getattr(config, name))
+        if unit == "seconds" and name == "checkpoint_every":
+            continue  # kept as it is: how much may be lost is a matter of time, whatever a step takes
+        if unit == "seconds":
+            number = _round(number / timed.step_seconds)
+        elif unit == "epoch":
+            number = per_epoch
+        elif unit == "auto":
+            validation = len(text.ids) - text.split
+            number = max(50.0, cost_in_steps(config, validation) / SHARE)
+            # At the ends of epochs where that is about as often, so that the line of an epoch has its own loss.
+            number = round(number / per_epoch) * per_epoch if per_epoch <= number <= 20 * per_epoch else _round(number)
+        values[name] = max(1, int(number))
+    if config.epochs:
+        values["steps"] = max(1, round(config.epochs * per_epoch))
+    elif config.minutes:
+        values["steps"] = max(1, round(config.minutes * 60 / timed.step_seconds))
+    return dataclasses.replace(config, **values)
+
+
+def sealed(run: RunDirectory, kept: Mapping[str, Any]) -> Config:
+    """The sealed configuration of a run, out of what config.json holds. Raises UsageError naming what is wrong."""
+    try:
+        return Config.of_run(kept["config"])
+    except UsageError as error:
+        raise UsageError(f"{run.path}: {error}") from None
+    except KeyError:
+        raise UsageError(f"{run.config} is damaged: it has no configuration") from None
+
+
+def _round(number: float) -> int:
+    """Two digits are enough for an interval that a person reads."""
+    return int(float(f"{number:.2g}")) or 1
