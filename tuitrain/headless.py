@@ -147,7 +147,7 @@ class Lines:
             case e.SampleDrawn():
                 self._sample(event)
             case e.CheckpointSaved():
-                if event.reason != "interval" and not self._again:
+                if event.reason != e.INTERVAL and not self._again:
                     self._say(event.step, f"checkpoint {event.path}, {size(event.bytes)}, {event.reason}")
             case e.SavingFailed():
                 need, free = size(event.bytes_needed), size(max(0, event.bytes_free))
@@ -189,7 +189,7 @@ class Lines:
 
     def _end(self, event: e.RunEnded) -> None:
         self._say(event.step, f"{event.reason}" + (f": {safe(event.message)}" if event.message else ""))
-        if event.reason not in ("crashed",):
+        if event.reason != e.CRASHED:
             script = self.state.capabilities.resumes
             self._print("  go on with: " + (safe(script) or f"tuitrain resume {safe(self._run)}"))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tuitrain.cli import screen
 from tuitrain.cli.options import run_folder
 from tuitrain.errors import RunError
+from tuitrain.protocol import askers
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, find_runs, host_of, is_alive
 from tuitrain.telemetry.units import safe
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_ui or arguments.json or not screen.has_screen():
         return _lines(folder, arguments.json)
     # What hinders it is said before the screen opens.
-    session = _session(folder, "you")
+    session = _session(folder, askers.PERSON)
     look = isinstance(session, Look)
     return screen.show(folder, lambda: session, mouse=arguments.mouse, goes_on=not look)
 

@@ -20,6 +20,7 @@ from tuitrain.errors import RunError
 from tuitrain.headless import Lines
 from tuitrain.host.launch import launch
 from tuitrain.host.past import Past
+from tuitrain.protocol import askers
 from tuitrain.protocol.commands import Command, SaveCheckpoint, Stop
 from tuitrain.protocol.events import Event, RunEnded
 from tuitrain.run.directory import RunDirectory
@@ -191,7 +192,7 @@ class Here:
     def _hand_over(self, host: WorkerHost) -> None:
         """Save and end here, go on exactly there in a process of its own."""
         print("tuitrain: handing the run over to a process of its own", file=sys.stderr)
-        host.worker.send(Stop(id="detach", by="you", reason=HANDED_OVER))
+        host.worker.send(Stop(id="detach", by=askers.PERSON, reason=HANDED_OVER))
         host.wait()
         corpus = [f"--corpus={self._corpus}"] if self._corpus else []
         pid = launch(["resume", "--no-ui", *corpus, "--", str(self._run.path)], self._run)

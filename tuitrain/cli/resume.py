@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuitrain.cli import options, screen
 from tuitrain.cli.signals import before_training
 from tuitrain.errors import RunError, UsageError
+from tuitrain.protocol import askers
 from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
 
@@ -95,7 +96,7 @@ def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     from tuitrain.host.client import SocketSession
 
     _launch(arguments, given, folder)
-    return SocketSession(folder, watch=True, by="you")
+    return SocketSession(folder, watch=True, by=askers.PERSON)
 
 
 def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> None:

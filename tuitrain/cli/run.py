@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli import screen
 from tuitrain.errors import UsageError
+from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ def _join(command: list[str], environment: dict[str, str], folder: RunDirectory)
     from tuitrain.host.launch import launch_command
 
     launch_command(command, folder, environment=environment, patience=float("inf"))
-    return SocketSession(folder, watch=True, by="you")
+    return SocketSession(folder, watch=True, by=askers.PERSON)

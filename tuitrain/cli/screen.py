@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from tuitrain.cli.signals import ENDINGS
 from tuitrain.errors import ERROR, RunError, TuitrainError
+from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.glossary import HINT
 from tuitrain.telemetry.session import Session
@@ -195,7 +196,7 @@ def _rejoin(run: RunDirectory, corpus: str | None) -> Session:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return SocketSession(run, watch=True, by="you")
+            return SocketSession(run, watch=True, by=askers.PERSON)
         except RunError:  # the process that another terminal started is still on its way to its socket
             if not is_alive(run) or time.monotonic() > deadline:
                 raise

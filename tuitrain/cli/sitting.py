@@ -17,6 +17,7 @@ from tuitrain.cli.serve import WorkerHost
 from tuitrain.errors import UsageError
 from tuitrain.experiments import drill
 from tuitrain.experiments.faults import FAULTS, Fault
+from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, new_run
@@ -95,7 +96,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     events = [event for event, _ in journal.read(folder.journal)]
     notes = [x for x in events if isinstance(x, e.NoteAdded)]
     named = [x for x in notes if any(cause in x.text.lower().replace(" ", "_") for cause in fault.right)]
-    acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == "you"
+    acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == askers.PERSON
             and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
     losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
     reached = max((x.step for x in events if isinstance(x, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)

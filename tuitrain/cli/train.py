@@ -13,6 +13,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.cli import options, screen, settings
 from tuitrain.cli.signals import before_training
 from tuitrain.errors import CorpusError, RunError, UsageError
+from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _join(given: dict[str, object], folder: RunDirectory) -> "Session":
     from tuitrain.host.client import SocketSession
 
     _launch(given, folder)
-    return SocketSession(folder, watch=True, by="you")
+    return SocketSession(folder, watch=True, by=askers.PERSON)
 
 
 def _detach(given: dict[str, object], folder: RunDirectory) -> int:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuitrain.protocol import askers
 from tuitrain.telemetry.units import many, number
 
-AUTOMATIC = ("advisor", "budget", "guard")
-"""Who turns knobs without being a person."""
 BELONGS = 400
 """Steps within which an act may have begun a trouble, or belongs together with the next one."""
 LINES = 50
@@ -115,7 +114,7 @@ class Acts:
             if name not in knobs:
                 continue
             turns, value = self._line.setdefault(name, []), _size(name, knobs[name])
-            blamed = by not in AUTOMATIC
+            blamed = by not in askers.AUTOMATIC
             while len(turns) > 1 and turns[-1].step >= step and turns[-1].blamed == blamed:
                 turns.pop()  # no step was made with that value: several presses are one turn
             before = turns[-1].value if turns else value

@@ -182,7 +182,7 @@ class Analyst:
                 yield from self._found(found)
 
     def _evaluated(self, event: e.Evaluated) -> Iterator[e.Event]:
-        if event.part or event.reason not in ("interval", "epoch"):
+        if event.part or event.reason not in (e.INTERVAL, e.EPOCH):
             return
         if self.level.broken:
             self.validation.forget()

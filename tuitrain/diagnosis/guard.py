@@ -13,6 +13,7 @@ from typing import Any
 
 from tuitrain.diagnosis.remedy import LR_FACTORS, remedy
 from tuitrain.errors import DIVERGED
+from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
@@ -71,7 +72,7 @@ class Guard:
                 self._automatic = bool(event.new)
             case e.KnobChanged(name="clip"):
                 self._clip = float(event.new)  # type: ignore[arg-type]
-            case e.KnobChanged(name="lr") | e.Undone() | e.LandingStarted() if event.by != "guard":
+            case e.KnobChanged(name="lr") | e.Undone() | e.LandingStarted() if event.by != askers.GUARD:
                 self._owed = None  # somebody else steers now
             case e.StepsDone() if self._owed is not None:
                 yield from self._give_back(event.first_step + len(event.loss))
@@ -175,4 +176,4 @@ class Guard:
         yield c.SetKnob(name="lr", value=rate, **self._who())
 
     def _who(self) -> dict[str, Any]:
-        return {"id": f"guard-{next(self._ids)}", "by": "guard"}
+        return {"id": f"guard-{next(self._ids)}", "by": askers.GUARD}

@@ -12,6 +12,7 @@ from tuitrain.diagnosis.detector import Finding
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.protocol import groups
 
 READINGS, LOSSES = 60, 400
 """What a trouble that came by itself is compared with. After an act it is the time before that, however long ago."""
@@ -41,14 +42,14 @@ class Memory:
 
     def learned(self, event: e.StepsDone) -> None:
         """Take in where the gradients of the steps lie that are told in full."""
-        if not any(name.startswith("layer") for name in event.norms):
+        if not any(groups.is_layer(name) for name in event.norms):
             return  # somebody's own model, with names of its own
         first = event.first_step + -(event.first_step - 1) % event.every
         for i, norms in enumerate(zip(*event.norms.values(), strict=False)):
             squares = dict(zip(event.norms, (norm * norm for norm in norms), strict=True))
             total = math.fsum(squares.values()) if all(map(math.isfinite, squares.values())) else math.nan
             if total > 0:
-                lstm = math.fsum(square for name, square in squares.items() if name.startswith("layer"))
+                lstm = math.fsum(square for name, square in squares.items() if groups.is_layer(name))
                 self.shares.append((first + i * event.every, lstm, total))
 
     def largest(self, step: int) -> float:
@@ -57,10 +58,10 @@ class Memory:
 
     def read(self, event: f.Measured) -> Iterator[tuple[int, dict[str, Any]]]:
         """Take readings in, one by one."""
-        layers = [name for name in event.weights if name.startswith("layer")]
+        layers = [name for name in event.weights if groups.is_layer(name)]
         for i in range(len(next(iter(event.weights.values()), ()))):
             step = event.first_step + i * event.every
-            recurrent = [values[i] for name, values in event.rms.items() if name.startswith("W_hh")]
+            recurrent = [values[i] for name, values in event.rms.items() if groups.is_recurrent(name)]
             reading: dict[str, Any] = {"each": [event.weights[n][i] for n in layers],
                        "update": [event.update_ratio[n][i] for n in layers],
                        "rms": max(recurrent, default=math.nan)}

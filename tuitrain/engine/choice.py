@@ -1,5 +1,7 @@
 """Which restore point is meant: in memory and on disk, of this line, good enough. Knows no knobs."""
 
+from typing import NamedTuple
+
 import torch
 
 from tuitrain.engine.progress import on_lineage, progress_of
@@ -13,6 +15,15 @@ from tuitrain.run.folder import Folder
 
 GOOD_AGE = 100
 """Steps that the last good point is old at least."""
+
+
+class Restorable(NamedTuple):
+    """A point that a rollback can go to. The order is by step, then by branch, then memory before disk."""
+
+    step: int
+    branch: int
+    in_memory: bool
+    name: str
 
 
 class Choice:
@@ -34,10 +45,10 @@ class Choice:
                     and on_lineage(progress, p.snapshot.branch, p.snapshot.step)),
                    key=lambda p: p.snapshot.step, default=None)
 
-    def restorable(self) -> list[tuple[int, int, str]]:
-        """(branch, step, name) of every point, in memory and on disk; disk names begin with `b`."""
-        memory = [(p.snapshot.branch, p.snapshot.step, p.name) for p in self._points]
-        disk = [(k.branch, k.step, k.name) for k in self._on_disk()]
+    def restorable(self) -> list[Restorable]:
+        """Every point, in memory and on disk."""
+        memory = [Restorable(p.snapshot.step, p.snapshot.branch, True, p.name) for p in self._points]
+        disk = [Restorable(k.step, k.branch, False, k.name) for k in self._on_disk()]
         return memory + disk
 
     def chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
@@ -45,51 +56,50 @@ class Choice:
         progress = self._machine.progress
         points = self.restorable()
         if command.point:
-            named = [p for p in points if p[2] == command.point]
+            named = [p for p in points if p.name == command.point]
             if not named:
                 raise Refused(f"there is no restore point called {command.point}")
             if command.healthy and not self._is_good(named[0]):
-                raise Refused(f"training had broken already at restore point {command.point}, step {named[0][1]:,}")
+                raise Refused(f"training had broken already at restore point {command.point}, step {named[0].step:,}")
             return self._fetch(named[0]), command.point
-        mine = [p for p in points if on_lineage(progress, p[0], p[1])]
+        mine = [p for p in points if on_lineage(progress, p.branch, p.step)]
         if command.to is not None:
-            fitting = [p for p in mine if p[1] <= command.to]
+            fitting = [p for p in mine if p.step <= command.to]
             if command.to < 0 or command.to > progress.step:
                 raise Refused(f"step {command.to:,} is not in the past; the run is at step {progress.step:,}")
             if not fitting:
-                first = min((p[1] for p in mine), default=None)
+                first = min((p.step for p in mine), default=None)
                 raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
             if command.healthy:
                 fitting = [p for p in fitting if self._is_good(p)]
                 if not fitting:
                     raise Refused(f"training had broken already at every restore point up to step {command.to:,}")
         else:
-            fitting = [p for p in mine if p[1] <= progress.step - GOOD_AGE and self._is_good(p)]
+            fitting = [p for p in mine if p.step <= progress.step - GOOD_AGE and self._is_good(p)]
             if not fitting:
                 raise Refused(f"no good restore point is {GOOD_AGE} steps old yet; name a step to roll back to one")
-        # Newest step; of equals the one on the newest branch, and memory before disk.
-        best = max(fitting, key=lambda p: (p[1], p[0], p[2].startswith("s")))
-        return self._fetch(best), best[2]
+        best = max(fitting)
+        return self._fetch(best), best.name
 
-    def _is_good(self, point: tuple[int, int, str]) -> bool:
-        kept = self._points.get(point[2])
+    def _is_good(self, point: Restorable) -> bool:
+        kept = self._points.get(point.name)
         if kept is not None:
             facts = kept.snapshot.facts
         else:
-            facts = next((k.facts for k in self._on_disk() if k.name == point[2]), {})
+            facts = next((k.facts for k in self._on_disk() if k.name == point.name), {})
         return bool(facts) and progress_of(facts).healthy
 
-    def _fetch(self, point: tuple[int, int, str]) -> Snapshot:
-        kept = self._points.get(point[2])
+    def _fetch(self, point: Restorable) -> Snapshot:
+        kept = self._points.get(point.name)
         if kept is not None:
             return kept.snapshot
         for mark in self._on_disk():
-            if mark.name == point[2]:
+            if mark.name == point.name:
                 try:
                     return snapshot_of(mark, checkpoints.load(self._place, mark))
                 except CheckpointError as error:
                     raise Refused(str(error)) from None
-        raise Refused(f"restore point {point[2]} is gone")
+        raise Refused(f"restore point {point.name} is gone")
 
     def _on_disk(self) -> list[checkpoints.Checkpoint]:
         try:

@@ -10,7 +10,7 @@ from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
 from tuitrain.intervals import Every, due, parse_every
 from tuitrain.protocol.codec import plain
-from tuitrain.protocol.events import Event
+from tuitrain.protocol.events import END, INTERVAL, Event
 from tuitrain.run.saver import Job, Saver
 
 EARLY = 8
@@ -49,7 +49,7 @@ class Saves:
         """Hand over what is due; tell what the writer did."""
         if self.due:
             self._wait = min(self._seconds, 2 * self._wait)
-            self.submit(self._machine.freeze(), "interval")
+            self.submit(self._machine.freeze(), INTERVAL)
         yield from self.tell()
 
     def tell(self) -> Iterator[Event]:
@@ -73,7 +73,7 @@ class Saves:
     def finish(self, snapshot: Snapshot) -> Iterator[Event]:
         """Write what waits, then this last snapshot, and end the writer; `failing` says whether that went well."""
         self._saver.wait(PATIENCE)
-        self.submit(snapshot, "end")
+        self.submit(snapshot, END)
         self._saver.close()
         yield from self._saver.results()
 

@@ -16,6 +16,7 @@ from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Reports, Steered
 from tuitrain.errors import Refused
 from tuitrain.knobs import Knobs, Value
+from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import (
@@ -40,6 +41,8 @@ FARTHEST = 10**12
 """No run comes to this step: a number beyond it is a slip, or somebody's attack."""
 MOST_SKIPPED = 1_000_000
 """Batches that a rollback may pass over."""
+CLIP = ("clip", "clip_auto")
+"""Knobs that are one to a person: undo takes both back."""
 ONE_TURN = 1.0
 """Seconds within which presses on one knob are one intervention."""
 
@@ -114,7 +117,7 @@ class Steering:
         knobs = replace(before)
         if command.clip is not None:
             knobs = knobs.turned("clip", command.clip)
-            if command.by == "guard":
+            if command.by == askers.GUARD:
                 knobs = replace(knobs, clip_auto=before.clip_auto)
         if command.clip_factor is not None:
             knobs = knobs.scaled("clip", command.clip_factor)
@@ -156,7 +159,7 @@ class Steering:
         elif last.name == "land":
             machine.schedule.restore(last.schedule)
         else:
-            names = ("clip", "clip_auto") if last.name.startswith("clip") else (last.name,)
+            names = CLIP if last.name in CLIP else (last.name,)
             machine.knobs = replace(machine.knobs, **{name: getattr(last.knobs, name) for name in names})
         what = last.said + (", weights too" if command.weights else "")
         yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)),
@@ -183,7 +186,7 @@ class Steering:
         if found is None or abs(found.value - knobs.clip) <= MOVED * knobs.clip:
             return
         machine.knobs = replace(knobs, clip=found.value)
-        yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by="advisor")
+        yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by=askers.ADVISOR)
 
     def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
         """Keep a restore point that is in memory already, whatever comes."""

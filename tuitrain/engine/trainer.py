@@ -18,8 +18,9 @@ from tuitrain.engine.trainable import Aside, Trainable
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import DIVERGED, ERROR, FINISHED, NoRoom, Refused
 from tuitrain.intervals import Every, due
+from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
+from tuitrain.protocol.events import INTERVAL, EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
 from tuitrain.run.saver import Saver
 
 COMPLAINT = 60.0
@@ -145,7 +146,7 @@ class Trainer:
             # hold every step that a checkpoint has.
             yield from self.reporter.flush()
         if keep:
-            yield from self.steering.snapshot("interval")
+            yield from self.steering.snapshot(INTERVAL)
         yield from self.saves.attend()
         yield from self.usage.attend()
         yield from self._keep_to_the_budget()
@@ -165,7 +166,7 @@ class Trainer:
             return
         last = self._budget.last_step(step, planned)
         if last != planned:
-            yield from self.steering.correct_steps(last, by="budget")
+            yield from self.steering.correct_steps(last, by=askers.BUDGET)
 
     def _rest(self) -> Iterator[Event]:
         """While paused: finish what was begun, then wait for a command without spinning."""

@@ -16,7 +16,7 @@ from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import ERROR
 from tuitrain.protocol.channel import Feed
 from tuitrain.protocol.commands import Command
-from tuitrain.protocol.events import EngineSaid, Event, RunEnded
+from tuitrain.protocol.events import CRASHED, EngineSaid, Event, RunEnded
 from tuitrain.run.journal import Journal
 
 QUEUE_LENGTH = 20_000
@@ -187,7 +187,7 @@ class Worker(Announcer):
         except Exception as error:
             progress = self.trainer.machine.progress
             self.announce(RunEnded(
-                reason="crashed", exit_code=ERROR, branch=progress.branch, step=progress.step,
+                reason=CRASHED, exit_code=ERROR, branch=progress.branch, step=progress.step,
                 message=f"{type(error).__name__}: {error}".splitlines()[0], traceback=traceback.format_exc()))
             self.trainer.saves.abandon()
         finally:

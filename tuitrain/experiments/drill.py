@@ -120,7 +120,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         row = matrix.setdefault(x.fault, {})
         row[x.said or "nothing"] = row.get(x.said or "nothing", 0) + 1
     broken = [x for x in outcomes if x.right]
-    delays = [x.delay for x in broken if x.delay is not None and x.fault.startswith("lr-x")]
+    delays = [x.delay for x in broken if x.delay is not None and x.fault in FAULTS and FAULTS[x.fault].sudden]
     return {"matrix": matrix, "hits": sum(x.hit for x in broken), "of": len(broken),
             "false": sum(not x.hit for x in outcomes if not x.right) + sum(x.early for x in broken),
             "healthy": sum(not x.right for x in outcomes),

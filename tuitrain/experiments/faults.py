@@ -30,6 +30,8 @@ class Fault:
     options: dict[str, Any] = field(default_factory=dict)
     from_start: bool = False
     """It is there from the first step: neither delay nor rescue can be measured."""
+    sudden: bool = False
+    """Every step is too large from one to the next: how soon that is noticed is what the summary counts."""
 
 
 def machine_of(trainer: Trainer) -> Machine:
@@ -202,9 +204,10 @@ def seam(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
 TEXT = ("bad_data",)
 FAULTS = {fault.name: fault for fault in (
-    Fault("lr-x10", "steps ten times as large", ("lr_too_high",), larger_steps(10)),
-    Fault("lr-x33", "steps 33 times as large", ("lr_too_high",), larger_steps(33)),
-    Fault("lr-x100", "steps a hundred times as large", ("lr_too_high", "exploding_gradient"), larger_steps(100)),
+    Fault("lr-x10", "steps ten times as large", ("lr_too_high",), larger_steps(10), sudden=True),
+    Fault("lr-x33", "steps 33 times as large", ("lr_too_high",), larger_steps(33), sudden=True),
+    Fault("lr-x100", "steps a hundred times as large", ("lr_too_high", "exploding_gradient"), larger_steps(100),
+          sudden=True),
     Fault("lr-ramp", "steps that grow to 33 times over 500", ("lr_too_high",), larger_steps(33, over=500)),
     Fault("explosion", "SGD, no clip, enlarged recurrent weights", ("exploding_gradient",), large_recurrence,
           {"optimizer": "sgd", "lr": 2.0, "momentum": 0.0, "clip": 0.0}),

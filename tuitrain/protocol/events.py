@@ -15,6 +15,10 @@ from tuitrain.knobs import Value
 Floats = tuple[float, ...]
 Flags = tuple[int, ...]
 Json = Mapping[str, Any]
+INTERVAL, EPOCH, BEST, END = "interval", "epoch", "best", "end"
+"""Reasons of evaluations, restore points and checkpoints that come by themselves."""
+CRASHED = "crashed"
+"""The reason of an end that nobody wanted."""
 LOSS_SCALE = "loss_scale"
 """The rule of a step skipped because its scaled gradient overflowed fp16; the next step uses a smaller scale."""
 

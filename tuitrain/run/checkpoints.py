@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 
 from tuitrain.errors import CheckpointError, RunError
+from tuitrain.protocol.events import BEST, INTERVAL
 from tuitrain.run import failpoints, sealed
 from tuitrain.run.folder import Folder
 
@@ -370,7 +371,7 @@ class Retention:
         if self.last == 0:
             return []
         keep = {c.name for c in points[-self.last:]} | {c.name for c in points if c.pinned}
-        best = [c for c in points if c.reason == "best"]
+        best = [c for c in points if c.reason == BEST]
         keep |= {c.name for c in best[-1:]}
-        keep |= {c.name for c in points if c.reason == "interval" and written(c) % self.nth == 0}
+        keep |= {c.name for c in points if c.reason == INTERVAL and written(c) % self.nth == 0}
         return [c for c in points if c.name not in keep]

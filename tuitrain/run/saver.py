@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitrain.errors import Refused, RunError
-from tuitrain.protocol.events import CheckpointPruned, CheckpointSaved, Event, SavingFailed, SavingRecovered
+from tuitrain.protocol.events import END, CheckpointPruned, CheckpointSaved, Event, SavingFailed, SavingRecovered
 from tuitrain.run import checkpoints
 from tuitrain.run.checkpoints import Retention, Tensors
 from tuitrain.run.folder import Folder
@@ -73,7 +73,7 @@ class Saver:
             if waiting is not None and waiting.id:
                 if job.id:
                     raise Refused("a checkpoint is already waiting to be written; try again in a moment")
-                if job.reason != "end":
+                if job.reason != END:
                     return  # the waiting one is as good and answers a person's request
                 job = replace(job, id=waiting.id, by=waiting.by)  # the final state answers the request even better
             if waiting is not None and waiting.pinned and not job.pinned:

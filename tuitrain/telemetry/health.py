@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tuitrain.protocol import askers, groups
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.codec import plain
@@ -94,7 +95,7 @@ class Health:
             case e.SampleDrawn() if event.health:
                 self._keep("sample", event, lineage, **event.health)
                 self._add(event.branch, event.step, {"gibberish": float(event.health["gibberish"])}, lineage)
-            case e.Paused(by="guard"):
+            case e.Paused(by=askers.GUARD):
                 self.waiting_since = when
             case e.RolledBack() | e.Continued():
                 self.alarm, self.waiting_since = {}, 0.0
@@ -124,14 +125,14 @@ class Health:
                 setattr(self, kind, found)
 
     def _measured(self, event: f.Measured, lineage: Lineage) -> None:
-        layers = [name for name in event.weights if name.startswith("layer")]
+        layers = [name for name in event.weights if groups.is_layer(name)]
         last = len(event.weights[layers[0]]) - 1
         step = event.first_step + last * event.every
         ratios = {name: float(values[last]) for name, values in event.update_ratio.items()}
         self._found["updates"].append({"branch": event.branch, "step": step, "ratios": ratios})
         if lineage.holds(event.branch, step):
             self.updates = ratios
-        recurrent = [values[last] for name, values in event.rms.items() if name.startswith("W_hh")]
+        recurrent = [values[last] for name, values in event.rms.items() if groups.is_recurrent(name)]
         numbers = {"weights": max(event.weights[n][last] for n in layers),
                    "update": max(event.update_ratio[n][last] for n in layers)}
         if recurrent:

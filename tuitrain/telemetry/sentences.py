@@ -1,5 +1,6 @@
 """What happened, in words a person reads: one sentence per event, the same in the log, headless and in `send`."""
 
+from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.capabilities import LossUnit
@@ -56,7 +57,7 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
             return f"advice: {event.knob} {number(event.value)}; {safe(event.sentence)}"
         case f.BlackBoxKept():
             return f"black box kept: {safe(event.path)}"
-        case f.Probed() if event.id and event.by != "guard":
+        case f.Probed() if event.id and event.by != askers.GUARD:
             return f"looked inside at step {event.step:,}: {loss_words(event.loss, unit)}"
         case e.RunEnded():
             return event.reason
@@ -72,7 +73,7 @@ def on_the_way(what: str, done: int, of: int) -> str:
 def headline(event: e.Event, unit: LossUnit = BITS) -> str:
     """One line for the log of the cockpit; empty for what is told elsewhere on the screen, and where nothing moved."""
     match event:
-        case e.KnobChanged() if sentence(event) == f"{event.name} {_value(event.new)} → {_value(event.new)}":
+        case e.KnobChanged() if event.name != "clip_auto" and _value(event.old) == _value(event.new):
             return ""
         case e.RunStarted():
             return "training begins"

@@ -7,13 +7,14 @@ warned of, is below its threshold again. Dismissed: a person said so.
 
 from dataclasses import dataclass, replace
 
+from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.lineage import Lineage
 
 LASTS = 4000
 """Steps without another one after which a warning is outgrown; natural collapses broke one to four thousand after."""
-OTHERS = ("advisor", "budget")
+OTHERS = (askers.ADVISOR, askers.BUDGET)
 """Who moves knobs without meaning an answer."""
 
 

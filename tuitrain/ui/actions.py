@@ -5,6 +5,7 @@ from typing import Any
 
 from tuitrain.errors import RunError, UsageError
 from tuitrain.knobs import whole
+from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
 from tuitrain.specs import GUARD_MODES
@@ -46,7 +47,7 @@ class Actions(Viewing):
             id = uuid.uuid4().hex[:12]
             self.view.asked[id], self.view.refused = (what, wanted), ""
             try:
-                self.session.send(command(id=id, by="you", **words))
+                self.session.send(command(id=id, by=askers.PERSON, **words))
             except RunError as error:
                 self.view.asked.pop(id)
                 self.view.refused = str(error)

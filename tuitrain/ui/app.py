@@ -115,7 +115,7 @@ class CockpitApp(Actions):
                 self.state.fold(event, when)
                 self._heard = time.monotonic()
                 answered |= self._answered(event)
-            if self.ending and self.state.status == "ended" and self.state.ended != "crashed":
+            if self.ending and self.state.status == "ended" and self.state.ended != e.CRASHED:
                 self.exit(0)
                 return
             if self.session.closed:
@@ -165,7 +165,7 @@ class CockpitApp(Actions):
             self.view.remark = f"q leaves; {goes_on}"
         else:
             self.view.remark = f"its process is gone: see engine.log; {goes_on}"
-        if self._resume is not None and not script and (self.state.status != "ended" or self.state.ended == "crashed"):
+        if self._resume is not None and not script and (self.state.status != "ended" or self.state.ended == e.CRASHED):
             self.push_screen(EngineGone(self._run, self.state, time.monotonic() - self._heard), self._go_on)
 
     def _go_on(self, answer: str | None) -> None:

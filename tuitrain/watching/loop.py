@@ -88,7 +88,7 @@ class Loop:
         step = self.subject.progress.step
         yield from self.steering.attend()
         if self._evaluation is not None and self._evaluation.interval.due(step):
-            yield from self._evaluate("interval")
+            yield from self._evaluate(e.INTERVAL)
         if self._sample is not None and self._sample.interval.due(step):
             yield from self._draw()
         orders = self.orders
@@ -136,10 +136,10 @@ class Loop:
         try:
             if self._clock() >= self._not_before and self._snapshots.due(step):
                 yield from self.reporter.flush()
-                yield from self._snapshot("interval")
+                yield from self._snapshot(e.INTERVAL)
             if self._checkpoints.due(step):
                 yield from self.reporter.flush()
-                self.saves.submit(self.subject.freeze(), "interval")
+                self.saves.submit(self.subject.freeze(), e.INTERVAL)
         except NoRoom as error:
             yield e.EngineSaid(text=str(error), level="warning")
         yield from self.saves.tell()
@@ -199,7 +199,7 @@ class Loop:
         for name, value in others.items():
             yield e.Logged(branch=progress.branch, name=name, steps=(progress.step,), values=(value,))
         if best:
-            self.saves.submit(self.subject.freeze(), "best")
+            self.saves.submit(self.subject.freeze(), e.BEST)
 
     def _draw(self, id: str = "", by: str = "") -> Iterator[e.Event]:
         assert self._sample is not None

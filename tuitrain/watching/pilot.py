@@ -317,7 +317,7 @@ class Pilot:
         elif interrupted:
             events = self._loop.finish("interrupted", INTERRUPTED, save=save)
         else:
-            events = self._loop.finish("crashed", ERROR, message=words, save=save,
+            events = self._loop.finish(e.CRASHED, ERROR, message=words, save=save,
                                        traceback="".join(traceback.format_exception(error)))
         self._guarded(lambda: self._finish(events), None)
 

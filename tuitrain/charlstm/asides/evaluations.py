@@ -20,7 +20,7 @@ from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused
 from tuitrain.intervals import due
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.events import EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
+from tuitrain.protocol.events import END, EPOCH, INTERVAL, EngineSaid, EpochEnded, Evaluated, Event, WorkAdvanced
 
 LN2 = float(np.log(2))
 SPREAD = 3
@@ -68,7 +68,7 @@ class Evaluations:
         if started:
             yield from self.advance(everything=True)  # what takes longer than the time between two
             pace = self._evaluator.slices() * SPREAD / self._every
-            self._begin("epoch" if epoch is not None else "interval", pace=pace)
+            self._begin(EPOCH if epoch is not None else INTERVAL, pace=pace)
         elif self._every_part and due(step, self._every_part, early=(4, 2)):
             yield self._part()
         yield from self.advance(everything=started and self._at_once)
@@ -80,7 +80,7 @@ class Evaluations:
     def finish(self, everything: bool) -> Iterator[Event]:
         """Finish what was begun; a run ends with an evaluation of its last step."""
         if everything and self.latest[1] != self._machine.progress.step:
-            self.start("end")
+            self.start(END)
         yield from self.advance(everything=True)
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
@@ -138,7 +138,7 @@ class Evaluations:
         *_, (nats, count) = self._evaluator.run(snapshot, part=True)
         loss = float(nats) / count
         return Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=False, part=True,
-                         characters=count, reason="interval", seconds=round(self._clock() - began, 3))
+                         characters=count, reason=INTERVAL, seconds=round(self._clock() - began, 3))
 
     def _finished(self, evaluation: _Evaluation) -> Iterator[Event]:
         assert evaluation.sums is not None
@@ -152,7 +152,7 @@ class Evaluations:
                         characters=count, reason=evaluation.reason, id=evaluation.id, by=evaluation.by,
                         seconds=round(self._clock() - evaluation.started, 3))
         # What a person asks for on the way must not move the plateau schedule.
-        if evaluation.reason in ("interval", "epoch") and self._machine.schedule.evaluated(loss):
+        if evaluation.reason in (INTERVAL, EPOCH) and self._machine.schedule.evaluated(loss):
             yield EngineSaid(text=f"no better validation loss for {self._machine.config.lr_patience} evaluations: "
                                   f"learning rate lowered to {self._machine.lr_in_force:.3g}")
         if best and self.on_best is not None:

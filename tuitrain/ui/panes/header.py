@@ -4,6 +4,7 @@ import math
 
 from rich.text import Text
 
+from tuitrain.protocol import askers
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import on_the_way
@@ -76,7 +77,7 @@ class Header(Picture):
             return Text(words, style="bold " + colours.alarm)
         if state.health.broken and state.status == "running":
             return Text("● running, ALARM: w says why", style="bold " + colours.alarm)
-        if state.status == "paused" and state.paused_by not in ("", "you"):
+        if state.status == "paused" and state.paused_by not in ("", askers.PERSON):
             return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))
         words = state.status if state.status != "ended" else f"ended: {state.ended}"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
+from tuitrain.protocol import groups
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import LN2, bpc, number, percent
 from tuitrain.ui.panes.groups import ASCII, BLOCKS
@@ -34,7 +35,7 @@ class Inside(Picture):
         rows = [Text.assemble(("held-out ", dim), f"{bpc(float(probe['loss'])):.3f} bpc",
                               ("  unsure by ", dim), f"{float(probe['entropy']) / LN2:.2f} bits")]
         for i, layer in enumerate(probe["layers"], 1):
-            rows += [Text(""), Text(f"layer {i}", style="bold"), *self._layer(layer, state, i, view, width)]
+            rows += [Text(""), Text(groups.layer(i), style="bold"), *self._layer(layer, state, i, view, width)]
         return rows[:height]
 
     def _layer(self, layer: Any, state: RunState, number_: int, view: View, width: int) -> list[Text]:
@@ -42,7 +43,7 @@ class Inside(Picture):
         pinned = Text("share of each gate at its ends", style=dim)
         each = Text.assemble(*(part for gate in GATES for part in (
             (f"{gate} ", dim), f"{percent(float(layer['saturation'][gate]))}  ")))
-        update = state.health.updates.get(f"layer {number_}")
+        update = state.health.updates.get(groups.layer(number_))
         facts = Text.assemble(("radius ", dim), number(float(layer["radius"]), 3), ("  dead ", dim),
                               percent(float(layer["dead"])), ("  update ", dim),
                               number(update, 2) if update is not None else "")

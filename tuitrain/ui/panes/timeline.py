@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from tuitrain.protocol import events as e
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import size
 from tuitrain.ui.panes.axis import x_limits
@@ -45,16 +46,16 @@ class Timeline(Picture):
             cells[min(width - 1, max(0, round(step / last * (width - 1))))] = (face, colour)
 
         for point in sorted(state.story.points.values(), key=lambda p: (
-                state.lineage.holds(p.branch, p.step), p.on_disk, p.reason == "best")):
+                state.lineage.holds(p.branch, p.step), p.on_disk, p.reason == e.BEST)):
             here = state.lineage.holds(point.branch, point.step)
-            best = here and point.reason == "best" and point.step == state.best_step
+            best = here and point.reason == e.BEST and point.step == state.best_step
             put(point.step, faces["best" if best else "disk" if point.on_disk else "snap"],
                 colours.validation if best else colours.dim if not here
                 else colours.limit if point.on_disk else colours.train)
         marks = [m for m in state.story.marks if state.lineage.holds(m.branch, m.step)]
         for mark in sorted(marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
             kind = ("bad" if mark.alarming else "warn" if mark.warning
-                    else "back" if mark.act == "RolledBack" else "note")
+                    else "back" if mark.act == e.RolledBack.__name__ else "note")
             put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
         put(state.step, faces["now"], "bold")
         left, right = "0", f"{short(last)} steps"
