@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tuitrain.headless import Lines
+from tuitrain.headless import PlainOutput
 from tuitrain.protocol import events as e
 
 WHEN = 1_600_000_000.0
@@ -19,7 +19,7 @@ def saved(reason: str, id: str = "") -> e.CheckpointSaved:
 
 def printed(*events: e.Event) -> list[str]:
     out = io.StringIO()
-    lines = Lines(out, "runs/x", period=0.0)
+    lines = PlainOutput(out, "runs/x", period=0.0)
     for i, event in enumerate(events, 1):
         lines.show(event, WHEN + i)
     return out.getvalue().splitlines()

@@ -21,7 +21,7 @@ COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "l
 WIDTHS = (9, 7, 6, 6, 7, 7, 8, 9, 8)
 
 
-class Lines:
+class PlainOutput:
     """Shows a run on a stream: a table line every `period` seconds, everything else as it happens.
 
     On a terminal the newest numbers stand in a live line at the bottom; elsewhere there are no escape codes.

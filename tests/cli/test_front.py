@@ -11,7 +11,7 @@ from tests.telemetry.test_telemetry import done
 from tuitrain.cli import runs, signals
 from tuitrain.cli.main import main
 from tuitrain.cli.screen import draws_braille
-from tuitrain.headless import COLUMNS, WIDTHS, Lines
+from tuitrain.headless import COLUMNS, WIDTHS, PlainOutput
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.telemetry.sentences import sentence
@@ -31,7 +31,7 @@ class Terminal(io.StringIO):
 
 def shown(out: io.StringIO, *events: e.Event, clock: list[float] | None = None) -> str:
     now = clock or [0.0]
-    lines = Lines(out, "runs/x", clock=lambda: now[0])
+    lines = PlainOutput(out, "runs/x", clock=lambda: now[0])
     for event in events:
         lines.show(event)
         now[0] += 1.0

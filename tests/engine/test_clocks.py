@@ -10,9 +10,9 @@ import pytest
 from tests.conftest import Run
 from tuitrain.cli.runs import _facts
 from tuitrain.engine.snapshot import Snapshot
-from tuitrain.host.past import Past
-from tuitrain.host.recording import Replay
 from tuitrain.protocol import events as e
+from tuitrain.recording.past import Past
+from tuitrain.recording.sessions import Replay
 from tuitrain.run import index, journal
 
 Start = Callable[..., Run]

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.ui.script import Script, until
-from tuitrain.host.recording import Replay
+from tuitrain.recording.sessions import Replay
 from tuitrain.run.directory import RunDirectory
 from tuitrain.ui.app import CockpitApp
 

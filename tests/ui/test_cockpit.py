@@ -23,7 +23,7 @@ from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import LIGHT
-from tuitrain.ui.panes.log import Log
+from tuitrain.ui.panes.log import LogPane
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import nice_limits, nice_ticks, thin
 from tuitrain.ui.values import rung
@@ -111,7 +111,7 @@ def test_asked_is_told_from_confirmed_and_a_refusal_says_why() -> None:
                    e.CommandRefused(id=script.asked[1].id, by="you", reason="not now"))
         await until(lambda: not app.view.asked)
         assert "clip 1.25" in screen(app) and "asked" not in screen(app) and "refused: not now" in screen(app)
-        assert any("clip 1 → 1.25" in line.text for line in app.cockpit.query_one(Log).lines)
+        assert any("clip 1 → 1.25" in line.text for line in app.cockpit.query_one(LogPane).lines)
 
     drive(script, act)
 
@@ -176,9 +176,9 @@ def test_escape_sequences_from_anywhere_stay_words() -> None:
                      e.KnobChanged(branch=0, step=3, name="prompt", old="", new=evil, id="", by=evil)])
 
     async def act(app: CockpitApp, pilot: Any) -> None:
-        await until(lambda: len(app.cockpit.query_one(Log).lines) > 4)
+        await until(lambda: len(app.cockpit.query_one(LogPane).lines) > 4)
         app.redraw(at_once=True)
-        everything = screen(app) + "".join(line.text for line in app.cockpit.query_one(Log).lines)
+        everything = screen(app) + "".join(line.text for line in app.cockpit.query_one(LogPane).lines)
         assert "owned" in everything
         assert not any((ord(ch) < 32 and ch != "\n") or 127 <= ord(ch) < 160 for ch in everything)
 
@@ -237,11 +237,11 @@ def test_panes_maximise_filter_and_windows() -> None:
         await pilot.press("less_than_sign", "y")
         assert app.view.window == 2000 and app.view.log_axis
         await pilot.press("slash", *"best", "enter")
-        await until(lambda: len(app.cockpit.query_one(Log).lines) == 1)
+        await until(lambda: len(app.cockpit.query_one(LogPane).lines) == 1)
         before = app.theme
         await pilot.press("t")
         assert app.theme != before and not app.current_theme.dark
-        await until(lambda: LIGHT.dim in {s.style.color.name for line in app.cockpit.query_one(Log).lines
+        await until(lambda: LIGHT.dim in {s.style.color.name for line in app.cockpit.query_one(LogPane).lines
                                           for s in line if s.style and s.style.color})
         await pilot.press("t", "t", "d")
 

@@ -16,8 +16,8 @@ from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.keys import PANES
-from tuitrain.ui.panes.header import Header
-from tuitrain.ui.panes.machine import Machine
+from tuitrain.ui.panes.header import HeaderPane
+from tuitrain.ui.panes.machine import MachinePane
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.viewing import THEMES
 from tuitrain.ui.why import Why
@@ -29,7 +29,7 @@ def warned(step: int) -> f.WarningRaised:
 
 
 def first_line(app: CockpitApp) -> str:
-    return app.cockpit.query_one("#header", Header).render_line(0).text
+    return app.cockpit.query_one("#header", HeaderPane).render_line(0).text
 
 
 def test_what_takes_its_time_is_in_the_first_line_until_it_is_answered() -> None:
@@ -76,7 +76,7 @@ def test_the_header_and_the_machine_pane_say_how_often_it_is_saved() -> None:
     async def act(app: CockpitApp, pilot: Any) -> None:
         await until(lambda: "saved every 60 s" in first_line(app))
         app.redraw_plots()
-        machine = app.cockpit.query_one(Machine)
+        machine = app.cockpit.query_one(MachinePane)
         assert any("every 60 s, last at step 500" in machine.render_line(y).text for y in range(machine.size.height))
 
     drive(script, act, size=(200, 60))

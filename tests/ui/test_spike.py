@@ -12,15 +12,15 @@ from tests.ui.test_pictures import SPIKE
 from tuitrain.protocol import events as e
 from tuitrain.telemetry.units import LN2
 from tuitrain.ui.app import CockpitApp
-from tuitrain.ui.panes.gradients import Gradients, what_clip_did
-from tuitrain.ui.panes.loss import Loss
+from tuitrain.ui.panes.gradients import GradientsPane, what_clip_did
+from tuitrain.ui.panes.loss import LossPane
 
 
 async def _shown(size: tuple[int, int], told: list[e.Event] = SPIKE, width: int = 70) -> tuple[list[str], float]:
     app = CockpitApp(Path("runs/x"), lambda: Script(told))
     async with app.run_test(size=size) as pilot:
         await settled(app, pilot)
-        pane = app.cockpit.query_one(Gradients)
+        pane = app.cockpit.query_one(GradientsPane)
         lines = [line.plain for line in pane.lines(app.state, app.view, width, 12)]
         return lines, pane._chart(app.state, app.view).y[1]
 
@@ -63,7 +63,7 @@ def test_a_collapse_stays_in_the_loss_plot_however_long_the_run() -> None:
         app = CockpitApp(Path("runs/x"), lambda: Script(told))
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(app, pilot)
-            chart = app.cockpit.query_one(Loss)._chart(app.state, app.view)
+            chart = app.cockpit.query_one(LossPane)._chart(app.state, app.view)
             return chart.y[1], max(float(curve.y.max()) for curve in chart.curves if len(curve.y))
 
     limit, highest = asyncio.run(top())

@@ -12,7 +12,7 @@ from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.sentences import headline
 from tuitrain.ui.app import CockpitApp
-from tuitrain.ui.panes.log import Log
+from tuitrain.ui.panes.log import LogPane
 from tuitrain.ui.plot import faces, nice_ticks
 from tuitrain.ui.why import Why
 
@@ -49,7 +49,7 @@ def test_labels_of_an_axis_are_whole_and_alike(low: float, high: float) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 def test_a_long_line_of_the_log_is_read_whole_where_there_is_room(size: tuple[int, int]) -> None:
     async def act(app: CockpitApp, pilot: Any) -> None:
-        log = app.cockpit.query_one(Log)
+        log = app.cockpit.query_one(LogPane)
 
         def rows() -> list[str]:
             return [line.text for line in log.lines]

@@ -20,7 +20,7 @@ from tuitrain.telemetry.units import safe
 
 if TYPE_CHECKING:
     from tuitrain.host.client import SocketSession
-    from tuitrain.host.recording import Look
+    from tuitrain.recording.sessions import Look
 
 RECENTLY = 120.0
 """Seconds within which a run that trains writes into its journal, on whatever machine."""
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the run until it ends or the person leaves."""
-    from tuitrain.host.recording import Look
+    from tuitrain.recording.sessions import Look
 
     folder = run_folder(arguments.run) if arguments.run else newest_alive(Path("runs"))
     if arguments.no_ui or arguments.json or not screen.has_screen():
@@ -61,7 +61,7 @@ def _session(folder: RunDirectory, by: str) -> "SocketSession | Look":
 
 def _look(folder: RunDirectory) -> "Look":
     """A read-only look at a run of another machine or on a file system without sockets. Raises RunError."""
-    from tuitrain.host.recording import Look
+    from tuitrain.recording.sessions import Look
 
     folder.read_config()
     host = host_of(folder)
@@ -82,14 +82,14 @@ def _is_written(folder: RunDirectory) -> bool:
 
 
 def _lines(folder: RunDirectory, json: bool) -> int:
-    from tuitrain.headless import Lines
-    from tuitrain.host.recording import Look
+    from tuitrain.headless import PlainOutput
+    from tuitrain.recording.sessions import Look
 
     session = _session(folder, "terminal")
     if isinstance(session, Look):
         where = f" of a process on {safe(session.elsewhere)}" if session.elsewhere else ""
         print(f"tuitrain: a read-only look through the journal{where}: nothing can be asked of it", file=sys.stderr)
-    lines = Lines(sys.stdout, str(folder.path), json=json)
+    lines = PlainOutput(sys.stdout, str(folder.path), json=json)
     lines.state = session.state
     lines.header()
     seen = session.resynchronised

@@ -17,12 +17,12 @@ from tuitrain.cli.screen import Screen
 from tuitrain.cli.serve import WorkerHost, exit_code, print_to_the_end
 from tuitrain.cli.signals import Signals
 from tuitrain.errors import RunError
-from tuitrain.headless import Lines
+from tuitrain.headless import PlainOutput
 from tuitrain.host.launch import launch
-from tuitrain.host.past import Past
 from tuitrain.protocol import askers
 from tuitrain.protocol.commands import Command, SaveCheckpoint, Stop
 from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.recording.past import Past
 from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.session import Session
 
@@ -199,7 +199,7 @@ class Here:
         print(f"tuitrain: training goes on, pid {pid}; come back with `tuitrain attach {self._run.path}`",
               file=sys.stderr)
 
-    def _lines(self, host: WorkerHost) -> Lines:
-        lines = Lines(sys.stdout, str(self._run.path))
+    def _lines(self, host: WorkerHost) -> PlainOutput:
+        lines = PlainOutput(sys.stdout, str(self._run.path))
         lines.state = host.past if self._session is None else self._session.state
         return lines

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Play until the person leaves."""
-    from tuitrain.host.recording import Replay
+    from tuitrain.recording.sessions import Replay
 
     folder = run_folder(arguments.run)
     folder.read_config()
@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(folder: RunDirectory) -> int:
-    from tuitrain.headless import Lines
+    from tuitrain.headless import PlainOutput
     from tuitrain.run import journal
 
-    lines = Lines(sys.stdout, str(folder.path), period=0.0)
+    lines = PlainOutput(sys.stdout, str(folder.path), period=0.0)
     for event, when in journal.read(folder.journal):
         lines.show(event, when)
     lines.close()

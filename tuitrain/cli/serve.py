@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli.signals import Signals, out_of_time
 from tuitrain.errors import ERROR, TuitrainError
-from tuitrain.headless import Lines
+from tuitrain.headless import PlainOutput
 from tuitrain.host.host import Host
 from tuitrain.protocol.events import RunEnded
 from tuitrain.run.directory import Lock, RunDirectory
@@ -53,12 +53,12 @@ class WorkerHost(Host):
 def serve(host: WorkerHost, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
     Signals(host.worker).install()
-    lines = Lines(sys.stdout, str(host.run.path), json=json)
+    lines = PlainOutput(sys.stdout, str(host.run.path), json=json)
     host.start()
     return print_to_the_end(host, lines)
 
 
-def print_to_the_end(host: WorkerHost, lines: Lines) -> int:
+def print_to_the_end(host: WorkerHost, lines: PlainOutput) -> int:
     """Print what the run says until it has ended; returns the exit code."""
     reading = True
     while lines.ended is None:

@@ -8,6 +8,7 @@ instead, and a model that learns nothing is not helped by smaller steps.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tuitrain.telemetry.lineage import Place
 from tuitrain.telemetry.story import Point
 
 BEFORE = 100
@@ -22,9 +23,6 @@ SPIKES_BACK = 4000
 """A spike so many steps before the onset belongs to it."""
 TOO_SMALL = ("plateau", "vanishing")
 """Causes that a rollback to smaller steps makes worse."""
-
-Place = tuple[int, int]
-"""A branch and a step of it."""
 
 
 @dataclass(frozen=True, slots=True)

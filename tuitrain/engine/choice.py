@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from tuitrain.engine.progress import on_lineage, progress_of
-from tuitrain.engine.restore_points import Point, RestorePoints
+from tuitrain.engine.restore_points import MemoryPoint, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
 from tuitrain.errors import CheckpointError, Refused
@@ -26,7 +26,7 @@ class Restorable(NamedTuple):
     name: str
 
 
-class Choice:
+class PointFinder:
     """Finds points in memory and on disk, and loads them. Raises Refused where there is none."""
 
     def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str) -> None:
@@ -38,7 +38,7 @@ class Choice:
         point = self.in_memory(step - 1)
         return None if point is None else point.snapshot
 
-    def in_memory(self, step: int) -> Point | None:
+    def in_memory(self, step: int) -> MemoryPoint | None:
         """The newest point in memory at or before a step of this line."""
         progress = self._machine.progress
         return max((p for p in self._points if p.snapshot.step <= step

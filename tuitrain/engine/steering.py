@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tuitrain.diagnosis.clip_advisor import advise
-from tuitrain.engine.choice import Choice
+from tuitrain.engine.choice import PointFinder
 from tuitrain.engine.progress import progress_of
-from tuitrain.engine.restore_points import Point, RestorePoints
+from tuitrain.engine.restore_points import MemoryPoint, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Reports, Steered
 from tuitrain.errors import Refused
@@ -66,10 +66,10 @@ class Steering:
     def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str, reporter: Reports,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._points = machine, points
-        self.choice = Choice(machine, points, place, run)
+        self.choice = PointFinder(machine, points, place, run)
         self._reporter, self._clock = reporter, clock
         machine.make_room = self._make_room
-        self._given_up: list[Point] = []
+        self._given_up: list[MemoryPoint] = []
         self._wanted = 0
         self._done: list[Intervention] = []
         self.branches = machine.progress.branch + 1
@@ -227,7 +227,7 @@ class Steering:
         self._done.append(Intervention(name, said, machine.knobs, machine.schedule.state(), point.name, now))
         del self._done[:-50]
 
-    def _keep(self, reason: str, pinned: bool, id: str, by: str) -> tuple[Point, list[Event]]:
+    def _keep(self, reason: str, pinned: bool, id: str, by: str) -> tuple[MemoryPoint, list[Event]]:
         snapshot = self._machine.freeze()
         events = list(self._tell_given_up())
         point, dropped = self._points.add(snapshot, reason, pinned=pinned)
@@ -269,7 +269,7 @@ class Steering:
         return {"branch": self._machine.progress.branch, "step": self._machine.progress.step}
 
 
-def _dropped(point: Point) -> SnapshotDropped:
+def _dropped(point: MemoryPoint) -> SnapshotDropped:
     return SnapshotDropped(branch=point.snapshot.branch, step=point.snapshot.step, point=point.name)
 
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from tuitrain.host.past import Past
 from tuitrain.host.server import Server, Source
+from tuitrain.recording.past import Past
 from tuitrain.run.directory import Lock, RunDirectory
 from tuitrain.telemetry.run_state import RunState
 

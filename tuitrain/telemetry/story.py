@@ -62,7 +62,7 @@ class Point:
 
 
 @dataclass(slots=True)
-class Text:
+class SampleText:
     """A sample, whole or still being typed; `bits` is the model's surprise at each character."""
 
     branch: int
@@ -80,7 +80,7 @@ class Story:
 
     entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=ENTRIES))
     marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
-    texts: deque[Text] = field(default_factory=lambda: deque(maxlen=TEXTS))
+    texts: deque[SampleText] = field(default_factory=lambda: deque(maxlen=TEXTS))
     points: dict[str, Point] = field(default_factory=dict, metadata=wire.STAYS)
     told: int = 0
     """Entries ever added: what a log pane compares to know what is new."""
@@ -164,7 +164,7 @@ class Story:
 
     def _piece(self, event: e.SamplePiece) -> None:
         if event.first or not self.texts or self.texts[-1].whole:
-            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, "", []))
+            self.texts.append(SampleText(event.branch, event.step, event.temperature, event.prompt, "", []))
         room = LETTERS - len(self.texts[-1].text)
         self.texts[-1].text += event.text[:room]
         self.texts[-1].bits.extend(event.bits[:room])
@@ -173,7 +173,7 @@ class Story:
         last = self.texts[-1] if self.texts else None
         if last is None or last.whole or (last.step, last.temperature) != (event.step, event.temperature):
             # From the journal, which has no pieces: the text is known, the surprise is not.
-            self.texts.append(Text(event.branch, event.step, event.temperature, event.prompt, event.text[:LETTERS], [],
-                                   True))
+            self.texts.append(SampleText(event.branch, event.step, event.temperature, event.prompt,
+                                         event.text[:LETTERS], [], True))
         else:
             last.text, last.whole = event.text[:LETTERS], True

@@ -22,7 +22,7 @@ from tuitrain.ui.actions import Actions
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
-from tuitrain.ui.panes.header import Header, countdown
+from tuitrain.ui.panes.header import HeaderPane, countdown
 from tuitrain.ui.view import View
 
 TICK = 0.05
@@ -128,7 +128,7 @@ class CockpitApp(Actions):
         left = countdown(self.state, self.view)
         if left != self._counted and not self.behind():  # nothing happens meanwhile, and yet this line is news
             self._counted = left
-            self.cockpit.query_one(Header).show(self.state, self.view, time.monotonic(), at_once=True)
+            self.cockpit.query_one(HeaderPane).show(self.state, self.view, time.monotonic(), at_once=True)
         if answered or (not settled and time.monotonic() >= self._next):
             behind = self.behind()  # asked once: an answer that is not drawn now must be owed
             self._owing = behind and answered

@@ -10,9 +10,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.ui.panes.footer import Footer
-from tuitrain.ui.panes.header import Facts, Header, Progress
-from tuitrain.ui.panes.log import Log
+from tuitrain.ui.panes.footer import FooterPane
+from tuitrain.ui.panes.header import FactsPane, HeaderPane, ProgressPane
+from tuitrain.ui.panes.log import LogPane
 from tuitrain.ui.panes.registry import panes_of
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
@@ -23,8 +23,8 @@ class Cockpit(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
-        yield Header("header")
-        yield Facts("facts")
+        yield HeaderPane("header")
+        yield FactsPane("facts")
         with Horizontal(classes="columns"):
             for place in ("left", "right", "third"):
                 with Vertical(id=place, classes="column"):
@@ -32,8 +32,8 @@ class Cockpit(Screen[None]):
         with Horizontal(id="bottom"):
             yield from panes_of("bottom")
         yield from panes_of("below")
-        yield Progress("progress")
-        yield Footer("footer")
+        yield ProgressPane("progress")
+        yield FooterPane("footer")
 
     def on_resize(self, event: Resize) -> None:
         """Called by Textual: a variant for each size."""
@@ -58,10 +58,10 @@ class Cockpit(Screen[None]):
                     raise
                 view.remark = f"the pane {pane.id} failed: {type(error).__name__}; TUITRAIN_TRACEBACK=1 shows where"
 
-    def panes(self) -> Iterator[Picture | Log]:
+    def panes(self) -> Iterator[Picture | LogPane]:
         """All panes."""
         yield from self.query(Picture)
-        yield from self.query(Log)
+        yield from self.query(LogPane)
 
     def maximise_pane(self, pane: Widget | None) -> None:
         """One pane alone between header and footer; None shows all again."""

@@ -13,7 +13,7 @@ FIRST = ("help", "ask_quit", "why", "detach", "pause", "rollback", "undo")
 """Actions whose keys stay when the others have no room."""
 
 
-class Footer(Picture):
+class FooterPane(Picture):
     """One line from the table of keys."""
 
     can_focus = False

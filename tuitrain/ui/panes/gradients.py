@@ -18,7 +18,7 @@ LIMITER = 0.1
 """Share of clipped steps from which the clip sets the size of steps rather than guards against rare ones."""
 
 
-class Gradients(Picture):
+class GradientsPane(Picture):
     """The plot and what the clip is in this run."""
 
     period = 1.0

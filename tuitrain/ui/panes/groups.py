@@ -12,7 +12,7 @@ from tuitrain.ui.view import View
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
-class Groups(Picture):
+class GroupsPane(Picture):
     """One row per group, all on one scale, so that heights compare between rows."""
 
     period = 1.0

@@ -28,7 +28,7 @@ def fit(parts: list[Text], width: int, gap: str = "  ") -> Text:
     return line
 
 
-class Header(Picture):
+class HeaderPane(Picture):
     """Name, state, what is in the way."""
 
     can_focus = False
@@ -109,7 +109,7 @@ def countdown(state: RunState, view: View) -> int | None:
     return math.ceil(max(0.0, view.guard_waits))
 
 
-class Progress(Picture):
+class ProgressPane(Picture):
     """Epoch or steps, a bar, speed, time gone and left."""
 
     period = 1.0
@@ -136,7 +136,7 @@ class Progress(Picture):
         return [fit([Text(what), bar, Text(right)], width)]
 
 
-class Facts(Picture):
+class FactsPane(Picture):
     """For a terminal too small for plots: one line of numbers per fact."""
 
     can_focus = False

@@ -17,7 +17,7 @@ DEEPEST = -8.0
 """Powers of ten below the last step's gradient at which the bars of the flow end."""
 
 
-class Inside(Picture):
+class InsidePane(Picture):
     """A block of rows per layer; the wide layout shows it."""
 
     period = 2.0

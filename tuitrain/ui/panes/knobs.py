@@ -12,7 +12,7 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 
-class Knobs(Picture):
+class KnobsPane(Picture):
     """A row per knob, or all in one row where there is no room."""
 
     heading = "knobs"

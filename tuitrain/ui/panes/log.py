@@ -17,7 +17,7 @@ LOW = 4
 """Rows below which an entry has one line."""
 
 
-class Log(RichLog):
+class LogPane(RichLog):
     """Writes only what it has not written yet; a new filter or theme writes all of it again."""
 
     def __init__(self, name: str) -> None:

@@ -23,7 +23,7 @@ TURNED = "act or alarm"
 """What a mark below the plot means."""
 
 
-class Loss(Picture):
+class LossPane(Picture):
     """The plot and one line of numbers."""
 
     period = 1.0

@@ -10,7 +10,7 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 
-class Machine(Picture):
+class MachinePane(Picture):
     """Facts of the run and of the machine; the wide layout shows it."""
 
     period = 1.0

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from tuitrain.specs import check_declared
 from tuitrain.telemetry import glossary
-from tuitrain.ui.panes.gradients import Gradients
-from tuitrain.ui.panes.groups import Groups
-from tuitrain.ui.panes.inside import Inside
-from tuitrain.ui.panes.knobs import Knobs
-from tuitrain.ui.panes.log import Log
-from tuitrain.ui.panes.loss import Loss
-from tuitrain.ui.panes.machine import Machine
-from tuitrain.ui.panes.sample import Sample
-from tuitrain.ui.panes.timeline import Timeline
+from tuitrain.ui.panes.gradients import GradientsPane
+from tuitrain.ui.panes.groups import GroupsPane
+from tuitrain.ui.panes.inside import InsidePane
+from tuitrain.ui.panes.knobs import KnobsPane
+from tuitrain.ui.panes.log import LogPane
+from tuitrain.ui.panes.loss import LossPane
+from tuitrain.ui.panes.machine import MachinePane
+from tuitrain.ui.panes.sample import SamplePane
+from tuitrain.ui.panes.timeline import TimelinePane
 from tuitrain.ui.picture import Picture
 
 
@@ -22,25 +22,25 @@ class PaneSpec:
     """A pane by name; `place` is the box of the cockpit it stands in, from top to bottom or from left to right."""
 
     name: str
-    make: Callable[[str], Picture | Log]
+    make: Callable[[str], Picture | LogPane]
     place: str
 
 
 PANES = (
-    PaneSpec("loss", Loss, "left"),
-    PaneSpec("gradients", Gradients, "left"),
-    PaneSpec("sample", Sample, "right"),
-    PaneSpec("groups", Groups, "right"),
-    PaneSpec("inside", Inside, "third"),
-    PaneSpec("machine", Machine, "third"),
-    PaneSpec("knobs", Knobs, "bottom"),
-    PaneSpec("timeline", Timeline, "bottom"),
-    PaneSpec("log", Log, "below"),
+    PaneSpec("loss", LossPane, "left"),
+    PaneSpec("gradients", GradientsPane, "left"),
+    PaneSpec("sample", SamplePane, "right"),
+    PaneSpec("groups", GroupsPane, "right"),
+    PaneSpec("inside", InsidePane, "third"),
+    PaneSpec("machine", MachinePane, "third"),
+    PaneSpec("knobs", KnobsPane, "bottom"),
+    PaneSpec("timeline", TimelinePane, "bottom"),
+    PaneSpec("log", LogPane, "below"),
 )
 check_declared("panes", glossary.PANES, (spec.name for spec in PANES))
 
 
-def panes_of(place: str) -> Iterator[Picture | Log]:
+def panes_of(place: str) -> Iterator[Picture | LogPane]:
     """New panes of a place, in order."""
     for spec in PANES:
         if spec.place == place:

@@ -4,7 +4,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.story import Text as Drawn
+from tuitrain.telemetry.story import SampleText
 from tuitrain.telemetry.units import number, safe
 from tuitrain.ui.palette import surprise_colour
 from tuitrain.ui.picture import Picture
@@ -16,7 +16,7 @@ ROOM = 8
 """Rows that must be free for an earlier text."""
 
 
-class Sample(Picture):
+class SamplePane(Picture):
     """The newest text, and below it as many earlier ones as there is room for: one reads the model growing up."""
 
     heading = "sample"
@@ -46,11 +46,11 @@ class Sample(Picture):
         return rows[-height:]
 
     @staticmethod
-    def _texts(state: RunState) -> list[Drawn]:
+    def _texts(state: RunState) -> list[SampleText]:
         """Those of the line that led here."""
         return [text for text in state.story.texts if state.lineage.holds(text.branch, text.step)]
 
-    def _chosen(self, state: RunState) -> Drawn | None:
+    def _chosen(self, state: RunState) -> SampleText | None:
         texts = self._texts(state)
         if not texts:
             return None

@@ -12,7 +12,7 @@ from tuitrain.ui.plot import short
 from tuitrain.ui.view import View
 
 
-class Timeline(Picture):
+class TimelinePane(Picture):
     """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ▲ another act, ✗ broken, ! it may break, ▸ now.
 
     Points of lines that were left are dim: one can go back to them. What happened there is not shown.

@@ -8,9 +8,9 @@ import pytest
 from tests.builders import healthy, steps
 from tuitrain.cli.main import main
 from tuitrain.errors import RunError
-from tuitrain.host.recording import GAP, Look, Replay
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.recording.sessions import GAP, Look, Replay
 from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.journal import Journal
 from tuitrain.telemetry.run_state import UNREAD, RunState

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from tuitrain.errors import RunError
-from tuitrain.host.past import Past
 from tuitrain.protocol.codec import DamagedLine, decode_event
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event, RunEnded
+from tuitrain.recording.past import Past
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, host_of, is_alive
 from tuitrain.run.folder import open_regular

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tuitrain.host.past import Past
-from tuitrain.host.recording import Replay
 from tuitrain.protocol import events as e
+from tuitrain.recording.past import Past
+from tuitrain.recording.sessions import Replay
 from tuitrain.run import index, journal
 from tuitrain.run.directory import RunDirectory
 from tuitrain.run.folder import Folder
@@ -51,7 +51,7 @@ def test_only_what_came_after_the_index_is_read(run: RunDirectory, monkeypatch: 
         starts.append(start)
         return real(*arguments, start=start, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tuitrain.host.past.journal.read", read)
+    monkeypatch.setattr("tuitrain.recording.past.journal.read", read)
     past = Past(run)
     assert starts == [whole.offset]
     assert past.state.step == 530 and len(past.state.losses) == 530 and past.offset == run.journal.stat().st_size
