@@ -7,8 +7,8 @@ import contextlib
 import sys
 import textwrap
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable
+from typing import TextIO
 
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
@@ -62,8 +62,8 @@ class PlainOutput:
         s, c, f = self.state, self.state.config, self.state.facts
         if self._json or not c:
             return
-        if "description" in f:
-            self._described(f["description"])
+        if f.description:
+            self._described(f.description)
             return
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         kind = "carried streams" if c["loss"] == "all" else f"windows, stride {c['stride']}, last character"
@@ -73,29 +73,29 @@ class PlainOutput:
             clip = f"each element clamped to ±{clip} (not a norm clip: the direction changes)"
         self._print(
             f"tuitrain  {safe(self._run)}\n"
-            f"  text    {safe(str(f['corpus']))}: {f['train']:,} characters to train on, {f['validation']:,} to "
+            f"  text    {safe(f.corpus)}: {f.train:,} characters to train on, {f.validation:,} to "
             f"validate on\n"
             f"  model   {c['layers']}x{c['hidden']} LSTM, {embedding}, dropout {number(c['dropout'])}, "
-            f"{f['parameters']:,} parameters\n"
-            f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f['steps_per_epoch']:,} steps an epoch, {end}\n"
-            f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f['warmup']}, "
+            f"{f.parameters:,} parameters\n"
+            f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f.steps_per_epoch:,} steps an epoch, {end}\n"
+            f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f.warmup}, "
             f"clip {clip}\n"
             f"  device  {s.device}, {many(s.threads, 'thread')}, {', '.join(s.computes[1:])}\n"
             f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
             f"{c['snapshot_every']:,} kept in memory, saved every {interval(c['checkpoint_every'])}")
-        if f.get("levels"):
-            self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f["levels"].items()))
-        for remark in f.get("remarks", ()):
-            self._print(f"  note    {safe(str(remark))}")
+        if f.levels:
+            self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f.levels.items()))
+        for remark in f.remarks:
+            self._print(f"  note    {safe(remark)}")
 
-    def _described(self, rows: Any) -> None:
+    def _described(self, described: Iterable[tuple[str, str]]) -> None:
         """The header of a run that says itself what it is."""
         s = self.state
         end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
-        rows = [*rows, ("lr", f"{number(s.knobs['lr'])}, {end}"),
+        rows = [*described, ("lr", f"{number(s.knobs['lr'])}, {end}"),
                 ("device", f"{s.device}, {many(s.threads, 'thread')}, {s.precision}")]
         self._print("\n".join([f"tuitrain  {safe(self._run)}",
-                               *(f"  {safe(str(name)):<8}{safe(str(words))}" for name, words in rows)]))
+                               *(f"  {safe(name):<8}{safe(words)}" for name, words in rows)]))
 
     def close(self) -> None:
         """Leave the terminal on a fresh line."""

@@ -1,5 +1,6 @@
 """What headless prints, and what the signals do."""
 
+import dataclasses
 import io
 import os
 import signal
@@ -49,6 +50,10 @@ def test_the_header_says_what_is_trained_on_what() -> None:
     assert "2x16 LSTM, one-hot, dropout 0.5, 1,234 parameters" in text and "windows, stride 3" in text
     assert "not a norm clip" in text and "open-ended" in text and "line ends normalised" in text
     assert "\x1b" not in text and "␛[31m" in text, "a name from outside cannot steer the terminal"
+
+
+def test_a_header_without_facts_shows_the_rest() -> None:
+    assert "2x16 LSTM" in shown(io.StringIO(), dataclasses.replace(started(), facts={}))
 
 
 def test_rows_are_aligned_and_fit_eighty_columns() -> None:

@@ -140,7 +140,7 @@ def test_a_long_answer_says_at_once_that_it_is_on_its_way_and_how_far(
     for event in run.events:
         state.fold(event)
         if event is told[-1]:
-            assert state.work["what"] == what
+            assert state.work is not None and state.work.what == what
     assert not state.work, "it is answered"
 
 

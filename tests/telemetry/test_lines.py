@@ -44,8 +44,9 @@ def told(state: RunState) -> tuple[object, ...]:
     health = state.health
     texts = [t.step for t in state.story.texts if state.lineage.holds(t.branch, t.step)]
     return (state.val_step, state.validation.newest_part and state.validation.newest_part[0],
-            health.probe.get("step"), round(health.updates.get("layer 1", 0) * 1e6), health.verdict.get("step"),
-            health.warnings[-1]["step"] if health.warnings else None, texts[-1] if texts else None,
+            health.probe and health.probe.step, round(health.updates.get("layer 1", 0) * 1e6),
+            health.verdict and health.verdict.step,
+            health.warnings[-1].step if health.warnings else None, texts[-1] if texts else None,
             *{points[-1][0] if points else None for name, points in health.curves.items()
               if name in ("radius", "weights", "gibberish")})
 

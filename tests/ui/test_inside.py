@@ -5,6 +5,7 @@ from typing import Any
 from tests.builders import healthy
 from tests.ui.ills import measured
 from tests.ui.script import Script, drive, screen
+from tuitrain.telemetry import wire
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.lineage import Lineage
 from tuitrain.ui.app import CockpitApp
@@ -35,6 +36,6 @@ def test_one_who_attaches_late_sees_it_too() -> None:
     health, lineage = Health(), Lineage()
     for event in measured(600):
         health.fold(event, 0.0, lineage)
-    late = Health.from_wire(health.to_wire())
+    late = Health.from_wire(wire.to_wire(health))
     late.moved(lineage)
-    assert late.probe == health.probe != {} and late.updates == health.updates != {}
+    assert late.probe == health.probe is not None and late.updates == health.updates != {}

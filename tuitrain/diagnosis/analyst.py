@@ -21,7 +21,8 @@ from tuitrain.diagnosis.verdict import judge
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.protocol.capabilities import Capabilities
+from tuitrain.protocol.facts import LETTERS, RunFacts
+from tuitrain.telemetry.readings import Probe
 from tuitrain.telemetry.units import BITS, loss_words, number
 
 STREAK = 20
@@ -68,8 +69,9 @@ class Analyst:
             case e.Evaluated():
                 yield from self._evaluated(event)
             case f.Probed():
-                self.memory.probes.append(event)
-                grown = self.growth.take(event.step, max(float(layer["radius"]) for layer in event.layers))
+                probe = Probe.of(event)
+                self.memory.probes.append(probe)
+                grown = self.growth.take(event.step, probe.radius)
                 if grown is not None:
                     yield from self._found(grown)
                 if self._alarm is not None and event.step >= self._alarm.step:
@@ -93,22 +95,22 @@ class Analyst:
                 self._set(event.knobs, self._acts.undone(left, event.branch, event.step, event.knobs, event.by))
 
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
-        config, facts = event.config, event.facts
+        config, facts = event.config, RunFacts.of(event.facts)
         self._optimizer = str(config.get("optimizer", "adam"))
         betas = config.get("betas", (0.9, 0.999))
         self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
-        self._unit = Capabilities.of(facts).loss
-        alone = facts.get("levels", {}).get("letters alone")
+        self._unit = facts.capabilities.loss
+        alone = facts.levels.get(LETTERS)
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
         carried = config.get("loss") != "last"
         if "bptt" not in config:  # batches of which nothing is known: taken as large, and as independent
             targets, carried = 10**6, False
-        self._begin(int(facts.get("warmup", 0)), float(alone) * math.log(2) if alone else math.inf, targets, carried)
-        knobs = facts.get("knobs", {})
+        self._begin(facts.warmup, alone * math.log(2) if alone else math.inf, targets, carried)
+        knobs = facts.knobs
         before = knobs
         if isinstance(event, e.RunResumed):
             self._branch, self._step = event.branch, event.step
-            before = facts.get("knobs_before", knobs)
+            before = facts.knobs_before
         self._set(knobs, self._acts.begin(self._step, knobs, before))
 
     def _moved(self) -> None:
@@ -150,13 +152,13 @@ class Analyst:
                 yield from self._conclude()
 
     def _found(self, found: Finding) -> Iterator[e.Event]:
-        facts: dict[str, Any] = {"branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule,
+        place: dict[str, Any] = {"branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule,
                  "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
         if found.alarm:
             self._alarm, self._outlier, self._waited = found, None, -1
             self._raised = () if found.rule == "non_finite" else self._acts.raised(found.onset, found.step,
                                                                                     self.memory.largest)
-            yield f.AlarmRaised(**facts, since=since(self._raised))
+            yield f.AlarmRaised(**place, since=since(self._raised))
             return
         if self._alarm is not None or self.level.broken:
             return  # it is broken: that it may break is no news
@@ -164,7 +166,7 @@ class Analyst:
             if self._outlier is not None:
                 return
             self._outlier = found
-        yield f.WarningRaised(**facts)
+        yield f.WarningRaised(**place)
         if found.rule in ("spike", "tail", "growth"):
             yield from self._advise()
 

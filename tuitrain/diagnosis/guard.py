@@ -19,6 +19,7 @@ from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
 from tuitrain.protocol.capabilities import KEY as CAPABILITIES
+from tuitrain.protocol.facts import RunFacts
 
 GRACE = 2000
 """Steps without an alarm after which rollbacks are counted anew."""
@@ -61,8 +62,8 @@ class Guard:
         """The commands that an event calls for, often none."""
         match event:
             case e.RunStarted() | e.RunResumed():
-                self._offers = Capabilities.of(event.facts)
-                knobs = event.facts.get("knobs", {})
+                facts = RunFacts.of(event.facts)
+                self._offers, knobs = facts.capabilities, facts.knobs
                 self._automatic, self._clip = bool(knobs.get("clip_auto", False)), float(knobs.get("clip", 0.0))
             case e.FactsAdded():
                 self._offers = Capabilities.of(event.facts) if CAPABILITIES in event.facts else self._offers

@@ -13,6 +13,7 @@ from tuitrain.diagnosis.signs import Signs
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol import groups
+from tuitrain.telemetry.readings import Layer, Probe
 
 READINGS, LOSSES = 60, 400
 """What a trouble that came by itself is compared with. After an act it is the time before that, however long ago."""
@@ -31,7 +32,7 @@ class Memory:
         self.shares: deque[tuple[int, float, float]] = deque(maxlen=KEPT * LOSSES)
         """(step, squared gradient norm of the LSTM layers, that of all)."""
         self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT * READINGS)
-        self.probes: deque[f.Probed] = deque(maxlen=8)
+        self.probes: deque[Probe] = deque(maxlen=8)
         self.replayed: f.BlackBoxKept | None = None
 
     def back_to(self, step: int) -> None:
@@ -134,24 +135,24 @@ class Memory:
         new = [p for p in self.probes if p.step >= onset]
         if new:
             layers = new[-1].layers
-            signs.dead = max(layer["dead"] for layer in layers)
+            signs.dead = max(layer.dead for layer in layers)
             signs.saturation = max(_pinned(layer) for layer in layers)
-            signs.worst_flow = max(layer["worst"] for layer in layers)
-            signs.flow = max(layer["first"] for layer in layers)
+            signs.worst_flow = max(layer.worst for layer in layers)
+            signs.flow = max(layer.first for layer in layers)
         if new and old:
             jump = new[-1].loss - old[-1].loss
             signs.val_jump = jump if math.isfinite(jump) else None
-            signs.saturation_jump = max(max(b["saturation"][g] - a["saturation"][g] for g in ("g", "i"))
+            signs.saturation_jump = max(max(b.saturation[g] - a.saturation[g] for g in ("g", "i"))
                                         for a, b in zip(old[-1].layers, new[-1].layers, strict=True))
 
 
 def _step_of(pair: Any) -> int:
-    return int(pair.step if isinstance(pair, f.Probed) else pair[0])
+    return int(pair.step if isinstance(pair, Probe) else pair[0])
 
 
-def _pinned(layer: Any) -> float:
+def _pinned(layer: Layer) -> float:
     """Share of gate activations at their ends, all four gates together."""
-    return float(np.mean(list(layer["saturation"].values())))
+    return float(np.mean(list(layer.saturation.values())))
 
 
 def _good(values: Iterator[float]) -> np.ndarray[Any, np.dtype[np.float64]]:

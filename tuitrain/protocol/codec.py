@@ -147,7 +147,7 @@ def typed(hint: Any, value: Any) -> Any:
             raise TypeError(f"{value!r} is not a number")
         return float(value)
     if origin is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise TypeError(f"{value!r} is not a list")
         if args[-1] is not Ellipsis:
             return tuple(typed(arg, v) for arg, v in zip(args, value, strict=True))

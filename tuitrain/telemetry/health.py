@@ -4,15 +4,17 @@ Findings are remembered with their branch; what shows as present is what belongs
 """
 
 from collections import deque
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from tuitrain.protocol import askers, groups
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.protocol.codec import plain
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.lineage import Lineage, Place
+from tuitrain.telemetry.readings import BlackBox, Probe, Updates
 from tuitrain.telemetry.standing import Standing, follow
 
 CURVE = 360
@@ -20,42 +22,52 @@ CURVE = 360
 OVER = 2000
 """Steps after which an alarm that nobody answered no longer shouts; it goes on as a warning that stands."""
 CURVES = ("weights", "update", "surprise", "saturation", "radius", "worst", "dead", "gibberish")
-KEPT = {"warnings": 12, "verdict": 4, "advice": 4, "black_box": 2, "sample": 4, "probe": 4, "updates": 4}
-"""How many findings of each kind are remembered, of all branches together."""
 
 
-def _nothing() -> dict[str, deque[dict[str, Any]]]:
-    return {kind: deque(maxlen=most) for kind, most in KEPT.items()}
+FINDINGS = (f.WarningRaised, f.AlarmRaised, f.VerdictReached, f.AdviceGiven, f.BlackBoxKept, f.Probed, f.Measured)
+T = TypeVar("T", f.VerdictReached, f.AdviceGiven, BlackBox, Probe, Updates)
+
+
+@dataclass(slots=True)
+class Found:
+    """The newest findings of each kind, of all branches."""
+
+    warnings: deque[f.WarningRaised] = field(default_factory=partial(deque, maxlen=12))
+    verdicts: deque[f.VerdictReached] = field(default_factory=partial(deque, maxlen=4))
+    advice: deque[f.AdviceGiven] = field(default_factory=partial(deque, maxlen=4))
+    black_boxes: deque[BlackBox] = field(default_factory=partial(deque, maxlen=2))
+    probes: deque[Probe] = field(default_factory=partial(deque, maxlen=4))
+    updates: deque[Updates] = field(default_factory=partial(deque, maxlen=4))
 
 
 @dataclass(slots=True)
 class Health:
-    """The newest of each finding of this line as plain fields, empty before the first; `curves` are (step, value)."""
+    """The newest of each finding of this line, None before the first; `curves` are (step, value)."""
 
     standing: Standing | None = None
     """The warning that is neither answered nor outgrown nor dismissed."""
-    alarm: dict[str, Any] = field(default_factory=dict)
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    verdict: dict[str, Any] = field(default_factory=dict)
-    advice: dict[str, Any] = field(default_factory=dict)
-    black_box: dict[str, Any] = field(default_factory=dict)
-    sample: dict[str, Any] = field(default_factory=dict)
-    probe: dict[str, Any] = field(default_factory=dict)
-    updates: dict[str, float] = field(default_factory=dict)
+    alarm: f.AlarmRaised | None = None
+    warnings: list[f.WarningRaised] = field(default_factory=list, metadata=wire.STAYS)
+    verdict: f.VerdictReached | None = field(default=None, metadata=wire.STAYS)
+    advice: f.AdviceGiven | None = field(default=None, metadata=wire.STAYS)
+    black_box: BlackBox | None = field(default=None, metadata=wire.STAYS)
+    probe: Probe | None = field(default=None, metadata=wire.STAYS)
+    updates: Mapping[str, float] = field(default_factory=dict, metadata=wire.STAYS)
     """Newest update ratio of each parameter group."""
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES},
+                                                       metadata=wire.STAYS)
     waiting_since: float = 0.0
     """Unix time from which the guard waits for a person; 0 while it does not."""
-    _found: dict[str, deque[dict[str, Any]]] = field(default_factory=_nothing)
-    _readings: dict[str, list[tuple[int, int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    found: Found = field(default_factory=Found)
+    readings: dict[str, list[tuple[int, int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
     """(branch, step, value) of each curve."""
-    _place: Place = (0, 0)
+    _place: Place = field(default=(0, 0), metadata=wire.STAYS)
     """Branch and last step of its parent of the line that is shown."""
 
     @property
     def broken(self) -> bool:
         """An alarm that nobody has answered yet."""
-        return bool(self.alarm)
+        return self.alarm is not None
 
     def fold(self, event: e.Event, when: float, lineage: Lineage) -> None:
         """Take an event in; `lineage` has taken it in already."""
@@ -64,74 +76,68 @@ class Health:
         self.standing = follow(self.standing, event, lineage)
         match event:
             case f.WarningRaised():
-                self._keep("warnings", event, lineage)
+                self.found.warnings.append(event)
             case f.AlarmRaised():
-                self.alarm, self.verdict = plain(asdict(event)), {}
-                self._found["verdict"] = deque((v for v in self._found["verdict"]
-                                                if not lineage.holds(v["branch"], v["step"])), KEPT["verdict"])
+                self.alarm = event
+                self.found.verdicts = deque((v for v in self.found.verdicts if not lineage.holds(v.branch, v.step)),
+                                            self.found.verdicts.maxlen)
             case f.VerdictReached():
-                self._keep("verdict", event, lineage)
+                self.found.verdicts.append(event)
                 if self.waiting_since:
                     self.waiting_since = when  # the guard counts from here
             case f.AdviceGiven():
-                self._keep("advice", event, lineage)
+                self.found.advice.append(event)
             case f.BlackBoxKept():
-                self._keep("black_box", event, lineage)
-            case e.StepsDone() if self.alarm and event.first_step > self.alarm["step"] + OVER:
-                step = int(self.alarm["step"])  # nobody answered, and it went on: the verdict stays
-                self.standing = Standing(self.alarm["rule"], step, step, 1, self.alarm["sentence"], lapsed=True,
-                                         branch=int(self.alarm["branch"]))
-                self.alarm = {}
+                self.found.black_boxes.append(BlackBox.of(event))
+            case e.StepsDone() if self.alarm is not None and event.first_step > self.alarm.step + OVER:
+                step = self.alarm.step  # nobody answered, and it went on: the verdict stays
+                self.standing = Standing(self.alarm.rule, step, step, 1, self.alarm.sentence, lapsed=True,
+                                         branch=self.alarm.branch)
+                self.alarm = None
             case e.Dismissed() if not self.waiting_since:
-                self.alarm = {}
+                self.alarm = None
             case f.Measured():
                 self._measured(event, lineage)
             case f.Probed():
-                numbers = {"saturation": max(x["saturation"]["g"] for x in event.layers),
-                           **{n: max(x[n] for x in event.layers) for n in ("radius", "worst", "dead")}}
-                self._keep("probe", event, lineage, loss=event.loss, entropy=event.entropy,
-                           layers=[dict(layer) for layer in event.layers])
-                self._add(event.branch, event.step, numbers, lineage)
+                self._probed(Probe.of(event), lineage)
             case e.SampleDrawn() if event.health:
-                self._keep("sample", event, lineage, **event.health)
                 self._add(event.branch, event.step, {"gibberish": float(event.health["gibberish"])}, lineage)
             case e.Paused(by=askers.GUARD):
                 self.waiting_since = when
             case e.RolledBack() | e.Continued():
-                self.alarm, self.waiting_since = {}, 0.0
+                self.alarm, self.waiting_since = None, 0.0
+        if isinstance(event, FINDINGS):
+            self._show(lineage)
 
     def moved(self, lineage: Lineage) -> None:
         """The line that led here is another one: show what belongs to it."""
         self._place = _place(lineage)
-        for kind in KEPT:
-            mine = [x for x in self._found[kind] if lineage.holds(x["branch"], x["step"])]
-            if kind == "warnings":
-                self.warnings = mine
-            elif kind == "updates":
-                self.updates = mine[-1]["ratios"] if mine else {}
-            else:
-                setattr(self, kind, mine[-1] if mine else {})
+        self._show(lineage)
         self.curves = {name: [(step, value) for branch, step, value in readings if lineage.holds(branch, step)]
-                       for name, readings in self._readings.items()}
+                       for name, readings in self.readings.items()}
 
-    def _keep(self, kind: str, event: Any, lineage: Lineage, /, **words: Any) -> None:
-        """Remember a finding, whole or what `words` tell of it, with its branch and step."""
-        found = {"branch": event.branch, "step": event.step, **words} if words else plain(asdict(event))
-        self._found[kind].append(found)
-        if lineage.holds(event.branch, event.step):
-            if kind == "warnings":
-                self.warnings = [*self.warnings, found][-KEPT[kind]:]
-            else:
-                setattr(self, kind, found)
+    def _show(self, lineage: Lineage) -> None:
+        """Of each kind of finding the newest that belongs to the line."""
+        found = self.found
+        self.warnings = [x for x in found.warnings if lineage.holds(x.branch, x.step)]
+        self.verdict, self.advice = _newest(found.verdicts, lineage), _newest(found.advice, lineage)
+        self.black_box, self.probe = _newest(found.black_boxes, lineage), _newest(found.probes, lineage)
+        updates = _newest(found.updates, lineage)
+        self.updates = {} if updates is None else updates.ratios
+
+    def _probed(self, probe: Probe, lineage: Lineage) -> None:
+        self.found.probes.append(probe)
+        numbers = {"saturation": max(layer.saturation["g"] for layer in probe.layers), "radius": probe.radius,
+                   "worst": max(layer.worst for layer in probe.layers),
+                   "dead": max(layer.dead for layer in probe.layers)}
+        self._add(probe.branch, probe.step, numbers, lineage)
 
     def _measured(self, event: f.Measured, lineage: Lineage) -> None:
         layers = [name for name in event.weights if groups.is_layer(name)]
         last = len(event.weights[layers[0]]) - 1
         step = event.first_step + last * event.every
         ratios = {name: float(values[last]) for name, values in event.update_ratio.items()}
-        self._found["updates"].append({"branch": event.branch, "step": step, "ratios": ratios})
-        if lineage.holds(event.branch, step):
-            self.updates = ratios
+        self.found.updates.append(Updates(event.branch, step, ratios))
         recurrent = [values[last] for name, values in event.rms.items() if groups.is_recurrent(name)]
         numbers = {"weights": max(event.weights[n][last] for n in layers),
                    "update": max(event.update_ratio[n][last] for n in layers)}
@@ -141,7 +147,7 @@ class Health:
 
     def _add(self, branch: int, step: int, numbers: dict[str, float], lineage: Lineage) -> None:
         for name, number in numbers.items():
-            value, readings = float(f"{number:.4g}"), self._readings[name]
+            value, readings = float(f"{number:.4g}"), self.readings[name]
             readings.append((branch, step, value))
             if len(readings) > CURVE:
                 del readings[1:-CURVE // 2:2]
@@ -158,26 +164,18 @@ class Health:
         (then, low), (now, high) = points[0], points[-1]
         return (high - low) / (now - then) * 1000 / high
 
-    def to_wire(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {"standing": self.standing and asdict(self.standing), "alarm": self.alarm,
-                "waiting_since": self.waiting_since,
-                "found": {kind: plain(list(found)) for kind, found in self._found.items()},
-                "readings": {name: plain(readings) for name, readings in self._readings.items()}}
-
     @classmethod
-    def from_wire(cls, told: dict[str, Any]) -> "Health":
-        """What `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
-        standing = told["standing"]
-        health = cls(standing=wire.record_from_wire(Standing, standing) if standing else None,
-                     alarm=dict(told["alarm"]), waiting_since=float(told["waiting_since"]))
-        for kind in KEPT:
-            health._found[kind].extend({**x, "branch": int(x["branch"]), "step": int(x["step"])}
-                                       for x in told["found"].get(kind, []))
-        for name in CURVES:
-            health._readings[name] = wire.from_wire(list[tuple[int, int, float]],
-                                                    told["readings"].get(name, [])[-CURVE:])
+    def from_wire(cls, told: Any) -> "Health":
+        """What `wire.to_wire` told; `moved` then shows it. Raises KeyError, TypeError or ValueError if it did not."""
+        health = wire.record_from_wire(cls, told)
+        health.readings = {name: health.readings.get(name, [])[-CURVE:] for name in CURVES}
         return health
+
+
+def _newest(found: Iterable[T], lineage: Lineage) -> T | None:
+    """The last that belongs to the line."""
+    mine = [x for x in found if lineage.holds(x.branch, x.step)]
+    return mine[-1] if mine else None
 
 
 def _place(lineage: Lineage) -> Place:

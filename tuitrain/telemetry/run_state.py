@@ -3,13 +3,14 @@
 It is also what one who attaches late receives, as plain JSON.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities, LossUnit
+from tuitrain.protocol.facts import CAPTURED, RunFacts
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.curves import Curves
 from tuitrain.telemetry.health import Health
@@ -37,7 +38,7 @@ class RunState:
     step: int = 0
     epoch: float = 0.0
     config: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: RunFacts = field(default_factory=RunFacts)
     device: str = ""
     threads: int = 0
     precision: str = ""
@@ -50,10 +51,9 @@ class RunState:
     trouble: str = ""
     """Why saving fails now; empty while it works."""
     clients: int = 0
-    used: dict[str, Any] = field(default_factory=dict)
-    """The fields of the newest MachineUsed."""
-    work: dict[str, Any] = field(default_factory=dict, metadata=wire.STAYS)
-    """The fields of the newest WorkAdvanced; empty once it is answered."""
+    used: e.MachineUsed | None = None
+    work: e.WorkAdvanced | None = field(default=None, metadata=wire.STAYS)
+    """The newest, until it is answered."""
     lineage: Lineage = field(default_factory=Lineage)
     """What led here: panes ask it what belongs to the present line."""
     lines: Lines = field(default_factory=Lines)
@@ -91,11 +91,11 @@ class RunState:
                 "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
 
     def _take(self, event: e.Event) -> None:
-        if self.work and (isinstance(event, e.RunEnded) or e.id_of(event) == self.work["answers"]):
-            self.work = {}
+        if self.work is not None and (isinstance(event, e.RunEnded) or e.id_of(event) == self.work.answers):
+            self.work = None
         match event:
             case e.WorkAdvanced():
-                self.work = asdict(event)
+                self.work = event
             case e.RunStarted() | e.RunResumed():
                 self._open(event)
             case e.StepsDone():
@@ -105,7 +105,7 @@ class RunState:
             case e.Logged():
                 self.curves.fold(event)
             case e.FactsAdded():
-                self.facts.update(event.facts)
+                self.facts = self.facts.adding(event.facts)
             case e.KnobChanged():
                 if event.name == "clip" and event.new != self.knobs.get("clip"):
                     self.clip_set = (event.branch, event.step)
@@ -128,7 +128,7 @@ class RunState:
             case e.SavingRecovered():
                 self.trouble = ""
             case e.MachineUsed():
-                self.used = asdict(event)
+                self.used = event
             case e.RunEnded():
                 self.status, self.ended = "ended", event.reason
 
@@ -233,7 +233,7 @@ class RunState:
     @property
     def capabilities(self) -> Capabilities:
         """What the run offers."""
-        return Capabilities.of(self.facts)
+        return self.facts.capabilities
 
     @property
     def unit(self) -> LossUnit:
@@ -264,18 +264,18 @@ class RunState:
     @property
     def computes(self) -> tuple[str, ...]:
         """Device, number format and, on a GPU, whether a step is a CUDA graph."""
-        if not self.device.startswith("cuda") or "graph" not in self.facts:
+        if not self.device.startswith("cuda") or not self.facts.graph:
             return self.device, self.precision
-        return self.device, self.precision, "CUDA graph" if self.facts["graph"] == "captured" else "eager"
+        return self.device, self.precision, "CUDA graph" if self.facts.graph == CAPTURED else "eager"
 
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
-        self.config, self.facts = dict(event.config), dict(event.facts)
+        self.config, self.facts = dict(event.config), RunFacts.of(event.facts)
         self.device, self.threads, self.precision = event.device, event.threads, event.precision
         knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
         if knobs["clip"] == "auto":
             knobs["clip"] = 0.0
-        knobs.update(self.facts.get("knobs", {}))
-        self.guard = str(self.facts.get("guard", self.config.get("on_divergence", "")))
+        knobs.update(self.facts.knobs)
+        self.guard = self.facts.guard or str(self.config.get("on_divergence", ""))
         self.status, self.ended = "running", ""
         first = not self.knobs
         if isinstance(event, e.RunResumed):

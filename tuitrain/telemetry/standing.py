@@ -11,6 +11,7 @@ from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.lineage import Lineage
+from tuitrain.telemetry.readings import Probe
 
 LASTS = 4000
 """Steps without another one after which a warning is outgrown; natural collapses broke one to four thousand after."""
@@ -49,7 +50,7 @@ def follow(now: Standing | None, event: e.Event, lineage: Lineage) -> Standing |
     match event:
         case f.VerdictReached(cause="outlier_batch") if now.rule == "outlier":
             return None
-        case f.Probed() if now.radius and max(float(layer["radius"]) for layer in event.layers) < now.radius:
+        case f.Probed() if now.radius and Probe.of(event).radius < now.radius:
             return None if now.rule == "growth" else replace(now, radius=0.0)
         case e.StepsDone() if not now.radius and event.first_step + len(event.loss) > now.step + LASTS:
             return None

@@ -5,6 +5,7 @@ read by its annotation. A field that the reader has no word for is a newer write
 """
 
 import dataclasses
+import types
 import typing
 from collections import deque
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from tuitrain.protocol import codec
 T = TypeVar("T")
 STAYS: Mapping[str, bool] = {"stays": True}
 """Metadata of a field that does not travel: it is derived from others, or gone before anybody reads it."""
+OPTIONAL: Mapping[str, bool] = {"optional": True}
+"""Metadata of a field that may be missing, and then has its default."""
 
 
 def to_wire(value: Any) -> Any:
@@ -41,16 +44,24 @@ def from_wire(hint: Any, value: Any) -> Any:
         return hint.from_wire(value)
     if dataclasses.is_dataclass(hint):
         return hint(**fields_from_wire(hint, value))  # type: ignore[operator]
-    if typing.get_origin(hint) in (list, deque):
-        if not isinstance(value, list):
+    origin, members = typing.get_origin(hint), [member for member in typing.get_args(hint) if member is not Ellipsis]
+    if origin in (typing.Union, types.UnionType) and types.NoneType in members:
+        if value is None:
+            return None
+        [member] = [member for member in members if member is not types.NoneType]
+        return from_wire(member, value)
+    if origin in (list, deque) or (origin is tuple and len(members) == 1):
+        if not isinstance(value, list | tuple):
             raise TypeError(f"{str(value)[:40]} is not a list")
-        [member] = typing.get_args(hint)
-        return [from_wire(member, v) for v in value]
+        found = [from_wire(members[0], v) for v in value]
+        return tuple(found) if origin is tuple else found
+    if origin is dict and isinstance(value, dict):
+        return {str(key): from_wire(members[1], v) for key, v in value.items()}
     return codec.typed(hint, value)
 
 
 def fields_from_wire(cls: Any, wire: Any) -> dict[str, Any]:
-    """Return the arguments that make a dataclass again; none of its fields may be missing.
+    """Return the arguments that make a dataclass again; only an optional field may be missing.
 
     A deque keeps the length to which its default is bounded. Raises KeyError, TypeError or ValueError.
     """
@@ -58,6 +69,8 @@ def fields_from_wire(cls: Any, wire: Any) -> dict[str, Any]:
         raise TypeError(f"{str(wire)[:40]} is not an object")
     found, hints = {}, _hints(cls)
     for spec in _travelling(cls):
+        if spec.metadata.get("optional") and spec.name not in wire:
+            continue
         value = from_wire(hints[spec.name], wire[spec.name])
         if typing.get_origin(hints[spec.name]) is deque and spec.default_factory is not dataclasses.MISSING:
             value = deque(value, spec.default_factory().maxlen)

@@ -180,7 +180,7 @@ class Actions(Viewing):
         found = remedy_of(state)
         if found is None:
             verdict = state.health.verdict
-            advice = safe(str(verdict["remedy"])) if state.health.alarm and verdict else ""
+            advice = safe(verdict.remedy) if state.health.broken and verdict is not None else ""
             self.view.refused = f"going back is no remedy for it; {advice}" if advice else \
                 "nothing is broken that R could answer; r picks a point to roll back to"
             return self.redraw(at_once=True)
@@ -211,10 +211,10 @@ class Actions(Viewing):
     def action_dismiss(self) -> None:
         """The warning that stands has been seen."""
         health = self.state.health
-        if health.standing is None and not health.alarm:
+        if health.standing is None and not health.broken:
             self.view.refused = "no warning stands"
             self.redraw(at_once=True)
-        elif health.alarm and health.waiting_since:
+        elif health.broken and health.waiting_since:
             self.view.refused = "the guard waits for an answer: space goes on, R or r rolls back"
             self.redraw(at_once=True)
         else:
@@ -286,7 +286,7 @@ class Actions(Viewing):
                 self.ask(c.AddNote, "note", text=text)
 
         title, hint = "note", "kept in the journal"
-        if self.state.facts.get("drill"):
+        if self.state.facts.drill:
             title, hint = "name the fault", ", ".join(cause.replace("_", " ") for cause in CAUSES[:-2])
         self.push_screen(AskValue(title, "", lambda text: (bool(text.strip()), hint)), answered)
 

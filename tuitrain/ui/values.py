@@ -54,16 +54,16 @@ def shown(name: str, value: float, auto: bool = False) -> str:
 def remedy_of(state: RunState) -> Remedy | None:
     """What answers the trouble that stands, None if there is none or going back is no answer to it."""
     health = state.health
-    trouble = health.alarm or (health.verdict if health.verdict.get("alarming") else {})
-    if not trouble or trouble["branch"] != state.branch:  # a rollback has answered it
+    verdict, advice = health.verdict, health.advice
+    trouble = health.alarm or (verdict if verdict is not None and verdict.alarming else None)
+    if trouble is None or trouble.branch != state.branch:  # a rollback has answered it
         return None
-    cause = health.verdict.get("cause", "")
-    onset = int(health.verdict.get("onset", trouble["onset"]))
-    spikes = [(int(w["branch"]), int(w["onset"])) for w in health.warnings if w["rule"] == "spike"]
-    advice = health.advice
+    cause = "" if verdict is None else verdict.cause
+    onset = trouble.onset if verdict is None else verdict.onset
+    spikes = [(warning.branch, warning.onset) for warning in health.warnings if warning.rule == "spike"]
     return remedy(cause, (state.branch, onset), spikes, state.lineage.holds,
                   clip=float(state.knobs.get("clip") or 0),
-                  advised=(float(advice["value"]), float(advice["low"])) if advice else None)
+                  advised=(advice.value, advice.low) if advice is not None else None)
 
 
 def remedy_point(state: RunState, found: Remedy) -> Point | None:
@@ -96,7 +96,7 @@ def proposed(state: RunState) -> dict[str, str]:
     """
     health = state.health
     lapsed = health.standing is not None and health.standing.lapsed
-    found = remedy_of(state) if health.alarm or lapsed else None
+    found = remedy_of(state) if health.broken or lapsed else None
     if found is None or found.lr_factor is None:
         return {}
     values = {"lr": f"x{number(found.lr_factor)}"}

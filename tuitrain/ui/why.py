@@ -94,22 +94,22 @@ class Why(Dialog[None]):
         colours = palette_of(self.app.current_theme)
         verdict = state.health.verdict
         parts: list[RenderableType] = []
-        if verdict:
-            style = "bold " + (colours.alarm if verdict["alarming"] else colours.limit)
-            parts.append(Text(f"{_name(verdict['cause'])}, since step {verdict['onset']:,}", style=style))
-            parts.append(Text(safe(verdict["sentence"])))
-            parts += [Text(f"  + {safe(x)}") for x in verdict["evidence"]]
-            runner_up = _name(verdict["runner_up"])
-            against = safe(verdict["against"])
+        if verdict is not None:
+            style = "bold " + (colours.alarm if verdict.alarming else colours.limit)
+            parts.append(Text(f"{_name(verdict.cause)}, since step {verdict.onset:,}", style=style))
+            parts.append(Text(safe(verdict.sentence)))
+            parts += [Text(f"  + {safe(x)}") for x in verdict.evidence]
+            runner_up = _name(verdict.runner_up)
+            against = safe(verdict.against)
             rather = f"rather than: {runner_up}" + (f" ({against})" if against else "") if runner_up else against
             if rather:
                 parts.append(Text(f"  - {rather}", style=colours.dim))
-            if not state.health.broken and verdict["alarming"]:
+            if not state.health.broken and verdict.alarming:
                 parts.append(Text(f"answered; the run is at step {state.step:,} on branch {state.branch}",
                                   style=colours.limit))
-            parts.append(Text.assemble(("what to do  ", "bold"), safe(verdict["remedy"])))
-        elif state.health.alarm:
-            parts.append(Text(safe(state.health.alarm["sentence"]), style="bold " + colours.alarm))
+            parts.append(Text.assemble(("what to do  ", "bold"), safe(verdict.remedy)))
+        elif state.health.alarm is not None:
+            parts.append(Text(safe(state.health.alarm.sentence), style="bold " + colours.alarm))
             parts.append(Text("looking into it …"))
         else:
             parts += self._healthy(state, colours)
@@ -117,8 +117,8 @@ class Why(Dialog[None]):
         if left is not None:
             parts.append(Text(f"the guard rolls back in {left} s; space goes on", style="bold " + colours.alarm))
         parts.append(self._clip(state))
-        parts += [Text(f"  ! {safe(w['sentence'])} (step {w['step']:,})", style=colours.validation)
-                  for w in list(state.health.warnings)[-3:]]
+        parts += [Text(f"  ! {safe(w.sentence)} (step {w.step:,})", style=colours.validation)
+                  for w in state.health.warnings[-3:]]
         parts.append(Padding(self._plots(state, colours), (1, 0)))
         parts += self._text(state)
         return Group(*parts)
@@ -129,13 +129,13 @@ class Why(Dialog[None]):
         growth = state.health.growth()
         tail = tail_ratio(state.grad_norm.last(1000))
         largest = float(np.nanmax(state.grad_norm.last())) / max(state.norm, 1e-12)
-        facts = [f"loss {loss_words(state.train_loss, state.unit, 2)}",
+        known = [f"loss {loss_words(state.train_loss, state.unit, 2)}",
                  f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
         watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
             f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
         standing = state.health.standing
-        if state.facts.get("drill"):
-            return [Text(DRILL[0], style="bold " + colours.validation), Text(DRILL[1]), Text("; ".join(facts) + ".")]
+        if state.facts.drill:
+            return [Text(DRILL[0], style="bold " + colours.validation), Text(DRILL[1]), Text("; ".join(known) + ".")]
         if standing is not None and standing.lapsed:
             heading = (f"an alarm of step {standing.step:,} was never answered (x dismisses it)", colours.validation)
         elif standing is not None:
@@ -145,7 +145,7 @@ class Why(Dialog[None]):
             heading = ("no alarm, but a gradient stands out", colours.validation)
         else:
             heading = ("nothing is wrong", colours.limit)
-        return [Text(heading[0], style="bold " + heading[1]), Text("; ".join(facts) + "."),
+        return [Text(heading[0], style="bold " + heading[1]), Text("; ".join(known) + "."),
                 Text.assemble(("first thing to watch  ", "bold"), watch)]
 
     def _clip(self, state: RunState) -> Text:
@@ -155,9 +155,9 @@ class Why(Dialog[None]):
                         (float(betas[0]), float(betas[1])))
         automatic = " It is set by itself (a)." if state.knobs.get("clip_auto") else " a lets it follow the norms."
         kept = state.health.advice
-        if state.health.broken and kept.get("sentence"):  # the norms since are not healthy ones
-            return Text.assemble(("clip  ", "bold"), f"{safe(kept['sentence'])}; useful from {number(kept['low'])} to "
-                                 f"{number(kept['high'])}")
+        if state.health.broken and kept is not None:  # the norms since are not healthy ones
+            return Text.assemble(("clip  ", "bold"), f"{safe(kept.sentence)}; useful from {number(kept.low)} to "
+                                 f"{number(kept.high)}")
         if advice is None:
             return Text.assemble(("clip  ", "bold"), "too few steps for advice yet")
         return Text.assemble(("clip  ", "bold"), f"{advice.sentence}; useful from {number(advice.low)} to "
@@ -176,13 +176,13 @@ class Why(Dialog[None]):
 
     def _text(self, state: RunState) -> list[RenderableType]:
         box = state.health.black_box
-        if not box:
+        if box is None:
             return []
-        heading = f"read around step {box['onset']:,} with the highest loss ({safe(box['path'])})"
+        heading = f"read around step {box.onset:,} with the highest loss ({safe(box.path)})"
         rows: list[RenderableType] = [Text(heading, style="bold")]
-        for stream in box["streams"]:
-            words = safe(str(stream["text"]))
-            rows.append(Text(f"  character {stream['offset']:,}, {loss_words(float(stream['loss']), state.unit, 1)}: "
+        for stream in box.streams:
+            words = safe(stream.text)
+            rows.append(Text(f"  character {stream.offset:,}, {loss_words(stream.loss, state.unit, 1)}: "
                              f"{words if self._view.braille else plain_ascii(words)}", no_wrap=True,
                              overflow="ellipsis"))
         return rows

@@ -26,7 +26,7 @@ class GradientsPane(Picture):
 
     def title(self, state: RunState, view: View) -> str:
         """Where the norm was taken."""
-        return f"gradient norm {safe(str(state.facts.get('norms', 'before clipping')))} · log"
+        return f"gradient norm {safe(state.facts.norms or 'before clipping')} · log"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The plot above, the words below."""
@@ -73,7 +73,7 @@ class GradientsPane(Picture):
     def _clip(state: RunState) -> list[str]:
         """What the clip is and does, from the longest words to the shortest."""
         clip = float(state.knobs.get("clip") or 0)
-        advised = f", advised {number(state.health.advice['value'])}" if state.health.advice else ""
+        advised = f", advised {number(state.health.advice.value)}" if state.health.advice is not None else ""
         if state.config.get("clip_kind") == "element":
             return [f" · each element clamped to ±{number(clip)}", f" · clamp {number(clip)}"]
         if not clip:

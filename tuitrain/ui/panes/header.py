@@ -44,10 +44,10 @@ class HeaderPane(Picture):
         if name.cell_len > room > 1:  # a name gives way to what it is the name of, from the left
             name = Text("…" + name.plain[1 - room:], style="bold")
         parts = [name, status, warning]
-        if state.work and view.connection == "live":
-            words = on_the_way(state.work["what"], state.work["done"], state.work["of"])
+        if state.work is not None and view.connection == "live":
+            words = on_the_way(state.work.what, state.work.done, state.work.of)
             parts.append(Text(words, style=self.palette().limit))
-        if state.facts.get("drill") and view.connection == "live" and state.status != "ended":
+        if state.facts.drill and view.connection == "live" and state.status != "ended":
             parts.append(Text(DRILL, style="bold " + self.palette().validation))
         if view.remark and view.connection != "starting":
             parts.append(Text(safe(view.remark), style=self.palette().alarm))
@@ -58,7 +58,7 @@ class HeaderPane(Picture):
                       Text(f"{_model(state)} · {c['optimizer']} · {' '.join(state.computes)}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
                       Text(f"saved every {interval(c['checkpoint_every'])}" if "checkpoint_every" in c else ""),
-                      Text(f"{size(state.used['memory'])}, {many(state.threads, 'thread')}") if state.used else Text(),
+                      Text(f"{size(state.used.memory)}, {many(state.threads, 'thread')}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
         return [fit(parts, width)]
 
@@ -98,7 +98,7 @@ class HeaderPane(Picture):
 
 def _model(state: RunState) -> str:
     """What is trained, in few words."""
-    rows = dict(state.facts.get("description", ()))
+    rows = dict(state.facts.description)
     return safe(rows["model"]) if "model" in rows else f"{state.config['layers']}x{state.config['hidden']} LSTM"
 
 

@@ -1,11 +1,13 @@
 """What the last probe saw inside the model: gates at their ends, the recurrence, the gradient's way back in time."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from rich.text import Text
 
 from tuitrain.protocol import groups
+from tuitrain.telemetry.readings import Layer
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import LN2, bpc, number, percent
 from tuitrain.ui.panes.groups import ASCII, BLOCKS
@@ -25,39 +27,39 @@ class InsidePane(Picture):
 
     def title(self, state: RunState, view: View) -> str:
         """The step that was looked at."""
-        return f"inside · step {state.health.probe['step']:,}" if state.health.probe else "inside"
+        return f"inside · step {state.health.probe.step:,}" if state.health.probe is not None else "inside"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """The probe's numbers, then each layer's."""
         probe, dim = state.health.probe, self.palette().dim
-        if not probe:
+        if probe is None:
             return [Text("the next look inside comes soon", style=dim)]
-        rows = [Text.assemble(("held-out ", dim), f"{bpc(float(probe['loss'])):.3f} bpc",
-                              ("  unsure by ", dim), f"{float(probe['entropy']) / LN2:.2f} bits")]
-        for i, layer in enumerate(probe["layers"], 1):
+        rows = [Text.assemble(("held-out ", dim), f"{bpc(probe.loss):.3f} bpc",
+                              ("  unsure by ", dim), f"{probe.entropy / LN2:.2f} bits")]
+        for i, layer in enumerate(probe.layers, 1):
             rows += [Text(""), Text(groups.layer(i), style="bold"), *self._layer(layer, state, i, view, width)]
         return rows[:height]
 
-    def _layer(self, layer: Any, state: RunState, number_: int, view: View, width: int) -> list[Text]:
+    def _layer(self, layer: Layer, state: RunState, number_: int, view: View, width: int) -> list[Text]:
         dim, faces = self.palette().dim, BLOCKS if view.braille else ASCII
         pinned = Text("share of each gate at its ends", style=dim)
         each = Text.assemble(*(part for gate in GATES for part in (
-            (f"{gate} ", dim), f"{percent(float(layer['saturation'][gate]))}  ")))
+            (f"{gate} ", dim), f"{percent(layer.saturation.get(gate, math.nan))}  ")))
         update = state.health.updates.get(groups.layer(number_))
-        facts = Text.assemble(("radius ", dim), number(float(layer["radius"]), 3), ("  dead ", dim),
-                              percent(float(layer["dead"])), ("  update ", dim),
+        row = Text.assemble(("radius ", dim), number(layer.radius, 3), ("  dead ", dim),
+                              percent(layer.dead), ("  update ", dim),
                               number(update, 2) if update is not None else "")
-        flow = bars(layer["flow"], max(4, width - 2), faces)
-        worst = number(float(layer["worst"]), 2)
+        flow = bars(layer.flow, max(4, width - 2), faces)
+        worst = number(layer.worst, 2)
         words = next((w for w in ("gradient back through time, log; worst ", "gradient back in time; worst ", "worst ")
                       if len(w) + len(worst) <= width), "worst ")
         way = Text.assemble((words, dim), worst)
-        return [pinned, each, facts, way, Text(flow, style=self.palette().train)]
+        return [pinned, each, row, way, Text(flow, style=self.palette().train)]
 
 
-def bars(flow: Any, room: int, faces: str) -> str:
+def bars(flow: Sequence[float], room: int, faces: str) -> str:
     """log10 of the gradient by time step, oldest first, as heights from `DEEPEST` to 0; above 0 a full bar."""
-    values = np.array([float(v) for v in flow])
+    values = np.array(flow)
     if len(values) > room:
         values = np.array([part.max() for part in np.array_split(values, room)])
     share = np.clip((values - DEEPEST) / -DEEPEST, 0.0, 1.0)

@@ -60,7 +60,7 @@ class LossPane(Picture):
         # A collapse stays in the picture, however long ago; the loss of the first steps does not.
         usual = band[at > numbers.steps[0] + FIRST * (numbers.steps[-1] - numbers.steps[0])] if len(at) > 80 else band
         shown = np.concatenate([usual[np.isfinite(usual)], *(vals[:, 1] for vals in dots.values())])
-        measured = state.facts.get("levels", {})
+        measured = state.facts.levels
         levels = [(bits, colours.limit if name == LEAST else colours.ghost, name) for name, bits in measured.items()]
         if state.best_loss is not None:
             levels.append((state.best_loss * scale, colours.validation, ""))

@@ -1,9 +1,8 @@
 """What trains, on what, and how much of it is used."""
 
-from typing import Any
-
 from rich.text import Text
 
+from tuitrain.protocol.events import MachineUsed
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import duration, interval, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
@@ -21,30 +20,30 @@ class MachinePane(Picture):
         c, f = state.config, state.facts
         if not c:
             return [Text(view.remark or "torch is being loaded", style=self.palette().dim)]
-        if "description" in f:
-            return [self._fact(str(name), safe(str(words))) for name, words in (
+        if f.description:
+            return [self._row(safe(name), safe(words)) for name, words in (
                 ("device", f"{state.device}, {state.precision}"), ("threads", str(state.threads)), *_used(state.used),
-                ("speed", f"{number(state.steps_per_second)} steps/s"), *f["description"],
+                ("speed", f"{number(state.steps_per_second)} steps/s"), *f.description,
                 ("trained", duration(state.trained_seconds)), ("guard", state.guard), *_saved(state), *_unread(state))]
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
-        facts = [
+        rows = [
             ("device", ", ".join(state.computes)),
-            ("threads", f"{state.threads}" + (f" ({f['timed']})" if f.get("timed") else "")),
+            ("threads", f"{state.threads}" + (f" ({safe(f.timed)})" if f.timed else "")),
             *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
             ("model", f"{c['layers']}x{c['hidden']} LSTM, {embedding}"),
-            ("size", f"{f.get('parameters', 0):,} parameters"),
-            ("text", f"{f.get('train', 0):,} + {f.get('validation', 0):,} characters"),
-            ("batch", f"{c['batch_size']} x {c['bptt']}, {f.get('steps_per_epoch', 0):,} steps an epoch"),
+            ("size", f"{f.parameters:,} parameters"),
+            ("text", f"{f.train:,} + {f.validation:,} characters"),
+            ("batch", f"{c['batch_size']} x {c['bptt']}, {f.steps_per_epoch:,} steps an epoch"),
             ("steps", f"{c['optimizer']}, {c['lr_schedule']} lr"),
             ("trained", duration(state.trained_seconds)),
             ("guard", state.guard),
             *_saved(state),
             *_unread(state),
         ]
-        return [self._fact(name, words) for name, words in facts]
+        return [self._row(name, words) for name, words in rows]
 
-    def _fact(self, name: str, words: str) -> Text:
+    def _row(self, name: str, words: str) -> Text:
         return Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default")
 
 
@@ -60,12 +59,13 @@ def _unread(state: RunState) -> list[tuple[str, str]]:
     return [("unread", f"{many(state.unusable, 'event')} that cannot be read here")] if state.unusable else []
 
 
-def _used(used: dict[str, Any]) -> list[tuple[str, str]]:
-    if not used:
+def _used(used: MachineUsed | None) -> list[tuple[str, str]]:
+    if used is None:
         return []
-    facts = [("memory", f"{size(used['memory'])} of {size(used['memory_total'])}")]
-    if used["gpu_memory"] is not None:
-        words = [f"{used['gpu_load']:.0f} %"] if used["gpu_load"] is not None else []
-        words += [f"{used['gpu_temperature']:.0f} °C"] if used["gpu_temperature"] is not None else []
-        facts.append(("gpu", ", ".join([*words, f"{size(used['gpu_memory'])} of {size(used['gpu_memory_total'])}"])))
-    return facts
+    rows = [("memory", f"{size(used.memory)} of {size(used.memory_total)}")]
+    if used.gpu_memory is not None:
+        words = [f"{used.gpu_load:.0f} %"] if used.gpu_load is not None else []
+        words += [f"{used.gpu_temperature:.0f} °C"] if used.gpu_temperature is not None else []
+        words.append(f"{size(used.gpu_memory)} of {size(used.gpu_memory_total or 0)}")
+        rows.append(("gpu", ", ".join(words)))
+    return rows
