@@ -69,19 +69,24 @@ def first_time() -> bool:
 class Vanishing:
     """A terminal's stream that may go away: from then on what is written to it is lost, and nobody fails over it.
 
-    Textual writes in a thread; an error would end that thread, and the cockpit would wait for it for ever.
+    Textual writes in a thread; an error would end that thread, and the cockpit would wait for it for ever. Only what
+    changes on the screen is sent.
     """
 
     def __init__(self, stream: TextIO) -> None:
+        from tuitrain.ui.delta import Delta
+
         self._stream = stream
+        self.delta = Delta()
         self.behind = False
         """A frame is still on its way: who draws now would only make the next one older."""
 
     def write(self, text: str) -> int:
         """Write if there is still somebody to read."""
         self.behind = True
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        with contextlib.suppress(OSError):  # asking for the size of a terminal that is gone is one, too
+            size = os.get_terminal_size(self._stream.fileno())
+            self._stream.write(self.delta.reduce(text, (size.lines, size.columns)))
         return len(text)
 
     def flush(self) -> None:
@@ -125,6 +130,7 @@ class Screen:
         terminal = Vanishing(stream)  # type: ignore[arg-type]
         sys.__stderr__ = terminal  # type: ignore[misc,assignment]
         self._app.behind = lambda: terminal.behind
+        self._app.resized = terminal.delta.forget
         try:
             self._app.run(mouse=self._mouse)
         finally:

@@ -59,6 +59,8 @@ class CockpitApp(Actions):
         self.here, self._hint = here, hint
         self.behind: Callable[[], bool] = lambda: False
         """Whether the terminal still takes an earlier frame: a slow line gets fewer frames, never older ones."""
+        self.resized: Callable[[], None] = lambda: None
+        """Called before the screen is drawn for another size."""
         self._owing = False
         self._counted: int | None = None
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
@@ -71,6 +73,10 @@ class CockpitApp(Actions):
         self.push_screen(self.cockpit)
         self.set_interval(TICK, self.tick)
         self.begin()
+
+    def on_resize(self) -> None:
+        """Called by Textual."""
+        self.resized()
 
     @work(thread=True, exit_on_error=False)
     def begin(self) -> None:
