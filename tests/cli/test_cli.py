@@ -112,7 +112,7 @@ def test_every_command_has_a_word() -> None:
     (["--lr-schedule", "linear"], "needs an end"), (["--stride", "3"], "--loss last"), (["--json"], "--no-ui"),
     (["--steps", "5", "--epochs", "1"], "give one of them"), (["--sample-every", "soon"], "30s"),
     (["--betas", "0.9"], "two numbers"), (["--clip", "nan"], "finite"), (["nothere.txt"], "no such file"),
-    (["run"], "did you mean runs"), (["--warmup", "x"], "5%")])
+    (["rums"], "did you mean runs"), (["--warmup", "x"], "5%")])
 def test_a_mistake_is_one_line_with_the_remedy_and_exit_2(
         words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:

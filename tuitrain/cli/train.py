@@ -88,6 +88,8 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     before_training()
+    if folder.config.exists():
+        folder.create()  # says what is wrong, before anything is loaded, read or timed
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
@@ -95,8 +97,6 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     from tuitrain.charlstm import prepare
     from tuitrain.cli.serve import WorkerHost
 
-    if folder.config.exists():
-        folder.create()  # says what is wrong, before anything is read or timed
     made = runtime.aside(lambda: prepare.plan(given, _report))
     folder.create()
     try:
