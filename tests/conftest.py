@@ -83,7 +83,7 @@ class Run:
         """Learn until the machine is exactly at this step."""
         while self.machine.progress.step < step:
             self.machine.learn()
-            for event in self.trainer._say():
+            for event in self.trainer._after_step():
                 self.events.append(event)
                 self._journal.write(event)
         assert self.machine.progress.step == step

@@ -57,7 +57,7 @@ def test_a_gpu_in_exclusive_use_leaves_auto_on_the_cpu_and_says_so(gpus: Gpus) -
     said: list[str] = []
     assert devices.pick("auto", said.append) == "cpu"
     [line] = said
-    assert "trains on the CPU" in line and "busy or unavailable" in line and "\n" not in line
+    assert "training on the CPU" in line and "busy or unavailable" in line and "\n" not in line
     with pytest.raises(UsageError, match=r"^--device cuda: cuda cannot be used \(.*unavailable\); use"):
         devices.pick("cuda", said.append)
 
@@ -100,7 +100,7 @@ def test_a_plan_for_a_busy_gpu_is_one_for_the_cpu(gpus: Gpus, corpus: Path) -> N
     del options["hidden"]
     made = prepare.plan(options)
     assert made.config.device == "cpu" and made.config.hidden == 128
-    assert any("trains on the CPU" in remark for remark in made.remarks)
+    assert any("training on the CPU" in remark for remark in made.remarks)
     with pytest.raises(UsageError, match="--device cuda:7"):
         prepare.plan({**options, "device": "cuda:7"})
 

@@ -29,7 +29,7 @@ def changed(**values: Any) -> dict[str, Any]:
     (changed(cudnn="90501", cuda="12.8"), "cuda was 12.8, is 13.0; cudnn was 90501, is 91002"),
     (changed(torch="2.12"), "torch was 2.12, is 2.13.0+cu130"),
     (changed(precision="fp16"), "precision was fp16, is tf32"),
-    (changed(device="cpu"), "was on cpu, goes on on cuda"),
+    (changed(device="cpu"), "was on cpu, continues on cuda"),
     ({**H100, "versions": {"torch": "2.13.0+cu130"}},
      "its gpu was not recorded; its cuda was not recorded; its cudnn was not recorded"),
 ])

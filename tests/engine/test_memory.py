@@ -111,7 +111,7 @@ def test_a_point_that_was_given_up_is_held_by_nobody_and_undo_says_so(start: Sta
     run.to_step(10)
     run.answer(c.ScaleKnob, name="lr", factor=0.5)
     kept = weakref.ref(next(iter(run.trainer.steering._points)).snapshot.tensors["hidden.h"])
-    while run.trainer.steering._points.give_up(0):
+    while run.trainer.steering._points.drop_one(0):
         pass
     run.to_step(11)
     gc.collect()

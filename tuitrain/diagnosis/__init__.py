@@ -1,1 +1,1 @@
-"""What the numbers mean: folds over events. numpy and the standard library only."""
+"""Diagnosis: rules and verdicts about a run's health, computed from its events. numpy and the standard library only."""

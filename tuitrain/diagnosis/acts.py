@@ -1,8 +1,8 @@
-"""Which acts made steps larger, and whether a trouble may be their doing. Knows no losses.
+"""Records which acts made steps larger, and whether they may have caused a later trouble. Knows no losses.
 
-Only an act that raised the size of a step can be blamed for it: a learning rate that went up, a clip that went up or
-off, whether it was turned by hand or set by a rollback, an undo or a resume. What the program itself set is nobody's
-act, but what is in force since.
+Only an act that raised the size of a step can be blamed: a learning rate that went up, a clip that went up or off,
+whether set by hand or by a rollback, an undo or a resume. What the program itself sets is blamed on nobody, but is
+the baseline for later acts.
 """
 
 import math
@@ -14,18 +14,18 @@ from tuitrain.protocol import askers
 from tuitrain.telemetry.units import many, number
 
 BELONGS = 400
-"""Steps within which an act may have begun a trouble, or belongs together with the next one."""
+"""Maximum steps between an act and the trouble it caused, or between two acts that count as one."""
 LINES = 50
-"""Lines that were left whose acts are kept: as many as undo returns to."""
+"""Number of abandoned branches whose acts are kept: as many as undo can return to."""
 DOUBLED = 0.02
 KNOBS = ("lr", "clip")
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """`knob` went up by `factor` (inf: a clip that went off), between the steps `first` and `last`.
+    """`knob` went up by `factor` (inf: a clip turned off) between the steps `first` and `last`.
 
-    `ceiling` is the value of before; `words` say what was done, whose doing it was and when.
+    `ceiling` is the value before; `words` describe the act and its step.
     """
 
     knob: str
@@ -38,7 +38,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """From the step after `step` on `value` is in force, a clip that is off as inf."""
+    """`value` is in force from the step after `step`; a clip that is off is inf."""
 
     step: int
     value: float
@@ -50,32 +50,32 @@ _Line = dict[str, list[_Turn]]
 
 
 class Acts:
-    """What was in force when, on the line that led here. Each method tells whether a person made steps larger."""
+    """Knob values over the current lineage. Methods that record an act return whether a person made steps larger."""
 
     def __init__(self) -> None:
         self._line: _Line = {name: [] for name in KNOBS}
         self._left: dict[int, _Line] = {}
 
     def begin(self, step: int, knobs: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-        """A run begins, or goes on with other knobs than those `before`."""
+        """Record the start of a run, or a resume whose knobs may differ from those `before`."""
         self._line = {name: [_Turn(step, _size(name, before[name]))] for name in KNOBS if name in before}
         self._left.clear()
         return self._set(step, knobs, "resume", "")
 
     def turned(self, step: int, name: str, old: float, new: float, by: str) -> bool:
-        """A knob was turned."""
+        """Record a knob change."""
         if not self._line.get(name):
             self._line[name] = [_Turn(0, _size(name, old))]
         return self._set(step, {name: new}, "turn", by)
 
     def back(self, left: int, step: int, knobs: Mapping[str, Any], by: str) -> bool:
-        """A rollback from branch `left` to a step before, with `knobs`."""
+        """Record a rollback from branch `left` to an earlier step, with `knobs`."""
         self._leave(left)
         self._cut(step)
         return self._set(step, knobs, "rollback", by)
 
     def undone(self, left: int, branch: int, step: int, knobs: Mapping[str, Any], by: str) -> bool:
-        """An undo; of a rollback it returns to another branch than `left`."""
+        """Record an undo; undoing a rollback returns to another branch than `left`."""
         if branch != left:
             self._leave(left)
             self._line = self._left.pop(branch, self._line)
@@ -83,9 +83,9 @@ class Acts:
         return self._set(step, knobs, "undo", by)
 
     def raised(self, onset: int, now: int, largest: Callable[[int], float]) -> tuple[Raised, ...]:
-        """What a person raised and a trouble of `onset`, seen `now`, may come from; the rate first.
+        """Return the raises by a person that may have caused a trouble at `onset`, noticed at `now`; the rate first.
 
-        A clip counts only if the one of before would have acted: `largest` gives the largest norm since a step.
+        A clip counts only if the previous one would have acted: `largest` returns the largest norm since a step.
         """
         return tuple(found for name in KNOBS for found in self._raised(name, onset, now)
                      if name == "lr" or largest(found.first) > found.ceiling)
@@ -99,14 +99,14 @@ class Acts:
             if turn.blamed:
                 chain.insert(0, (before, turn))
                 onset = min(onset, turn.step)
-        # Against what was in force before the first of them: who lowers a rate and takes that back raised nothing.
+        # Relative to the value before the first of them: lowering a rate and restoring it raises nothing.
         size, peak, until = 1.0, 1.0, 0
         for i, (before, turn) in enumerate(chain, 1):
             size *= _ratio(before.value, turn.value)
             if size > peak:
                 peak, until = size, i
         if until:
-            yield _told(name, peak, chain[:until])
+            yield _described(name, peak, chain[:until])
 
     def _set(self, step: int, knobs: Mapping[str, Any], how: str, by: str) -> bool:
         larger = False
@@ -116,7 +116,7 @@ class Acts:
             turns, value = self._line.setdefault(name, []), _size(name, knobs[name])
             blamed = by not in askers.AUTOMATIC
             while len(turns) > 1 and turns[-1].step >= step and turns[-1].blamed == blamed:
-                turns.pop()  # no step was made with that value: several presses are one turn
+                turns.pop()  # no step was made with that value: several key presses count as one change
             before = turns[-1].value if turns else value
             if not turns or before != value:
                 turns.append(_Turn(step, value, how, blamed and bool(turns)))
@@ -130,13 +130,13 @@ class Acts:
             del self._left[next(iter(self._left))]
 
     def _cut(self, step: int) -> None:
-        """What was set after a step is no past of it; what was set at it is of another try."""
+        """Remove the changes made at or after a step, which belong to the abandoned branch."""
         self._line = {name: turns[:1] + [turn for turn in turns[1:] if turn.step < step]
                       for name, turns in self._line.items()}
 
 
 def since(raised: tuple[Raised, ...]) -> str:
-    """`since your lr x40 at step 1,500`; empty if nothing was raised."""
+    """Return words such as `since your lr x40 at step 1,500`; empty if nothing was raised."""
     return "since " + " and ".join(each.words for each in raised) if raised else ""
 
 
@@ -150,7 +150,7 @@ def _ratio(old: float, new: float) -> float:
     return new / old if old and math.isfinite(old) else math.inf if new > old else 0.0
 
 
-def _told(name: str, factor: float, chain: list[tuple[_Turn, _Turn]]) -> Raised:
+def _described(name: str, factor: float, chain: list[tuple[_Turn, _Turn]]) -> Raised:
     raises = [turn for before, turn in chain if turn.value > before.value]
     first, last, ceiling = raises[0], chain[-1][1], chain[0][0].value
     if name == "clip":

@@ -1,6 +1,6 @@
-"""Events in, further events out: warnings, alarms, verdicts, advice. Knows the rules' numbers only through them.
+"""Turns a run's events into warnings, alarms, verdicts and advice; the rules and their numbers are in other modules.
 
-An alarm is followed by a verdict as soon as a probe of the broken weights is there, or some steps later without one.
+An alarm is followed by a verdict as soon as a probe of the broken weights arrives, or some steps later without one.
 """
 
 import math
@@ -26,16 +26,16 @@ from tuitrain.telemetry.readings import Probe
 from tuitrain.telemetry.units import BITS, loss_words, number
 
 STREAK = 20
-"""Steps in a row without a finite number after which training counts as broken."""
+"""Consecutive non-finite steps after which training counts as broken."""
 PATIENCE = 3
-"""Drains after an alarm until a verdict is given without a probe: a quick run has hundreds of steps in a drain."""
+"""Drains after an alarm until a verdict is reached without a probe: a fast run has hundreds of steps per drain."""
 RECOVERY = 20
 SICK = 500
-"""Steps after a spike in which a single high loss is the weights' doing and not the batch's."""
+"""Steps after a spike within which a single high loss is blamed on the weights, not on the batch."""
 
 
 class Analyst:
-    """`consider` takes every event of a run, in order."""
+    """Analyses a run; `consider` takes every event, in order."""
 
     def __init__(self) -> None:
         self._unit = BITS
@@ -52,13 +52,13 @@ class Analyst:
         self.memory = Memory()
         self._alarm: Finding | None = None
         self._raised: tuple[Raised, ...] = ()
-        """What a person raised and the alarm may come from."""
+        """Acts of a person that may have caused the alarm."""
         self._outlier: Finding | None = None
         self._skipped = self._waited = 0
-        self._overfit_told = False
+        self._overfit_reported = False
 
     def consider(self, event: e.Event) -> Iterator[e.Event]:
-        """The findings that an event gives rise to, often none."""
+        """Yield the findings that follow from an event, often none."""
         match event:
             case e.RunStarted() | e.RunResumed():
                 self._open(event)
@@ -103,7 +103,7 @@ class Analyst:
         alone = facts.levels.get(LETTERS)
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
         carried = config.get("loss") != "last"
-        if "bptt" not in config:  # batches of which nothing is known: taken as large, and as independent
+        if "bptt" not in config:  # unknown batches are assumed to be large and independent
             targets, carried = 10**6, False
         self._begin(facts.warmup, alone * math.log(2) if alone else math.inf, targets, carried)
         knobs = facts.knobs
@@ -126,7 +126,7 @@ class Analyst:
             self._set({event.name: new}, self._acts.turned(event.step, event.name, old, new, event.by))
 
     def _set(self, knobs: e.Json, larger: bool) -> None:
-        """Knobs are in force, and a person made steps `larger` with them."""
+        """Note the knobs in force, and whether a person made steps `larger` with them."""
         self._clip = float(knobs.get("clip", self._clip))
         if larger:
             self.level.turned(self._step)
@@ -161,7 +161,7 @@ class Analyst:
             yield f.AlarmRaised(**place, since=since(self._raised))
             return
         if self._alarm is not None or self.level.broken:
-            return  # it is broken: that it may break is no news
+            return  # warnings are pointless once training is broken
         if found.rule == "outlier":
             if self._outlier is not None:
                 return
@@ -191,8 +191,8 @@ class Analyst:
         found = self.validation.take(event.step, event.loss, self.level.mean, self.level.best)
         if found is not None and self._alarm is None and not self.level.broken:
             yield from self._found(found)
-        elif self.validation.overfits() and not self._overfit_told:
-            self._overfit_told = True
+        elif self.validation.overfits() and not self._overfit_reported:
+            self._overfit_reported = True
             yield from self._verdict(Signs(self._optimizer, overfits=True, rule="overfitting"),
                                      self.validation.best_at, alarming=False)
 
@@ -215,7 +215,7 @@ class Analyst:
     def _after_outlier(self, found: Finding) -> Iterator[e.Event]:
         self._outlier = None
         if any(found.step - SICK <= step <= found.step + RECOVERY for step in self.tail.spikes):
-            return  # the batch was ordinary: it is the weights that have fits
+            return  # the batch was ordinary: the weights are unstable
         after = [loss for step, loss in self.memory.losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
         before = [loss for step, loss in self.memory.losses if step < found.step and math.isfinite(loss)]
         high = [loss for step, loss in self.memory.losses if found.step <= step < found.step + RECOVERY // 2
@@ -236,7 +236,7 @@ class Analyst:
         self._alarm = None
         signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped,
                                   specs.optimizer(self._optimizer).longest(self._betas, self._alpha), self._raised)
-        yield from self._advise_from_before(alarm.onset)  # first: what answers the verdict sets the clip, too
+        yield from self._advise_from_before(alarm.onset)  # before the verdict, whose remedy also sets the clip
         yield from self._verdict(signs, alarm.onset, alarming=True)
 
     def _advise_from_before(self, onset: int) -> Iterator[e.Event]:

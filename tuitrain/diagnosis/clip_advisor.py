@@ -1,8 +1,8 @@
-"""Which clip a run should have, read off its own gradient norms. Pure numbers; knows no events.
+"""Advises a clip from a run's own gradient norms. Pure numbers; knows no events.
 
-A clip is always also a multiple of the median norm, because what it does depends on that alone: under Adam a spike of
+A clip is judged as a multiple of the median norm, because its effect depends on that alone: under Adam a spike of
 k medians moves a weight by `kick(k)` steps of the usual size, which hardly grows above 30 medians. So a clip far above
-the median comes too late, and one that acts on every step is divided out again.
+the median has no effect on spikes, and one that acts on every step is divided out again.
 """
 
 import math
@@ -15,18 +15,18 @@ from tuitrain import specs
 from tuitrain.telemetry.units import number, percent
 
 LEAST = 200
-"""Norms below which nothing is said."""
+"""Minimum number of norms for advice."""
 LOOK_BACK = 1000
 HALF = 0.5
-"""Kick up to which a spike does little: half a usual step."""
+"""Kick up to which a spike is harmless: half a usual step."""
 TIGHT, PLAIN = 1.2, 2.5
-"""Medians: the lower end of the useful range; the upper one where nothing divides the spike out (SGD)."""
+"""In medians: the lower end of the useful range, and its upper end where the optimizer divides nothing out (SGD)."""
 ALWAYS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class ClipAdvice:
-    """A clip, its useful range, and the median norm they come from; `touched` is the share of steps it would cut."""
+    """A clip, its useful range and the median norm; `touched` is the share of steps that the clip would cut."""
 
     value: float
     low: float
@@ -37,34 +37,34 @@ class ClipAdvice:
 
 
 def kick(k: float, betas: tuple[float, float]) -> float:
-    """How far one spike of k times the usual gradient moves a weight under Adam, in steps of the usual size."""
+    """Return how far a spike of k times the usual gradient moves a weight under Adam, in steps of the usual size."""
     b1, b2 = betas
     return (1 - b1) * k / math.sqrt(1 + (1 - b2) * k * k)
 
 
 def largest_harmless(betas: tuple[float, float]) -> float:
-    """The largest spike, in medians, that moves a weight by at most half a usual step; inf if every one is harmless."""
+    """Return the largest spike, in medians, that moves a weight by at most half a usual step; inf if all do."""
     b1, b2 = betas
     left = (1 - b1) ** 2 - HALF**2 * (1 - b2)
     return HALF / math.sqrt(left) if left > 0 else math.inf
 
 
 def medians(clip: float, norms: NDArray[np.float64]) -> float:
-    """A clip as a multiple of the median of healthy norms; nan where there are none."""
+    """Return a clip as a multiple of the median of the finite norms above 0; nan if there are none."""
     good = norms[np.isfinite(norms) & (norms > 0)]
     return clip / float(np.median(good)) if len(good) else math.nan
 
 
 def touched(clip: float, norms: NDArray[np.float64]) -> float:
-    """The share of steps that a clip would have acted on; a norm that is not finite counts."""
+    """Return the share of steps on which a clip would have acted, counting non-finite norms."""
     return float(np.mean(~(norms <= clip))) if clip > 0 and len(norms) else 0.0
 
 
 def advise(norms: NDArray[np.float64], clip: float, optimizer: str, betas: tuple[float, float]) -> ClipAdvice | None:
-    """Advice from the newest healthy norms, or None if there are too few of them. `clip` is the one in force, 0 if off.
+    """Return advice from the newest finite norms, or None if there are too few. `clip` is the one in force, 0 if off.
 
-    The value is the largest that keeps the kick of a spike under half a step, but never below the 99th percentile where
-    the norms have a short tail: there it would only be a hidden, temporary cut of the learning rate.
+    The value is the largest that keeps the kick of a spike under half a step, but not below the 99th percentile if the
+    norms have a short tail: there it would only be a hidden, temporary cut of the learning rate.
     """
     good = norms[np.isfinite(norms) & (norms > 0)][-LOOK_BACK:]
     if len(good) < LEAST:

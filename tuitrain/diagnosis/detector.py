@@ -1,7 +1,7 @@
-"""Has training broken, and what says that it will? Rules over single numbers, a few microseconds a step.
+"""Rules over single numbers that detect broken training or early signs of it, in a few microseconds a step.
 
-Thresholds are re-based on the run's own healthy past. Knows no events and no causes; DIAGNOSIS' names of the rules are
-kept: level (T1), validation (T2), no_progress, outlier (W2); in tail.py spike (W9), tail (W10), rms (W3).
+Thresholds are relative to the run's own healthy past. Knows no events and no causes. The rules: level (T1), validation
+(T2), no_progress, outlier (W2); in tail.py spike (W9), tail (W10), rms (W3).
 """
 
 import itertools
@@ -16,18 +16,18 @@ from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.telemetry.units import BITS, loss_text, loss_words
 
 QUIET = 200
-"""Steps at the start of a run, and with a warm-up at least as many, in which nothing is judged."""
+"""Steps at the start of a run in which nothing is judged; a longer warm-up takes its place."""
 WINDOW, LAG, RECENT = 200, 20, 50
 Z_TRIP = 4.0
 MARGIN = (0.10, 0.08)
-"""Nats, and share of the best, that the mean of the last 50 losses must exceed the best such mean by."""
+"""How far the mean of the last losses must exceed the best mean: nats, and share of the best; the larger counts."""
 NOISY = 6.0
-"""The margin is also so many standard deviations of such means: the best of them is the luckiest, too."""
+"""The margin is at least this many standard deviations of such means, because their minimum is partly luck."""
 PASSAGE, LONGEST = 20_000, 500
-"""Characters of carried streams that a mean covers at least, in at most so many steps: fewer are one passage of the
+"""Minimum characters of carried streams per mean, and its maximum steps: fewer characters are a single passage of the
 text, and passages differ."""
 TURNED = (0.3, 0.2)
-"""The same after steps were made larger, for `SETTLING` steps, after a rest of `REST`."""
+"""The MARGIN after steps were made larger, for `SETTLING` steps and after ignoring the first `REST`."""
 REST, SETTLING = 50, 400
 OUTLIER_Z, OUTLIER_NATS, FEW = 8.0, 1.0, 100
 STUCK_AFTER, STUCK_FOR, STUCK_GAIN = 1000, 500, 0.02
@@ -48,12 +48,12 @@ class Finding:
 
 
 def sized(nats: float, loss: float, unit: LossUnit) -> float:
-    """So many nats; of a loss in a unit of its own that share of its size, because nobody knows what is much of it."""
+    """Return `nats`; for a loss in a unit of its own that share of `loss`, as its scale is unknown."""
     return nats if unit == BITS else nats * abs(loss)
 
 
 class Level:
-    """Training loss against its own best: T1, the rule after larger steps, outliers, and no progress at all."""
+    """Compares the training loss with its own best: T1, its variant after larger steps, outliers, and no progress."""
 
     def __init__(self, warmup: int = 0, chance: float = math.inf, targets: int = 10**6,
                  carried: bool = True, unit: LossUnit = BITS) -> None:
@@ -61,14 +61,14 @@ class Level:
         self.quiet = max(QUIET, warmup)
         self._stuck_after = self.quiet + STUCK_AFTER
         self._chance = chance
-        """Nats per character of counting letters alone; a model that stays there has learned nothing."""
+        """Nats per character of letter frequencies alone; a model that stays there has learned nothing."""
         self.losses: deque[float] = deque(maxlen=WINDOW + 4 * RECENT)
         self._over = min(LONGEST, max(RECENT, PASSAGE // targets)) if carried else RECENT
-        """Losses in a mean."""
+        """Number of losses in a mean."""
         self._few = targets < FEW
-        """So few targets in a batch may be anything: no single one is odd."""
+        """Whether a batch has too few targets for a single high loss to be unusual."""
         self._blocks: deque[float] = deque(maxlen=60)
-        """Means that do not overlap."""
+        """Means of non-overlapping blocks."""
         self._sum: deque[float] = deque(maxlen=self._over)
         self._total = 0.0
         self._noise = 0.0
@@ -84,24 +84,24 @@ class Level:
 
     @property
     def mean(self) -> float:
-        """Of the last finite losses, 50 or what a passage takes."""
+        """Mean of the last finite losses: 50, or as many as a passage takes."""
         return self._total / len(self._sum) if self._sum else math.nan
 
     @property
     def broken(self) -> bool:
-        """It tripped and has not recovered."""
+        """Whether the rule has fired and the loss has not recovered."""
         return self._tripped
 
     def turned(self, step: int) -> None:
-        """Steps were made larger: rest, then judge by the wider margin; window and best stay."""
+        """Note that steps were made larger: judge by the wider margin after a rest; window and best stay."""
         self._turn = step
 
     def seam(self, step: int) -> None:
-        """Another epoch begins: another part of the text."""
+        """Note that an epoch begins at a step, and with it another part of the text."""
         self._seam = step
 
     def moved(self, step: int) -> None:
-        """Back to a step: the losses begin anew, the best stays, what was turned or begun after it has not happened."""
+        """Go back to a step: clear the losses, keep the best, discard what was noted after it."""
         if self._turn is not None and self._turn >= step:
             self._turn = None
         self._seam, self._best_at = min(self._seam, step), min(self._best_at, step)
@@ -110,7 +110,7 @@ class Level:
         self._total, self._seen, self._tripped, self._recovering = 0.0, 0, False, 0
 
     def take(self, step: int, loss: float) -> Finding | None:
-        """One step's loss."""
+        """Add the loss of one step; return a finding if a rule fires."""
         if not math.isfinite(loss):
             return None
         if len(self._sum) == self._over:
@@ -120,7 +120,7 @@ class Level:
         self.losses.append(loss)
         self._seen += 1
         if self._seen % LAG == 0:
-            self._total = math.fsum(self._sum)  # rounding must not pile up over a long run
+            self._total = math.fsum(self._sum)  # rounding errors must not accumulate over a long run
             self._spread.append(float(np.median(self._last(LAG))))
         if self._seen < self._over:
             return None
@@ -175,8 +175,10 @@ class Level:
                        f"the best was {loss_text(self.best, self._unit, 2)}")
 
     def _error(self) -> float:
-        """Standard error of a median of 20, from the medians of neighbouring blocks: losses of carried streams are
-        not independent, so the formula for independent ones is too small."""
+        """Return the standard error of a median of 20, from the medians of neighbouring blocks.
+
+        Losses of carried streams are not independent, so the formula for independent ones gives too little.
+        """
         return _spread(self._spread)
 
     def _outlier(self, step: int, loss: float) -> Finding | None:
@@ -203,7 +205,7 @@ class Level:
 
 
 class Validation:
-    """Validation losses: T2, and overfitting."""
+    """Rules over validation losses: T2 and overfitting."""
 
     def __init__(self, unit: LossUnit = BITS) -> None:
         self._unit = unit
@@ -214,12 +216,12 @@ class Validation:
         self._best_train = math.inf
 
     def forget(self) -> None:
-        """Training is broken: what is measured meanwhile says nothing of the text."""
+        """Discard the losses, which mean nothing while training is broken."""
         self.losses.clear()
         self.train_then.clear()
 
     def take(self, step: int, loss: float, train: float, best_train: float) -> Finding | None:
-        """One evaluation, and the training loss of that time and its best."""
+        """Add an evaluation with the training loss of that time and its best; return a finding if T2 fires."""
         self.losses.append((step, loss))
         self.train_then.append(train)
         self._best_train = best_train
@@ -238,9 +240,9 @@ class Validation:
         return None
 
     def overfits(self) -> bool:
-        """Four evaluations in a row above 1.02 of the best, while the training loss still fell and is near its best.
+        """Whether four evaluations in a row exceed 1.02 of the best while the training loss fell and is near its best.
 
-        A loss that recovers from a collapse falls, too.
+        Falling alone is not enough: a loss that recovers from a collapse falls, too.
         """
         recent = list(self.losses)[-4:]
         if len(recent) < 4 or not all(v > 1.02 * self.best and step > self.best_at for step, v in recent):
@@ -251,13 +253,13 @@ class Validation:
 
 
 def _spread(blocks: deque[float]) -> float:
-    """Standard deviation of block values from neighbouring ones, so that a trend does not count; 0 for too few."""
+    """Return the standard deviation of block values from differences of neighbours, which ignores a trend; 0 if few."""
     if len(blocks) < 10:
         return 0.0
     return 1.4826 * float(np.median(np.abs(np.diff(np.array(blocks))))) / math.sqrt(2)
 
 
 def _onset(losses: NDArray[np.float64], level: float) -> int:
-    """Where the excess over a level begins: the start of the stretch to the end with the largest sum."""
-    rest = np.cumsum((losses - level)[::-1])[::-1]
-    return int(np.argmax(rest))
+    """Return the index where the excess over a level begins: the start of the suffix with the largest sum."""
+    sums = np.cumsum((losses - level)[::-1])[::-1]
+    return int(np.argmax(sums))

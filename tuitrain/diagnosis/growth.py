@@ -1,7 +1,7 @@
-"""The earliest sign: recurrent weights that have grown until a gradient can explode on its way back through time.
+"""The earliest sign: recurrent weights so large that a gradient can explode on its way back through time.
 
-Judged by the spectral radius of the candidate block: of runs that end well it stays below 20 for hundreds of thousands
-of steps, those that collapse by themselves go through 30 thousands of steps before their first spike.
+Judged by the spectral radius of the candidate block: in healthy runs it stays below 20 for hundreds of thousands of
+steps; runs that collapse by themselves pass 30 thousands of steps before their first spike.
 """
 
 from collections import deque
@@ -11,37 +11,37 @@ from tuitrain.telemetry.units import number
 
 LARGE = 30.0
 AGAIN = 1.5
-"""It is told again when it has grown by this factor since."""
+"""Factor of further growth at which the warning is repeated."""
 LEAST = 0.01
-"""Relative growth in 1,000 steps below which it no longer counts as growing."""
+"""Relative growth per 1,000 steps below which the radius does not count as growing."""
 APART, SPAN = 100, 2000
-"""Steps between remembered values at least, and over which the pace is measured."""
+"""Minimum steps between stored values, and the steps over which the pace is measured."""
 
 
 class Growth:
-    """Takes the largest radius of any layer, as often as the probe gives one."""
+    """Follows the largest spectral radius of any layer, as measured by the probe."""
 
     def __init__(self) -> None:
         self._known: deque[tuple[int, float]] = deque(maxlen=SPAN // APART + 1)
-        self._told = 0.0
+        self._reported = 0.0
 
     def back_to(self, step: int) -> None:
-        """A rollback: what came after is another branch."""
+        """Discard the values after a step, after a rollback to it."""
         while self._known and self._known[-1][0] > step:
             self._known.pop()
 
     def take(self, step: int, radius: float) -> Finding | None:
-        """One probe's."""
+        """Add the radius of one probe; return a warning if it is due."""
         if not self._known or step >= self._known[-1][0] + APART:
             self._known.append((step, radius))
         then, low = next((s, r) for s, r in self._known if s >= step - SPAN)
-        threshold = max(LARGE, AGAIN * self._told)
+        threshold = max(LARGE, AGAIN * self._reported)
         if not radius >= threshold or step - then < SPAN // 4:
             return None
         pace = (radius - low) / (step - then) * 1000
         if pace < LEAST * radius:
             return None
-        self._told = radius
+        self._reported = radius
         return Finding(
             False, "growth", step, then, radius, threshold,
             f"the recurrent weights grow: they could make a gradient {number(radius, 2)} times as large with each step "

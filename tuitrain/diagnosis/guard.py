@@ -1,9 +1,9 @@
-"""The automatic pilot: reads events, sends commands, nothing else - it presses the keys a person would press.
+"""The guard: reads events and sends the commands that a person would send; it does nothing else.
 
-An alarm: it has the black box kept and the model looked into, and pauses if that is its mode. The verdict: it rolls
-back as the remedy says, three times at most, then stops.
-Where the steps had grown too large all at once, the rate of before was right, so it comes back when all stays well.
-A warning: it pins a restore point from before and, where it may act, sets the advised clip.
+On an alarm it requests the black box and a probe, and pauses if that is its mode. On the verdict it rolls back as the
+remedy says, three times at most, then stops. After a sudden fault the previous learning rate was right, so it is
+restored step by step while training stays healthy. On a warning it pins an earlier restore point and, if its mode lets
+it act, sets the advised clip.
 """
 
 import time
@@ -22,19 +22,18 @@ from tuitrain.protocol.capabilities import KEY as CAPABILITIES
 from tuitrain.protocol.facts import RunFacts
 
 GRACE = 2000
-"""Steps without an alarm after which rollbacks are counted anew."""
+"""Steps without an alarm after which the count of rollbacks starts again."""
 COUNTDOWN = 120.0
 """Seconds that a pause waits for a person."""
 REST = 60
-"""Quiet steps after which a rate that was lowered for a sudden fault is doubled, until it is what it was."""
+"""Quiet steps between doublings of a rate that was lowered for a sudden fault, until it is what it was."""
 ACTS = ("rollback", "stop")
 CLOSE = 1.2
-"""Times the advised clip up to which a clip is left as it is: each move is told."""
+"""Ratio to the advised clip up to which a clip is left unchanged, because each change is reported."""
 
 
 class Guard:
-    """`react` turns an event into the commands it calls for, `tick` those of time; `mode` is warn, pause, rollback or
-    stop."""
+    """Yields commands in `react` to events and in `tick` as time passes; `mode` is warn, pause, rollback or stop."""
 
     def __init__(self, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.mode = mode
@@ -44,22 +43,22 @@ class Guard:
         self._last_alarm = 0
         self._alarm: f.AlarmRaised | None = None
         self._since: float | None = None
-        """When it paused for a verdict that nobody has answered yet."""
+        """When the countdown of a pause began; None while there is none."""
         self._clients = 0
         self._offers = EVERYTHING
         self.watched = False
-        """A cockpit in this very process looks on."""
+        """Whether a cockpit in this process is watching."""
         self._advice: f.AdviceGiven | None = None
         self._spikes: list[tuple[int, int]] = []
         self._automatic, self._clip = False, 0.0
         self._concluded: f.VerdictReached | None = None
         self._owed: tuple[float, float, int] | None = None
-        """(rate in force, the rate that comes back, the step of the next doubling)."""
+        """(rate in force, rate to restore, step of the next doubling)."""
         self._returning: tuple[str, float] = ("", 1.0)
-        """The rollback whose rate is to come back, and its factor."""
+        """The id of the rollback whose rate is to be restored, and its factor."""
 
     def react(self, event: e.Event) -> Iterator[c.Command]:
-        """The commands that an event calls for, often none."""
+        """Yield the commands that an event calls for, often none."""
         match event:
             case e.RunStarted() | e.RunResumed():
                 facts = RunFacts.of(event.facts)
@@ -74,9 +73,9 @@ class Guard:
             case e.KnobChanged(name="clip"):
                 self._clip = float(event.new)  # type: ignore[arg-type]
             case e.KnobChanged(name="lr") | e.Undone() | e.LandingStarted() if event.by != askers.GUARD:
-                self._owed = None  # somebody else steers now
+                self._owed = None  # somebody else has taken over
             case e.StepsDone() if self._owed is not None:
-                yield from self._give_back(event.first_step + len(event.loss))
+                yield from self._restore_rate(event.first_step + len(event.loss))
             case e.ClientJoined() | e.ClientLeft():
                 self._clients = event.clients
             case e.RolledBack() | e.RunEnded() | e.Continued():
@@ -85,7 +84,7 @@ class Guard:
                 if isinstance(event, e.RolledBack):
                     self._clip = float(event.knobs.get("clip", self._clip))
                     self._owe(event)
-                if answered:  # it paused for a person, who has rolled back
+                if answered:  # the guard had paused for a person, who has rolled back
                     yield c.Continue(**self._who())
             case f.WarningRaised():
                 yield from self._warned(event)
@@ -98,7 +97,7 @@ class Guard:
                 yield from self._concluded_with(event)
 
     def tick(self) -> Iterator[c.Command]:
-        """What time calls for: a pause that nobody answers ends with a rollback, at once when nobody is there."""
+        """End a pause with a rollback when its countdown is over, at once if nobody is watching."""
         if self._since is None or self._concluded is None:
             return
         if not (self._clients or self.watched) or self._clock() - self._since >= COUNTDOWN:
@@ -108,7 +107,7 @@ class Guard:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the countdown; None while there is none."""
+        """Seconds left of the countdown; None while there is none."""
         return None if self._since is None else max(0.0, COUNTDOWN - (self._clock() - self._since))
 
     def _warned(self, event: f.WarningRaised) -> Iterator[c.Command]:
@@ -119,7 +118,7 @@ class Guard:
             yield c.PinSnapshot(to=max(0, event.onset - 1), **self._who())
 
     def _advised(self, event: f.AdviceGiven) -> Iterator[c.Command]:
-        """A first spike, a fat tail, weights that grow: the clip is free, so it is set where the guard may act."""
+        """Set the advised clip after a warning, if the mode lets the guard act: it costs nothing."""
         calm = self._alarm is None and self._concluded is None
         loose = self._clip == 0 or self._clip > CLOSE * event.value
         offered = not self._offers.why_not(c.SetKnob, "clip")
@@ -162,12 +161,12 @@ class Guard:
                          skip_batches=found.skipped(found.to), **who)
 
     def _owe(self, event: e.RolledBack) -> None:
-        """Its own rollback for steps too large: what the rate was is to come back. Anybody else's: nothing is."""
+        """Plan to restore the rate after the guard's own rollback for too large steps; any other ends the plan."""
         rollback, factor = self._returning
         rate = float(event.knobs.get("lr", 0.0))
         self._owed = (rate, rate / factor, event.to_step + REST) if event.id == rollback else None
 
-    def _give_back(self, step: int) -> Iterator[c.Command]:
+    def _restore_rate(self, step: int) -> Iterator[c.Command]:
         assert self._owed is not None
         rate, full, due = self._owed
         if step < due:

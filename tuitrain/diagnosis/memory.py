@@ -1,4 +1,4 @@
-"""What the analyst remembers of a run's recent steps, readings and probes, and the signs it reads off them."""
+"""The analyst's record of recent steps, measurements and probes, and the signs derived from them."""
 
 import math
 from collections import deque
@@ -16,35 +16,35 @@ from tuitrain.protocol import groups
 from tuitrain.telemetry.readings import Layer, Probe
 
 READINGS, LOSSES = 60, 400
-"""What a trouble that came by itself is compared with. After an act it is the time before that, however long ago."""
+"""How many measurements and losses a spontaneous trouble is compared with; after an act it is the time before it."""
 KEPT = 6
-"""Times as many are kept."""
+"""Multiple of these numbers that is stored."""
 QUICKLY = 150
-"""Steps in which steps that are too large make the weights grow."""
+"""Steps within which too large steps make the weights grow."""
 
 
 class Memory:
-    """Bounded; (step, value) pairs, oldest first."""
+    """Bounded queues of (step, value) pairs, oldest first."""
 
     def __init__(self) -> None:
         self.norms: deque[tuple[int, float]] = deque(maxlen=1200)
         self.losses: deque[tuple[int, float]] = deque(maxlen=KEPT * LOSSES)
         self.shares: deque[tuple[int, float, float]] = deque(maxlen=KEPT * LOSSES)
-        """(step, squared gradient norm of the LSTM layers, that of all)."""
+        """(step, squared gradient norm of the LSTM layers, squared norm of all parameters)."""
         self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT * READINGS)
         self.probes: deque[Probe] = deque(maxlen=8)
         self.replayed: f.BlackBoxKept | None = None
 
     def back_to(self, step: int) -> None:
-        """A rollback: what came after is another branch."""
+        """Discard everything after a step, after a rollback to it."""
         for numbers in (self.norms, self.losses, self.shares, self.readings, self.probes):
             while numbers and _step_of(numbers[-1]) > step:
                 numbers.pop()
 
     def learned(self, event: e.StepsDone) -> None:
-        """Take in where the gradients of the steps lie that are told in full."""
+        """Store the share of the LSTM layers in the gradients of the steps that have group norms."""
         if not any(groups.is_layer(name) for name in event.norms):
-            return  # somebody's own model, with names of its own
+            return  # somebody's own model, with other group names
         first = event.first_step + -(event.first_step - 1) % event.every
         for i, norms in enumerate(zip(*event.norms.values(), strict=False)):
             squares = dict(zip(event.norms, (norm * norm for norm in norms), strict=True))
@@ -54,11 +54,11 @@ class Memory:
                 self.shares.append((first + i * event.every, lstm, total))
 
     def largest(self, step: int) -> float:
-        """The largest gradient norm after a step; inf where one was not finite."""
+        """Return the largest gradient norm after a step; inf if one was not finite."""
         return max((norm if math.isfinite(norm) else math.inf for at, norm in self.norms if at > step), default=0.0)
 
     def read(self, event: f.Measured) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Take readings in, one by one."""
+        """Store measurements and yield them one by one, each with its step."""
         layers = [name for name in event.weights if groups.is_layer(name)]
         for i in range(len(next(iter(event.weights.values()), ()))):
             step = event.first_step + i * event.every
@@ -71,9 +71,9 @@ class Memory:
 
     def signs(self, alarm: Finding, optimizer: str, spikes: deque[int], median: float, skipped: int,
               most: float = math.inf, raised: tuple[Raised, ...] = ()) -> Signs:
-        """What is known around an alarm's onset. `most`: how much longer than usual a spike can make a step at most.
+        """Return the signs around an alarm's onset. `most` is how many times longer a spike can make a step.
 
-        After an act that `raised` the steps, the time before the act is what all is compared with.
+        After acts that `raised` the step size, everything is compared with the time before them.
         """
         onset = min([alarm.onset, *(act.first + 1 for act in raised)])
         signs = Signs(optimizer, alarm.rule, reason=alarm.sentence, raised=raised, skipped=skipped)
@@ -114,7 +114,7 @@ class Memory:
             return float(np.nanmax(np.max([r["update"] for r in readings], axis=0) / usual))
 
         if jump(since) > most:
-            large = math.inf  # steps this long are no spike's doing, so those after a spike count, too
+            large = math.inf  # no spike makes steps this long, so those after a spike count, too
         new = [(step, r) for step, r in readings if onset <= step < large]
         if not new:
             return
@@ -126,7 +126,7 @@ class Memory:
             signs.growth = float(np.nanmax(np.max(quick, axis=0) / np.maximum(then, 1e-12) - 1))
 
     def _first_large(self, onset: int, median: float) -> float:
-        """The first step around an onset whose norm is above ten medians: what the updates do after it, it did."""
+        """Return the first step around an onset whose norm exceeds ten medians; it explains the updates after it."""
         usual = 10 * median
         return next((step for step, norm in self.norms if step >= onset - 20 and norm > usual), math.inf)
 
@@ -151,7 +151,7 @@ def _step_of(pair: Any) -> int:
 
 
 def _pinned(layer: Layer) -> float:
-    """Share of gate activations at their ends, all four gates together."""
+    """Return the share of saturated gate activations, over all four gates."""
     return float(np.mean(list(layer.saturation.values())))
 
 

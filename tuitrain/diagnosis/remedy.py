@@ -1,8 +1,8 @@
-"""What answers a trouble: how far back, at which rate, under which clip. The one rule for guard, key and dialog. Pure.
+"""The remedy for a trouble: how far back, at which rate, with which clip. Shared by guard, key and dialog. Pure.
 
-Before the first spike that belongs to it, from a point that was well itself, at a quarter of the smaller rate, under
-the advised clip: neither alone held a run that had begun to explode (tests/diagnosis). A text that changed is left out
-instead, and a model that learns nothing is not helped by smaller steps.
+It goes back to a healthy point before the first spike of the trouble, with a quarter of the smaller rate and the
+advised clip: neither change alone held a run that had begun to explode (tests/diagnosis). If the text changed, that
+stretch is skipped instead; if nothing is learned, there is no remedy, as smaller steps would not help.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,52 +12,55 @@ from tuitrain.telemetry.lineage import Place
 from tuitrain.telemetry.story import Point
 
 BEFORE = 100
-"""Steps before the onset at which a restore point counts as healthy."""
+"""Steps before the onset at which a restore point counts as old enough."""
 LR_FACTORS = (0.25, 0.1, 0.1)
-"""Of the rate, at the first, second and third try."""
+"""Factors of the rate at the first, second and third attempt."""
 EARLIER = 4
-"""Each further try goes so many times as far back before the onset."""
+"""Each further attempt goes this many times as far back before the onset."""
 SKIPPED = 400
-"""Batches from the onset on that are left out where the text is to blame (PaLM left out 200 to 500)."""
+"""Batches from the onset on that are skipped if the text is to blame (PaLM skipped 200 to 500)."""
 SPIKES_BACK = 4000
-"""A spike so many steps before the onset belongs to it."""
+"""Maximum steps between a spike and the onset that it belongs to."""
 TOO_SMALL = ("plateau", "vanishing")
-"""Causes that a rollback to smaller steps makes worse."""
+"""Causes that smaller steps make worse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """Back to a point at or before step `to`, then the knobs; None leaves a knob as it is."""
+    """A rollback to a point at or before step `to`, then knob changes; None leaves a knob unchanged."""
 
     onset: int
     to: int
     lr_factor: float | None = None
     clip: float | None = None
     past: int = 0
-    """The step up to which the text is left out, 0 if it is not to blame."""
+    """The step up to which the text is skipped, 0 if it is not to blame."""
 
     def lr(self, there: float, now: float) -> float:
-        """The new rate, from that of the point and the present one."""
+        """Return the new rate, from the rate at the point (`there`) and the present one."""
         return now if self.lr_factor is None else min(there, now) * self.lr_factor
 
     def skipped(self, step: int) -> int:
-        """Batches to leave out when going on from a step."""
+        """Return the number of batches to skip when continuing from a step."""
         return max(0, self.past - step)
 
     def point(self, points: Iterable[Point]) -> Point | None:
-        """The best of the restore points of the line that led here: the newest that was well, old enough before the
-        onset, or at least before it; None if there is none."""
-        well = [point for point in points if point.healthy and point.step < self.onset]
-        old = [point for point in well if point.step <= self.to]
-        return max(old or well, key=lambda point: (point.step, point.branch, not point.on_disk), default=None)
+        """Return the best of the lineage's restore points, None if there is none.
+
+        That is the newest healthy one at or before step `to`, or failing that before the onset.
+        """
+        healthy = [point for point in points if point.healthy and point.step < self.onset]
+        old = [point for point in healthy if point.step <= self.to]
+        return max(old or healthy, key=lambda point: (point.step, point.branch, not point.on_disk), default=None)
 
 
 def remedy(cause: str, place: Place, spikes: Iterable[Place], holds: Callable[[int, int], bool], *, clip: float,
            advised: tuple[float, float] | None, tried: int = 0) -> Remedy | None:
-    """The answer to a trouble that began at `place`, None if going back is none. `cause` is empty while unknown.
+    """Return the remedy for a trouble that began at `place`, None if a rollback does not help.
 
-    Of the `spikes` those count that the line `holds` that led here. `clip` is the one in force, 0 if off; `advised` the
-    better value and the lower end of the useful range, None if unknown; `tried` says how often this was done already.
+    `cause` is empty while unknown. Only those `spikes` count that the lineage `holds`. `clip` is the one in force, 0
+    if off; `advised` is the better value and the lower end of the useful range, None if unknown; `tried` is the number
+    of earlier attempts.
     """
     if cause in TOO_SMALL:
         return None
@@ -75,5 +78,5 @@ def _clip(clip: float, advised: tuple[float, float] | None) -> float | None:
     if advised is None:
         return None
     value, low = advised
-    tight = low <= clip <= value  # it is of use already, and raising it would only make steps larger
+    tight = low <= clip <= value  # already useful, and raising it would only make steps larger
     return None if tight else value

@@ -1,4 +1,4 @@
-"""What is known around an onset: the numbers that a verdict weighs."""
+"""The numbers around an onset that a verdict weighs."""
 
 from dataclasses import dataclass
 
@@ -7,40 +7,40 @@ from tuitrain.diagnosis.acts import Raised
 
 @dataclass(slots=True)
 class Signs:
-    """What is known around an onset; None where it is not. Losses in nats per character."""
+    """Numbers around an onset, None where unknown. Losses in nats per character."""
 
     optimizer: str
     rule: str = "level"
     reason: str = ""
-    """What the alarm itself says."""
+    """The sentence of the alarm."""
     raised: tuple[Raised, ...] = ()
-    """What a person raised shortly before; the signs then compare with the time before that."""
+    """Knobs that a person raised shortly before; the signs then compare with the time before that."""
     loss_jump: float | None = None
     val_jump: float | None = None
     spike: float | None = None
-    """Largest norm since 20 steps before the onset, in medians of before."""
+    """Largest norm since 20 steps before the onset, in medians of the time before."""
     early_spikes: int = 0
-    """Norms above 20 medians in the 4,000 steps before that."""
+    """Number of norms above 20 medians in the 4,000 steps before that."""
     update_jump: float | None = None
-    """Largest update ratio of an LSTM layer since the onset, over its median before."""
+    """Largest update ratio of an LSTM layer since the onset, divided by its median before."""
     norm_jump: float | None = None
-    """Median norm since the onset over the median before."""
+    """Median norm since the onset divided by the median before."""
     surprise: float | None = None
     """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
     growth: float | None = None
     """Largest relative growth of an LSTM layer's weights in the first steps since the onset."""
     saturation_jump: float | None = None
-    """Largest rise of a layer's candidate or input-gate saturation since the last probe before."""
+    """Largest rise of a layer's candidate or input-gate saturation since the last probe before the onset."""
     saturation: float | None = None
     dead: float | None = None
     worst_flow: float | None = None
     flow: float | None = None
     """Largest share of the last step's gradient that reaches the first one, of any layer."""
     replay_jump: float | None = None
-    """How much harder the text at the onset is than that before it, for the weights of before, nats."""
+    """Loss of the text at the onset minus that of the text before it, under earlier weights, in nats."""
     recurrent_share: float | None = None
-    """Share of the squared gradient norm that is in the LSTM layers, of the steps since the onset."""
+    """Share of the LSTM layers in the squared gradient norm since the onset."""
     skipped: int = 0
     overfits: bool = False
     unchanged: bool = False
-    """The weights have not moved."""
+    """Whether the weights have hardly moved."""

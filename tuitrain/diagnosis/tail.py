@@ -1,4 +1,4 @@
-"""Early signs in the gradients: single spikes, a tail that grows fat, gradients that Adam's memory did not expect."""
+"""Early signs in the gradients: single spikes, a heavier tail, gradients far above Adam's running average."""
 
 import math
 from collections import deque
@@ -12,34 +12,34 @@ from tuitrain.telemetry.units import number, percent
 
 SPIKE = 20.0
 YOUNG = 3.0
-"""A spike is also so many medians of the run's youth: where a text is known by heart all norms but a few are tiny."""
+"""A spike must also exceed this many medians of the run's first steps: once a text is memorised most norms are tiny."""
 SPIKES_APART = 500
 TAIL, FATTER, TWICE = 1.4, 1.1, 1.5
-"""p99 over median that is told: at least so much, so much more than in the run's youth, and again when half as much
-again was added. 1.3 is usual; natural collapses went through 1.4 one to four thousand steps before the first spike."""
+"""Thresholds of p99 / median for a warning: absolute, relative to the young run, and relative to the previous warning.
+1.3 is usual; natural collapses passed 1.4 one to four thousand steps before the first spike."""
 TAILS = (250, 1000, 4000)
 LOOK_EVERY = 50
 SURPRISE, SURPRISED = 3.0, 0.4
-"""RMS of g / sqrt(v) that is a surprise to Adam, and the share of readings from which on it is told: steps ten times
-too long give .6, and with a memory of a hundred steps (b2 = .99) .2 comes up in runs that are well."""
+"""RMS of g / sqrt(v) that counts as a surprise to Adam, and the share of such measurements that raises a warning: steps
+ten times too long give .6, and with a memory of a hundred steps (b2 = .99) healthy runs reach .2."""
 
 
 class Tail:
-    """Gradient norms against their own median: single spikes, and a tail that grows fat long before the loss does."""
+    """Compares gradient norms with their own median: single spikes, and a tail that grows long before the loss does."""
 
     def __init__(self, warmup: int = 0) -> None:
         self.norms = Ring(TAILS[-1])
         self.quiet = max(QUIET, warmup) + TAILS[0]
         self.median = math.nan
         self.healthy = math.nan
-        """p99 over median while the run was young: what later tails are held against."""
+        """p99 / median while the run was young, with which later tails are compared."""
         self._spiked = -SPIKES_APART
         self.spikes: deque[int] = deque(maxlen=200)
-        self._told = self._young = 0.0
+        self._reported = self._young = 0.0
         self._new: list[float] = []
 
     def take(self, step: int, norm: float) -> Finding | None:
-        """One step's norm before clipping."""
+        """Add the norm of one step, before clipping; return a warning if one is due."""
         if not math.isfinite(norm):
             return None
         spike = None
@@ -62,11 +62,11 @@ class Tail:
         return spike or self._fat(step)
 
     def ratio(self, window: int) -> float:
-        """p99 over median of the last so many norms."""
+        """Return p99 / median of the last `window` norms."""
         return tail_ratio(self.norms.last(window))
 
     def share(self, window: int, medians: float = 10.0) -> float:
-        """Share of the last so many norms above so many medians."""
+        """Return the share of the last `window` norms above that many medians."""
         norms = self.norms.last(window)
         return float(np.mean(norms > medians * np.median(norms))) if len(norms) else 0.0
 
@@ -75,47 +75,47 @@ class Tail:
             return None
         ratio = self.ratio(TAILS[-1])
         if math.isnan(self.healthy):
-            self.healthy = self.ratio(TAILS[-1] * 3 // 4)  # before that the model knew nothing yet
-        threshold = max(TAIL, FATTER * self.healthy, TWICE * self._told)
+            self.healthy = self.ratio(TAILS[-1] * 3 // 4)  # before that the model had learned nothing yet
+        threshold = max(TAIL, FATTER * self.healthy, TWICE * self._reported)
         if ratio < threshold:
             return None
-        self._told = ratio
+        self._reported = ratio
         return Finding(False, "tail", step, step - TAILS[-1] // 2, ratio, threshold,
                        f"large gradients grow more frequent: one in a hundred is {number(ratio, 2)} times the median "
                        f"now, it was {number(self.healthy, 2)}")
 
 
 class Surprise:
-    """RMS of g / sqrt(v) of the recurrent matrices: gradients that Adam's memory did not expect."""
+    """Follows the RMS of g / sqrt(v) of the recurrent matrices: gradients far above Adam's running average."""
 
     def __init__(self) -> None:
         self.readings: deque[float] = deque(maxlen=20)
-        self._told = False
+        self._reported = False
 
     def take(self, step: int, value: float) -> Finding | None:
-        """The largest of a reading."""
+        """Add the largest value of a measurement; return a warning if one is due."""
         if not math.isfinite(value):
             return None
         self.readings.append(value)
         share = self.share
         if len(self.readings) < 10 or share < SURPRISED:
-            self._told = self._told and share > 0
+            self._reported = self._reported and share > 0
             return None
-        if self._told:
+        if self._reported:
             return None
-        self._told = True
+        self._reported = True
         return Finding(False, "rms", step, step, share, SURPRISED,
                        f"gradients surprise Adam: {percent(share)} of them are above {number(SURPRISE)} times "
                        "their recent average")
 
     @property
     def share(self) -> float:
-        """Of the last readings that were a surprise."""
+        """Share of the last measurements that were a surprise."""
         return sum(v > SURPRISE for v in self.readings) / len(self.readings) if self.readings else 0.0
 
 
 def tail_ratio(norms: NDArray[np.float64]) -> float:
-    """p99 over median; nan where there are none."""
+    """Return p99 / median of norms; nan if there are none."""
     if not len(norms):
         return math.nan
     return float(np.percentile(norms, 99) / max(float(np.median(norms)), 1e-30))

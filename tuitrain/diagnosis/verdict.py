@@ -1,7 +1,7 @@
-"""Why training broke: causes with the evidence for and against each, from numbers around the onset. Pure.
+"""Judges why training broke: weighs the evidence for and against each cause, from numbers around the onset. Pure.
 
-Each cause is a list of signs; a sign that is unknown says nothing. The cause with the most weight wins if at least two
-signs are for it and it leads; else the verdict is `unclear` and says what is missing. Signs and thresholds follow
+Each cause has a list of signs; an unknown sign counts neither way. The cause with the most weight wins if it has at
+least two signs and a clear lead; otherwise the verdict is `unclear` and says why. Signs and thresholds come from
 natural collapses and injected faults, see tests/diagnosis.
 """
 
@@ -15,22 +15,22 @@ from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.telemetry.units import many, number, percent
 
 OF_STEPS = ("lr_too_high", "dead", "exploding_gradient")
-"""Causes that larger steps bring about."""
+"""Causes that larger steps can bring about."""
 CLEAR = 0.1
-"""Nats that the loss must still be up by for text and weights to be told apart by how much of it each explains."""
+"""Minimum rise of the loss, in nats, for telling apart whether text or weights explain it."""
 
 MUCH = 1.5
-"""Times a rate must have been raised to speak clearly."""
+"""Factor from which on a raised rate is strong evidence."""
 NO_FLOW, LITTLE = 1e-8, 0.1
 """Shares of a gradient that count as none: through a window, and in the LSTM layers."""
 AT_ENDS = 0.9
-"""Share of the gates that must be at their ends for units to be stuck there."""
+"""Share of saturated gates above which units count as stuck."""
 NO_OTHER = "no sign points to another cause"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A cause with what speaks for it; `against` is what speaks against the runner-up, which is empty if none is."""
+    """A cause with its evidence; `against` is what speaks against the runner-up, which is empty if there is none."""
 
     cause: str
     sentence: str
@@ -46,7 +46,8 @@ class _Case:
     pro: list[str] = field(default_factory=list)
     con: list[str] = field(default_factory=list)
 
-    def say(self, true: bool, weight: float, pro: str, con: str = "") -> None:
+    def weigh(self, true: bool, weight: float, pro: str, con: str = "") -> None:
+        """Count a sign for the cause if it is `true`, else, if `con` is given, half its weight against it."""
         if true:
             self.weight += weight
             self.pro.append(pro)
@@ -56,7 +57,7 @@ class _Case:
 
 
 def judge(signs: Signs) -> Judgement:
-    """The most likely cause. Only one that has a sign for it is named, also as the runner-up."""
+    """Return the most likely cause. Only causes with a sign for them are named, also as the runner-up."""
     cases = {cause: case for cause, case in _cases(signs) if case.pro}
     order = sorted(cases, key=lambda cause: cases[cause].weight, reverse=True)
     first, second = [*order, "", ""][:2]
@@ -74,7 +75,7 @@ def judge(signs: Signs) -> Judgement:
 
 
 def _evidence(signs: Signs, cause: str, case: "_Case") -> Iterator[str]:
-    """What raised the alarm, the act that it may come from, the signs: each once."""
+    """Yield the alarm's sentence, the act that may have caused it and the signs, each once."""
     act = since(signs.raised) if cause in OF_STEPS else ""
     yield from dict.fromkeys(words for words in (signs.reason, act, *case.pro) if words)
 
@@ -95,33 +96,33 @@ def _lr(s: Signs) -> _Case:
     if s.rule not in ("level", "validation"):
         return case
     for act in s.raised:
-        if act.knob == "lr" or not specs.optimizer(s.optimizer).bounded:  # there a clip is what bounds a step
-            case.say(True, 2 if act.factor >= MUCH else 1, since(s.raised))
+        if act.knob == "lr" or not specs.optimizer(s.optimizer).bounded:  # without that, the clip bounds a step
+            case.weigh(True, 2 if act.factor >= MUCH else 1, since(s.raised))
             break
     excess = None if s.update_jump is None else s.update_jump / max(1.0, _norm_for(s))
     if excess is not None and s.update_jump is not None:
-        case.say(excess > 2.2, 2 if excess > 4 else 1,
-                 f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
-                 f"the steps are no larger than before (x{number(s.update_jump, 2)})")
+        case.weigh(excess > 2.2, 2 if excess > 4 else 1,
+                   f"each step moves the weights {number(s.update_jump, 2)} times as far as before",
+                   f"the steps are no larger than before (x{number(s.update_jump, 2)})")
     if s.surprise is not None and specs.optimizer(s.optimizer).divides:
-        case.say(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
-                 f"gradients are {number(s.surprise, 2)} times their recent average")
+        case.weigh(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
+                   f"gradients are {number(s.surprise, 2)} times their recent average")
     if s.growth is not None:
-        case.say(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} in a few dozen steps",
-                 f"the weights hardly grew ({percent(s.growth)})")
+        case.weigh(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} in a few dozen steps",
+                   f"the weights hardly grew ({percent(s.growth)})")
     if s.saturation_jump is not None:
-        case.say(s.saturation_jump > 0.08, 0.7, f"gates at their ends: {percent(s.saturation_jump)} more than before")
+        case.weigh(s.saturation_jump > 0.08, 0.7, f"gates at their ends: {percent(s.saturation_jump)} more than before")
     if s.spike is not None:
-        case.say(s.spike < 10, 0.7, f"no gradient stood out (largest {number(s.spike, 2)} medians)",
-                 f"a single gradient of {number(s.spike, 2)} medians stood at the onset")
+        case.weigh(s.spike < 10, 0.7, f"no gradient stood out (largest {number(s.spike, 2)} medians)",
+                   f"a single gradient of {number(s.spike, 2)} medians stood at the onset")
     if s.early_spikes:
-        case.say(False, 2, "", f"{many(s.early_spikes, 'spike')} came before the level moved")
+        case.weigh(False, 2, "", f"{many(s.early_spikes, 'spike')} came before the level moved")
     _held_out(case, s)
     return case
 
 
 def _norm_for(s: Signs) -> float:
-    """What larger gradients explain of larger updates: all of them where nothing divides them out."""
+    """Return the factor of larger updates that larger gradients explain: 1 if the optimizer divides them out."""
     if s.norm_jump is None:
         return 1.0
     return 1.0 if specs.optimizer(s.optimizer).bounded else s.norm_jump
@@ -133,19 +134,19 @@ def _exploding(s: Signs) -> _Case:
         return case
     if s.spike is not None:
         if any(act.knob == "clip" for act in s.raised):
-            case.say(s.spike >= 10, 1, since(s.raised))
-        case.say(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
-                 f"no gradient stood out (largest {number(s.spike, 2)} medians)")
+            case.weigh(s.spike >= 10, 1, since(s.raised))
+        case.weigh(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
+                   f"no gradient stood out (largest {number(s.spike, 2)} medians)")
     if s.early_spikes:
-        case.say(True, 1.5, f"{many(s.early_spikes, 'gradient')} above 20 medians before the text broke")
+        case.weigh(True, 1.5, f"{many(s.early_spikes, 'gradient')} above 20 medians before the text broke")
     if s.worst_flow is not None:
-        case.say(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
-                                         "large earlier in time as at the last step",
-                 f"the gradient does not grow back through time (worst {number(s.worst_flow, 2)})")
+        case.weigh(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
+                                           "large earlier in time as at the last step",
+                   f"the gradient does not grow back through time (worst {number(s.worst_flow, 2)})")
     if s.recurrent_share is not None:
-        case.say(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the LSTM layers")
+        case.weigh(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the LSTM layers")
     if s.update_jump is not None and s.update_jump / max(1.0, _norm_for(s)) > 2.2:
-        case.say(False, 2, "", f"every step is {number(s.update_jump, 2)} times as long, which a spike does not do")
+        case.weigh(False, 2, "", f"every step is {number(s.update_jump, 2)} times as long, which a spike does not do")
     _held_out(case, s)
     return case
 
@@ -154,11 +155,12 @@ def _held_out(case: _Case, s: Signs) -> None:
     if s.loss_jump is None or s.loss_jump < CLEAR:
         return
     if s.replay_jump is not None:
-        case.say(s.replay_jump < 0.25 * s.loss_jump, 0.7, "the weights from before read this very text as well as any",
-                 "the weights from before find this text hard, too")
+        case.weigh(s.replay_jump < 0.25 * s.loss_jump, 0.7,
+                   "the weights from before read this very text as well as any",
+                   "the weights from before find this text hard, too")
     if s.val_jump is not None:
-        case.say(s.val_jump > 0.4 * s.loss_jump, 1, f"other text became harder too (+{number(s.val_jump, 2)} nats)",
-                 "other text is read as well as before")
+        case.weigh(s.val_jump > 0.4 * s.loss_jump, 1, f"other text became harder too (+{number(s.val_jump, 2)} nats)",
+                   "other text is read as well as before")
 
 
 def _data(s: Signs) -> _Case:
@@ -166,52 +168,53 @@ def _data(s: Signs) -> _Case:
     if s.rule != "level" or s.loss_jump is None or s.loss_jump < CLEAR:
         return case
     if s.val_jump is not None:
-        case.say(s.val_jump < 0.4 * s.loss_jump, 2,
-                 f"held-out text is read nearly as well as before (+{number(max(0.0, s.val_jump), 2)} nats, this text "
-                 f"+{number(s.loss_jump, 2)})", f"held-out text became harder too (+{number(s.val_jump, 2)} nats)")
+        case.weigh(s.val_jump < 0.4 * s.loss_jump, 2,
+                   f"held-out text is read nearly as well as before (+{number(max(0.0, s.val_jump), 2)} nats, "
+                   f"this text +{number(s.loss_jump, 2)})",
+                   f"held-out text became harder too (+{number(s.val_jump, 2)} nats)")
     if s.replay_jump is not None:
-        case.say(s.replay_jump > 0.4 * s.loss_jump, 3.5,
-                 f"the weights from before find this text {number(s.replay_jump, 2)} nats harder than that before it",
-                 f"the weights from before read this very text as well as any ({number(s.replay_jump, 2)} nats)")
+        case.weigh(s.replay_jump > 0.4 * s.loss_jump, 3.5,
+                   f"the weights from before find this text {number(s.replay_jump, 2)} nats harder than that before it",
+                   f"the weights from before read this very text as well as any ({number(s.replay_jump, 2)} nats)")
         if s.replay_jump <= 0.4 * s.loss_jump:
             case.weight -= 2
     if s.growth is not None:
-        case.say(s.growth < 0.03, 1, f"the weights hardly moved ({percent(max(0.0, s.growth))})",
-                 f"the weights grew by {percent(s.growth)}")
+        case.weigh(s.growth < 0.03, 1, f"the weights hardly moved ({percent(max(0.0, s.growth))})",
+                   f"the weights grew by {percent(s.growth)}")
     if s.saturation_jump is not None:
-        case.say(s.saturation_jump < 0.08, 0.5, "the gates work as before", "more gates are at their ends")
+        case.weigh(s.saturation_jump < 0.08, 0.5, "the gates work as before", "more gates are at their ends")
     if s.update_jump is not None:
-        case.say(s.update_jump < 4, 0.5, "the steps are about as long as before")
+        case.weigh(s.update_jump < 4, 0.5, "the steps are about as long as before")
     return case
 
 
 def _overfitting(s: Signs) -> _Case:
     case = _Case()
-    case.say(s.overfits, 3, "validation stayed above its best four times in a row")
+    case.weigh(s.overfits, 3, "validation stayed above its best four times in a row")
     if s.overfits:
-        case.say(True, 1, "the training loss kept falling meanwhile")
+        case.weigh(True, 1, "the training loss kept falling meanwhile")
     return case
 
 
 def _non_finite(s: Signs) -> _Case:
     case = _Case()
-    case.say(s.skipped > 0, 4, f"{many(s.skipped, 'step')} whose loss or gradient was not finite")
+    case.weigh(s.skipped > 0, 4, f"{many(s.skipped, 'step')} whose loss or gradient was not finite")
     if s.skipped:
-        case.say(True, 1, "everything before them was finite")
+        case.weigh(True, 1, "everything before them was finite")
     return case
 
 
 def _dead(s: Signs) -> _Case:
     case = _Case()
     stuck = s.rule == "no_progress"
-    pinned = s.saturation is None or s.saturation > AT_ENDS  # units that only lie still are not stuck
+    pinned = s.saturation is None or s.saturation > AT_ENDS  # units that are merely idle are not stuck
     if s.dead is not None:
-        case.say(s.dead > 0.3, 2 if pinned else 1, f"{percent(s.dead)} of the units never move")
+        case.weigh(s.dead > 0.3, 2 if pinned else 1, f"{percent(s.dead)} of the units never move")
     if s.saturation is not None:
         words = f"{percent(s.saturation)} of the gates are at their ends"
-        case.say(pinned, 1.5, words, f"only {words}")
+        case.weigh(pinned, 1.5, words, f"only {words}")
     if stuck:
-        case.say(True, 1, "the loss does not get below that of counting letters")
+        case.weigh(True, 1, "the loss does not get below that of counting letters")
     return case
 
 
@@ -220,15 +223,15 @@ def _vanishing(s: Signs) -> _Case:
     if s.rule != "no_progress":
         return case
     if s.flow is not None:
-        case.say(s.flow < NO_FLOW, 1.5, "no gradient reaches the start of a window in any layer")
+        case.weigh(s.flow < NO_FLOW, 1.5, "no gradient reaches the start of a window in any layer")
     if s.recurrent_share is not None:
-        case.say(s.recurrent_share < LITTLE, 1.5,
-                 f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers",
-                 f"{percent(s.recurrent_share)} of the gradient is in the LSTM layers")
+        case.weigh(s.recurrent_share < LITTLE, 1.5,
+                   f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers",
+                   f"{percent(s.recurrent_share)} of the gradient is in the LSTM layers")
     if case.pro:
-        case.say(True, 1, "the loss does not get below that of counting letters")
+        case.weigh(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None and s.dead > 0.3 and s.saturation is not None and s.saturation > AT_ENDS:
-        case.say(False, 1, "", f"{percent(s.dead)} of the units never move, and those pass nothing on")
+        case.weigh(False, 1, "", f"{percent(s.dead)} of the units never move, and those pass nothing on")
     return case
 
 
@@ -236,13 +239,13 @@ def _plateau(s: Signs) -> _Case:
     case = _Case()
     if s.rule != "no_progress":
         return case
-    case.say(True, 1, "the loss does not get below that of counting letters")
+    case.weigh(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None:
-        case.say(s.dead < 0.3, 0.7, "the units are alive", f"{percent(s.dead)} of the units never move")
+        case.weigh(s.dead < 0.3, 0.7, "the units are alive", f"{percent(s.dead)} of the units never move")
     if s.recurrent_share is not None and s.recurrent_share < LITTLE:
-        case.say(False, 3, "", "hardly any gradient arrives, so the weights cannot move")
+        case.weigh(False, 3, "", "hardly any gradient arrives, so the weights cannot move")
     else:
-        case.say(s.unchanged, 1.5, "the weights hardly move from step to step")
+        case.weigh(s.unchanged, 1.5, "the weights hardly move from step to step")
     return case
 
 

@@ -1,4 +1,4 @@
-"""Causes and remedies in sentences that a beginner understands; a remedy begins with the key that does it."""
+"""Causes and remedies in sentences for beginners; a remedy starts with the key that does it."""
 
 SENTENCES = {
     "lr_too_high": "The steps are too large: the weights were thrown to where the model knows less.",

@@ -1,1 +1,1 @@
-"""Training: the only layer that knows torch. It does not know that it is watched."""
+"""The training loop, its worker, snapshots and steering, for any model. Does not know that it is watched."""

@@ -1,16 +1,16 @@
-"""What a command from anybody may say at most, whatever it asks. Knows no run."""
+"""Limits on the fields of commands, whoever sends them. Knows no run."""
 
 from tuitrain.errors import Refused
 from tuitrain.protocol import commands as c
 
 MAX_NAME, MAX_REASON = 200, 500
-"""Characters of who asks and of the command's id; of why a run was stopped or a command refused."""
+"""Maximum characters of a command's sender and id, and of the reason for a stop or a refusal."""
 EXIT_CODES = range(256)
-"""What a process can end with."""
+"""The exit codes that a process can have."""
 
 
 def check_bounds(command: c.Command) -> None:
-    """Raises Refused for what no person and no part of this program would ask."""
+    """Raise Refused if a field of a command is out of range."""
     for name in ("id", "by"):
         if len(getattr(command, name)) > MAX_NAME:
             raise Refused(f"{name} has more than {MAX_NAME} characters")

@@ -1,4 +1,4 @@
-"""Which restore point is meant: in memory and on disk, of this line, good enough. Knows no knobs."""
+"""Chooses the restore point for a rollback, in memory or on disk. Knows no knobs."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ from tuitrain.run import checkpoints
 from tuitrain.run.folder import Folder
 
 GOOD_AGE = 100
-"""Steps that the last good point is old at least."""
+"""Minimum age in steps of the last good point."""
 
 
 class Restorable(NamedTuple):
-    """A point that a rollback can go to. The order is by step, then by branch, then memory before disk."""
+    """A point that a rollback can restore, ordered by step, then branch; a point in memory beats its copy on disk."""
 
     step: int
     branch: int
@@ -27,32 +27,32 @@ class Restorable(NamedTuple):
 
 
 class PointFinder:
-    """Finds points in memory and on disk, and loads them. Raises Refused where there is none."""
+    """Finds restore points in memory and on disk, and loads them. Raises Refused if there is none."""
 
     def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str) -> None:
-        """`place` holds the checkpoints of the run with the id `run`; those of others are passed over."""
+        """`place` holds the checkpoints of the run with the id `run`; those of other runs are ignored."""
         self._machine, self._points, self._place, self._run = machine, points, place, run
 
     def newest_before(self, step: int) -> Snapshot | None:
-        """The state of the newest point in memory before a step, None if there is none."""
+        """Return the newest snapshot in memory before a step, None if there is none."""
         point = self.in_memory(step - 1)
         return None if point is None else point.snapshot
 
     def in_memory(self, step: int) -> MemoryPoint | None:
-        """The newest point in memory at or before a step of this line."""
+        """Return the newest point in memory at or before a step of the current lineage, None if there is none."""
         progress = self._machine.progress
         return max((p for p in self._points if p.snapshot.step <= step
                     and on_lineage(progress, p.snapshot.branch, p.snapshot.step)),
                    key=lambda p: p.snapshot.step, default=None)
 
     def restorable(self) -> list[Restorable]:
-        """Every point, in memory and on disk."""
+        """Return every point in memory and on disk."""
         memory = [Restorable(p.snapshot.step, p.snapshot.branch, True, p.name) for p in self._points]
         disk = [Restorable(k.step, k.branch, False, k.name) for k in self._on_disk()]
         return memory + disk
 
     def chosen(self, command: c.Rollback) -> tuple[Snapshot, str]:
-        """The state that a rollback asks for, and its name."""
+        """Return the snapshot to which a rollback leads, and its name. Raises Refused."""
         progress = self._machine.progress
         points = self.restorable()
         if command.point:
@@ -104,10 +104,10 @@ class PointFinder:
     def _on_disk(self) -> list[checkpoints.Checkpoint]:
         try:
             return checkpoints.list_all(self._place, self._run)
-        except OSError:  # a disk that cannot be read now: there are those in memory
+        except OSError:  # the disk cannot be read now; points in memory remain
             return []
 
 
 def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:
-    """A checkpoint from disk as a snapshot."""
+    """Return a checkpoint from disk as a snapshot."""
     return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.facts)

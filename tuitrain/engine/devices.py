@@ -1,4 +1,4 @@
-"""The device that is trained on: found, tried with a first allocation, made current. Knows no model and no run."""
+"""Finds the device to train on, tries it with a first kernel and makes it current. Knows no model and no run."""
 
 import os
 import warnings
@@ -11,42 +11,44 @@ if TYPE_CHECKING:
     import torch
 
 Remark = Callable[[str], None]
-"""Takes a sentence that a person should read when the run begins."""
+"""Receives a sentence for a person to read when the run starts."""
 
 
 def pick(asked: str, remark: Remark) -> str:
-    """`cpu`, `cuda` or `cuda:1`: the device of `--device`, on which a first kernel has run.
+    """Return the device of `--device` (`cpu`, `cuda` or `cuda:1`) after running a first kernel on it.
 
-    `auto` takes the first GPU, and the CPU with a remark if that cannot be used. Raises UsageError where a GPU was
-    asked for by name and is not there or refuses.
+    `auto` takes the first GPU, or the CPU with a remark if that GPU cannot be used. Raises UsageError if a GPU was
+    named and is missing or unusable.
     """
     if asked == "cpu":
         return "cpu"
     device = "cuda" if asked == "auto" else asked
-    why, telling = _trouble(device)
+    why, remarkable = _trouble(device)
     if not why:
         make_current(device)
         return device
     if asked != "auto":
         raise UsageError(f"--device {asked}: {why}; use --device cpu, or {_remedy()}")
-    if telling:
-        remark(f"trains on the CPU: {why}")
+    if remarkable:
+        remark(f"training on the CPU: {why}")
     return "cpu"
 
 
 def again(device: str, remark: Remark) -> str:
-    """The device on which a run of `device` goes on: the same, else the first GPU, else the CPU; a change is
-    remarked on."""
+    """Return the device to resume a run of `device` on: the same, else the first GPU, else the CPU.
+
+    A change of device is remarked on.
+    """
     for name in dict.fromkeys((device, "cuda")) if kind(device) == "cuda" else ("cpu",):
         try:
             return pick(name, remark)
         except UsageError as error:
-            remark(f"another device takes the place of {name}: {str(error).partition(': ')[2].partition(';')[0]}")
+            remark(f"{name} is replaced by another device: {str(error).partition(': ')[2].partition(';')[0]}")
     return "cpu"
 
 
 def make_current(device: str) -> None:
-    """Let this thread's CUDA calls that name no device mean this one; each thread begins with the first."""
+    """Make this the default CUDA device of the calling thread; a new thread's default is the first GPU."""
     if kind(device) == "cuda":
         import torch
 
@@ -54,7 +56,7 @@ def make_current(device: str) -> None:
 
 
 def event(device: "torch.device") -> "torch.cuda.Event | None":
-    """An event that has passed when all that was asked of a GPU until now is done; None for a CPU."""
+    """Record an event that completes with all work queued on a GPU so far; None for a CPU."""
     import torch
 
     if device.type != "cuda":
@@ -65,7 +67,7 @@ def event(device: "torch.device") -> "torch.cuda.Event | None":
 
 
 def kind(device: str) -> str:
-    """`cpu` or `cuda`: the device without its number."""
+    """Return `cpu` or `cuda`: the device without its number."""
     return device.partition(":")[0]
 
 
@@ -74,10 +76,10 @@ def _number(device: str) -> int:
 
 
 def _trouble(device: str) -> tuple[str, bool]:
-    """Why this GPU cannot be used, empty if it can; and whether somebody who named no device should hear of it."""
+    """Return why this GPU cannot be used (empty if it can), and whether that deserves a remark under `auto`."""
     import torch
 
-    with warnings.catch_warnings(record=True) as warned:  # a driver that is too old is a warning, and no GPU
+    with warnings.catch_warnings(record=True) as warned:  # an outdated driver shows as a warning and no GPU
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
@@ -88,17 +90,17 @@ def _trouble(device: str) -> tuple[str, bool]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         among = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
         return f"there is only {', '.join(f'cuda:{i}' for i in range(count))}{among}", True
-    # Without it cuBLAS, and cuDNN's LSTM with it, need not sum in the same order twice. Read at the first product.
+    # Without it cuBLAS, and so cuDNN's LSTM, may sum in a different order each time. Read at the first product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2")
     try:
         first_kernel(device)
-    except RuntimeError as error:  # in exclusive use, full, of an architecture that this build has no kernels for
+    except RuntimeError as error:  # in exclusive use, full, or of an architecture that this build has no kernels for
         return f"{device} cannot be used ({_first_line(error)})", True
     return "", False
 
 
 def first_kernel(device: str) -> None:
-    """Allocate on a device and compute there. Raises RuntimeError if it will not."""
+    """Allocate and compute on a device. Raises RuntimeError if that fails."""
     import torch
 
     ones = torch.ones(8, 8, device=device)

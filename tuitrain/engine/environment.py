@@ -1,4 +1,4 @@
-"""What a run trains on: versions, device, processor. Told once when it begins, compared when it is resumed."""
+"""What a run trains on: versions, device, processor. Reported when a run starts, compared when it is resumed."""
 
 import platform
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from tuitrain import __version__
 from tuitrain.engine import devices
 
 DECISIVE = {"cpu": ("torch", "cpu", "capability"), "cuda": ("torch", "gpu", "cuda", "cudnn")}
-"""The versions that decide whether numbers repeat bit for bit, by the kind of device."""
+"""The versions that decide whether numbers repeat bit for bit, by kind of device."""
 
 
 class Chosen(Protocol):
-    """What a run was told to compute on."""
+    """The settings of a run that choose where and how it computes."""
 
     @property
     def device(self) -> str: ...
@@ -29,28 +29,28 @@ class Chosen(Protocol):
 
 
 def of(chosen: Chosen) -> dict[str, Any]:
-    """The fields of RunStarted and RunResumed that name the machine."""
+    """Return the fields of RunStarted and RunResumed that describe the machine."""
     return {"versions": versions(chosen.device), "device": _device_name(chosen.device), "threads": int(chosen.threads),
             "precision": chosen.precision}
 
 
 def versions(device: str) -> dict[str, str]:
-    """What is installed, and what computes."""
-    told = {"tuitrain": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
-            "python": platform.python_version(), "cpu": _cpu(),
-            "capability": torch.backends.cpu.get_cpu_capability()}
+    """Return the versions of the software and the names of the processors."""
+    found = {"tuitrain": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
+             "python": platform.python_version(), "cpu": _cpu(),
+             "capability": torch.backends.cpu.get_cpu_capability()}
     if devices.kind(device) == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
-        told |= {"gpu": f"{torch.cuda.get_device_name(device)} ({major}.{minor})", "cuda": str(torch.version.cuda),
-                 "cudnn": str(torch.backends.cudnn.version())}
-    return told
+        found |= {"gpu": f"{torch.cuda.get_device_name(device)} ({major}.{minor})", "cuda": str(torch.version.cuda),
+                  "cudnn": str(torch.backends.cudnn.version())}
+    return found
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In words, why numbers may not repeat bit for bit between two machines as `of` tells them; empty if they do."""
+    """Return, in words, why numbers may not repeat bit for bit between two results of `of`; empty if they do."""
     was, is_ = str(then.get("device", "")).partition(" (")[0], str(now["device"]).partition(" (")[0]
     if was and devices.kind(was) != devices.kind(is_):
-        return [f"was on {was}, goes on on {is_}"]
+        return [f"was on {was}, continues on {is_}"]
     kind = devices.kind(is_)
     before, after = then.get("versions", {}), now["versions"]
     differs = [f"{name} was {before[name]}, is {after[name]}" if name in before else f"its {name} was not recorded"

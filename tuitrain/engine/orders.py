@@ -1,6 +1,6 @@
-"""What every run obeys, between two steps: knobs, rollback, undo, landing, saving, notes, pause, stop.
+"""Carries out the commands common to all runs, between two steps: knobs, rollback, undo, landing, saving, pause, stop.
 
-A run of its own kind answers the commands that are left.
+Other commands are passed on to the run itself.
 """
 
 import queue
@@ -27,18 +27,18 @@ from tuitrain.protocol.events import (
 from tuitrain.specs import GUARD_MODES
 
 MAX_NOTE = 2000
-"""Characters of a note."""
+"""Maximum characters of a note."""
 
 
 def no_events() -> Iterator[Event]:
-    """Nothing happens."""
+    """Return an iterator without events."""
     return iter(())
 
 
 class Orders:
-    """Takes commands in `inbox` from any thread and carries them out when `obey` is run through.
+    """Takes commands in `inbox` from any thread and carries them out in `obey`, in the training thread.
 
-    `others` answers what is not common to all runs, `refuse` says why a command is not offered (empty: it is).
+    `others` carries out what is not common to all runs; `refuse` returns why a command is not offered (empty: it is).
     """
 
     def __init__(self, steered: Steered, steering: Steering, saves: Saves, reporter: Reports, guard_mode: str, *,
@@ -47,17 +47,17 @@ class Orders:
         self.inbox: queue.SimpleQueue[c.Command] = queue.SimpleQueue()
         self.guard_mode, self.paused = guard_mode, False
         self.stop: c.Stop | None = None
-        """The command that ends the run, once it was given."""
+        """The command that ends the run, once received."""
         self.on_continue: Callable[[float], None] = lambda seconds: None
-        """Called after a pause of so many seconds."""
+        """Called after a pause, with its length in seconds."""
         self.on_move: Callable[[], Iterator[Event]] = no_events
-        """What is reported after the run was set to another step."""
+        """Called after a rollback or undo moved the run to another step; its events are emitted."""
         self._steered, self._steering, self._saves, self._reporter = steered, steering, saves, reporter
         self._others, self._refuse, self._clock = others, refuse, clock
         self._paused_since = clock()
 
     def obey(self) -> Iterator[Event]:
-        """Carry out all that was asked by now."""
+        """Carry out all waiting commands and yield the resulting events."""
         while True:
             try:
                 command = self.inbox.get_nowait()
@@ -80,7 +80,7 @@ class Orders:
                 raise Refused(why)
             yield from self._do(command)
         except Refused as refusal:
-            # What was refused for its length is not repeated at length.
+            # A field that was refused for its length is not repeated in full.
             yield CommandRefused(id=command.id[:MAX_NAME], by=command.by[:MAX_NAME], reason=str(refusal)[:MAX_REASON])
 
     def _do(self, command: c.Command) -> Iterator[Event]:

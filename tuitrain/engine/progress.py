@@ -1,4 +1,4 @@
-"""Where a run is: part of every snapshot, and read back from one."""
+"""The progress of a run, which is part of every snapshot."""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any
 from tuitrain.knobs import Knobs
 
 GOOD_LOSS = (0.1, 0.08)
-"""Nats, and share of the best until then, that a smoothed loss may lie above that best where all is well."""
+"""How far a healthy smoothed loss may lie above the best so far: nats, and share of that best; the larger counts."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where the run is. Part of every snapshot; `lineage` lists (branch, last step) of the branches before this."""
+    """Step, branch and running losses; `lineage` lists (branch, last step) of the branches before this one."""
 
     step: int = 0
     branch: int = 0
@@ -24,25 +24,25 @@ class Progress:
     epoch_loss: float = 0.0
     epoch_steps: int = 0
     not_finite: int = 0
-    """Steps in a row up to here without finite numbers."""
+    """Length of the current streak of non-finite steps."""
 
     @property
     def healthy(self) -> bool:
-        """Whether training has not broken: the loss is finite, and about the best of this line until now."""
+        """Whether training has not broken: the loss is finite and close to the best of this lineage so far."""
         if self.not_finite:
             return False
-        # Against the best until then, not of all time: a run that improves fast has no bad past.
+        # Compared with the best so far, not of all time: otherwise a fast-improving run would have only bad points.
         most = self.best_smooth + max(GOOD_LOSS[0], GOOD_LOSS[1] * abs(self.best_smooth))
         return self.step == 0 or (math.isfinite(self.smooth_loss) and self.smooth_loss <= most)
 
     @property
     def parent(self) -> int | None:
-        """The branch that this one goes on from; None for the first."""
+        """The branch that this one continues; None for the first."""
         return self.lineage[-1][0] if self.lineage else None
 
 
 def progress_of(facts: Mapping[str, Any]) -> Progress:
-    """The progress in a snapshot's facts; floats may have come through JSON as strings."""
+    """Return the progress in a snapshot's facts; floats may be strings after a trip through JSON."""
     values = dict(facts["progress"])
     values["lineage"] = [list(map(int, part)) for part in values["lineage"]]
     for name in ("smooth_loss", "best_smooth", "epoch_loss"):
@@ -51,13 +51,13 @@ def progress_of(facts: Mapping[str, Any]) -> Progress:
 
 
 def knobs_of(facts: Mapping[str, Any]) -> Knobs:
-    """The knobs in a snapshot's facts."""
+    """Return the knobs in a snapshot's facts."""
     values = dict(facts["knobs"])
     return replace(Knobs(**values), temperature=tuple(values["temperature"]))
 
 
 def on_lineage(progress: Progress, branch: int, step: int) -> bool:
-    """Whether (branch, step) is in the past of where the run is."""
+    """Whether (branch, step) is in the past of the current step."""
     if branch == progress.branch:
         return step <= progress.step
     return any(branch == b and step <= last for b, last in progress.lineage)

@@ -1,6 +1,6 @@
-"""What the race of threads promised beside what the run's own steps take. Knows nothing of races or caches.
+"""Compares the step time measured in the race of threads with that of the run itself. Knows nothing of races or caches.
 
-A race is a few steps in the first seconds of a run; the steps of the next minute know better.
+A race times a few steps in the first seconds of a run; the steps of the next minute are a better measurement.
 """
 
 import time
@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from typing import Final
 
 WINDOW, LEAST = 30.0, 50
-"""Seconds of steps, and their number, that are compared at a time."""
+"""Minimum seconds and number of steps per comparison."""
 UNDISTURBED = 0.8
-"""Share of the wall time that each thread computes on a machine that has nothing else to do; below, what was timed is
-the load of others."""
+"""Share of the wall time that a thread computes on an idle machine; below it the step time is due to other load."""
 FAR: Final = 1.4
-"""The factor from which on steps do not take what was promised; a run's own do a tenth more than those of the race."""
+"""The factor from which on the step time differs; a run's own steps take a tenth longer than those of the race."""
 
 
 class Promise:
-    """`seconds`: what a step was to take; `broken` is called once, when it turns out to take something else.
+    """A predicted step time in `seconds`; `broken` is called once if the measured time turns out to differ.
 
     `clock` gives wall time, `used` the processor time of the calling thread, both in seconds.
     """
@@ -39,15 +38,15 @@ class Promise:
         self._computed += self._used() - used
 
     def kept(self) -> str:
-        """What is to be said when the steps of a while are far from what was promised, once; else nothing."""
+        """Return a message, once, if the steps take far longer or shorter than predicted; else an empty string."""
         if self._over or self._seconds < WINDOW or self._steps < LEAST:
             return ""
         took, share = self._seconds / self._steps, self._computed / self._seconds
         self._steps, self._seconds, self._computed = 0, 0.0, 0.0
-        # On a busy machine it is the others' load that was timed, and no race would do better.
+        # On a busy machine the time is due to other load, and another race would do no better.
         if share < UNDISTURBED or 1 / FAR < took / self._promised < FAR:
             return ""
         self._over = True
         self._broken()
-        return (f"a step takes {took:.2g} s, {self._promised:.2g} s were timed before the run: the next start times "
-                "threads and precision anew")
+        return (f"a step takes {took:.2g} s, but {self._promised:.2g} s were measured before the run: threads and "
+                "precision will be timed again at the next start")

@@ -1,4 +1,4 @@
-"""Device numbers -> events: the one place where rows of the ring become Python numbers. Knows no schedule."""
+"""Turns rows of device numbers into events: the only place where they become Python numbers. Knows no schedule."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip", "scale")
 PERIOD = 0.25
 """Seconds between drains."""
 LONGEST = 256
-"""Steps between drains at most: a quarter of the ring."""
+"""Maximum steps between drains: a quarter of the ring."""
 FULL_RATE = 50.0
-"""Up to so many steps per second every number of every step is told; above, all but loss and norm are thinned."""
+"""Steps per second up to which every number is reported; above it all but loss and norm are thinned."""
 NON_FINITE = "non_finite"
 SCALE = COLUMNS.index("scale")
 
 
 class Reporter:
-    """Drains the learner a few times a second."""
+    """Drains the rows of the last steps a few times a second and reports them."""
 
     def __init__(self, machine: Trainable, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._clock = machine, clock
@@ -31,33 +31,33 @@ class Reporter:
         self._since = self._asked = clock()
         self._streak = 0
         self._good = np.full(2, np.nan, dtype=np.float32)
-        """The row of the last step that was finite."""
+        """The row of the last finite step."""
         self.longest = LONGEST
-        """Steps between drains at most."""
+        """Maximum steps between drains."""
 
     def moved(self) -> None:
-        """The run was set to another step: what comes next is counted from there."""
+        """Count from the run's present step after it was moved to another one."""
         self._next_step = self._machine.progress.step + 1
         self._since = self._asked = self._clock()
         self._streak = 0
         self._machine.instruments.forget()
 
     def report(self) -> Iterator[Event]:
-        """StepsDone if it is time."""
+        """Yield the events of new steps if a drain is due."""
         if self._machine.rows.undrained >= self.longest or self._clock() - self._asked >= PERIOD:
             yield from self.flush(wait=False)
 
     def flush(self, wait: bool = True) -> Iterator[Event]:
-        """StepsDone for all that was not told yet."""
+        """Yield the events of all steps that were not reported yet."""
         self._asked = self._clock()
         windows = self._machine.rows.drain(self._clock, wait=wait)
         for window in windows:
-            yield from self._tell(window)
+            yield from self._events_of(window)
         if windows:
             yield from self._machine.instruments.measured(self._machine.progress.branch, self._next_step - 1)
 
-    def _tell(self, window: Window) -> Iterator[Event]:
-        """Tell a window: its steps took from the asking for the one before until its own, however late it came."""
+    def _events_of(self, window: Window) -> Iterator[Event]:
+        """Report a window; its steps took from the previous window's request to its own, however late it arrived."""
         rows, first = window.rows, self._next_step
         seconds, self._since = window.asked - self._since, window.asked
         self._next_step += len(rows)
@@ -97,7 +97,7 @@ class Reporter:
             self._streak += len(rows)
         else:
             self._streak = int(np.argmin(skipped[::-1]))  # skipped steps since the last good one
-        # Under a loss scale a gradient that does not fit is no news while there is a smaller scale to try.
+        # Under a loss scale an overflowing gradient is no fault while there is a smaller scale to try.
         faults = where[~np.isfinite(rows[where, 0]) | (rows[where, SCALE] <= 1)]
         row = rows[faults[0] if len(faults) else where[0]]
         column = 0 if not np.isfinite(row[0]) else 1
@@ -116,5 +116,5 @@ class Reporter:
 
 
 def floats(values: NDArray[np.float32]) -> Floats:
-    """Python floats with the shortest decimals that read back as the same float32: exact, and half the digits."""
+    """Return Python floats with the shortest decimals that read back as the same float32: exact, in half the digits."""
     return tuple(float(str(v)) for v in values)

@@ -1,4 +1,4 @@
-"""The restore points in memory: dense near now, sparse far back, inside a memory budget. Knows no training."""
+"""The snapshots in memory: dense in the recent past, sparse further back, within a memory budget. Knows no training."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ MAX_POINTS = 64
 
 @dataclass(slots=True)
 class MemoryPoint:
-    """A snapshot with the name it is asked for by."""
+    """A snapshot with its name."""
 
     name: str
     snapshot: Snapshot
@@ -29,7 +29,7 @@ class RestorePoints:
         self._taken = 0
 
     def add(self, snapshot: Snapshot, reason: str, *, pinned: bool) -> tuple[MemoryPoint, list[MemoryPoint]]:
-        """Keep a snapshot; returns its point and those given up for it."""
+        """Add a snapshot; return its point and the points that were dropped for it."""
         self._taken += 1
         point = MemoryPoint(f"s{self._taken}", snapshot, reason, pinned)
         self._points[point.name] = point
@@ -38,20 +38,20 @@ class RestorePoints:
             old.pinned = False
         return point, self._thin(point)
 
-    def give_up(self, wanted: int) -> MemoryPoint | None:
-        """Give up the point that is missed least because so many bytes are wanted and not there; None if there is none.
+    def drop_one(self, wanted: int) -> MemoryPoint | None:
+        """Drop the least useful point because `wanted` bytes could not be allocated; None if there is none.
 
-        From now on the budget is what is left and those bytes: more than that does not fit.
+        The budget becomes what is left plus those bytes, as more does not fit.
         """
         if not self._points:
             return None
-        victim = self._least_missed(next(reversed(self._points.values())))
+        victim = self._least_useful(next(reversed(self._points.values())))
         del self._points[victim.name]
         self.budget = self.bytes + wanted
         return victim
 
     def pin(self, point: MemoryPoint) -> None:
-        """Keep a point while it is among the last that were pinned."""
+        """Pin a point; only the last MAX_PINNED stay pinned."""
         point.pinned = True
 
     def __iter__(self) -> Iterator[MemoryPoint]:
@@ -70,13 +70,13 @@ class RestorePoints:
     def _thin(self, newest: MemoryPoint) -> list[MemoryPoint]:
         dropped = []
         while len(self._points) > 1 and (self.bytes > self.budget or len(self._points) > MAX_POINTS):
-            victim = self._least_missed(newest)
+            victim = self._least_useful(newest)
             del self._points[victim.name]
             dropped.append(victim)
         return dropped
 
-    def _least_missed(self, newest: MemoryPoint) -> MemoryPoint:
-        """The unpinned point that leaves the smallest gap for its age; the oldest pin if there are only pins."""
+    def _least_useful(self, newest: MemoryPoint) -> MemoryPoint:
+        """Return the unpinned point that leaves the smallest gap for its age; the oldest if all are pinned."""
         points = list(self._points.values())
         ages = [self._taken - int(p.name[1:]) for p in points]  # in snapshots, not steps: branches overlap
         best, choice = float("inf"), None

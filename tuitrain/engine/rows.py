@@ -1,7 +1,7 @@
-"""The numbers of the last steps: rows in a ring on the device, handed over in windows. Knows no column's meaning.
+"""The numbers of the last steps: rows in a ring on the device, fetched in windows. Does not know what columns mean.
 
-On a GPU nobody waits for them: a window is copied to the host beside the training, and is told by the first drain that
-finds its copy done, with the time at which it was asked for.
+On a GPU nobody waits for them: a window is copied to the host while training goes on, and returned by the first drain
+that finds its copy complete, with the time at which the copy was requested.
 """
 
 from collections import deque
@@ -15,41 +15,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LENGTH = 1024
-"""Steps that are remembered."""
+"""Number of steps in the ring."""
 AHEAD = 8
-"""Steps that the host may be ahead of the GPU. Enough that the GPU never waits while the host tells, saves or draws,
-few enough that a pause, a stop or the guard acts at once."""
+"""Steps that the host may be ahead of the GPU: enough that the GPU never waits while the host reports, saves or
+samples, few enough that a pause, a stop or the guard acts at once."""
 
 
 class Event(Protocol):
-    """A mark in the device's work, as `torch.cuda.Event`."""
+    """A mark in the device's queue, like `torch.cuda.Event`."""
 
     def record(self) -> None:
-        """Mark what was asked of the device until now."""
+        """Mark the work queued so far."""
 
     def query(self) -> bool:
-        """Whether it has been done."""
+        """Whether the marked work is done."""
 
     def synchronize(self) -> None:
-        """Wait until it has been done."""
+        """Wait until the marked work is done."""
 
 
 def event_of(device: torch.device) -> Callable[[], Event] | None:
-    """What makes events of a device; None where a call comes back when its work is done."""
-    # Blocking: the host sleeps while it waits, instead of burning a core that samples and the screen need.
+    """Return a factory of events on a device; None for a device whose calls are synchronous."""
+    # Blocking: the host sleeps while it waits instead of keeping busy a core that samples and the screen need.
     return (lambda: torch.cuda.Event(blocking=True)) if device.type == "cuda" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rows [steps, columns] that follow those of the window before, asked for at a time of the caller's clock."""
+    """Rows [steps, columns] following the previous window; `asked` is the time of their request (caller's clock)."""
 
     rows: NDArray[np.float32]
     asked: float
 
 
 class Rows:
-    """A ring of rows and one of the loss of each stream [steps, batch]. `event` as of `event_of`."""
+    """A ring of rows, and one of the loss of each stream [steps, batch]. `event` is the result of `event_of`."""
 
     def __init__(self, columns: int, streams: int, device: torch.device,
                  event: Callable[[], Event] | None = None) -> None:
@@ -57,32 +57,32 @@ class Rows:
         self._streams = torch.zeros(LENGTH, streams, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
         self._event = event
-        self._written = self._asked = self._told = 0
+        self._written = self._asked = self._returned = 0
         self._copying: deque[tuple[Tensor, Event, int, float]] = deque()
 
     def write(self, row: Tensor, streams: Tensor) -> None:
-        """Add a row [columns] and the losses [batch] on the device; part of the step that a graph holds."""
+        """Add a row [columns] and the losses [batch] on the device; part of the captured step."""
         self._streams.index_copy_(0, self._next, streams.unsqueeze(0))
         self._ring.index_copy_(0, self._next, row.unsqueeze(0))
         self._next.add_(1).remainder_(LENGTH)
 
     def count(self) -> None:
-        """Say on the host that a row was asked for."""
+        """Count on the host a row that was queued to be written."""
         self._written += 1
 
     def forget(self) -> None:
-        """Begin anew: what was written or is being copied counts for nothing."""
+        """Discard all rows, also those being copied."""
         self._next.zero_()
-        self._written = self._asked = self._told = 0
+        self._written = self._asked = self._returned = 0
         self._copying.clear()
 
     @property
     def undrained(self) -> int:
-        """Rows that no drain has asked for yet."""
+        """Number of rows that no drain has requested yet."""
         return self._written - self._asked
 
     def drain(self, clock: Callable[[], float], *, wait: bool) -> list[Window]:
-        """The windows that have arrived since the last call, oldest first; `wait` fetches all there is."""
+        """Return the windows that arrived since the last call, oldest first; `wait` fetches everything."""
         if self._event is None:
             return self._arrived(self._ring, self._written, clock())
         windows: list[Window] = []
@@ -102,11 +102,11 @@ class Rows:
         return windows
 
     def remembered(self, count: int) -> NDArray[np.float32]:
-        """The last `count` rows, told or not: [steps, columns]."""
+        """Return the last `count` rows, drained or not: [steps, columns]."""
         return self._last(self._ring, count)
 
     def remembered_streams(self, count: int) -> NDArray[np.float32]:
-        """The losses of the streams of the last `count` steps: [steps, batch]."""
+        """Return the losses of the streams in the last `count` steps: [steps, batch]."""
         return self._last(self._streams, count)
 
     def _last(self, ring: Tensor, count: int) -> NDArray[np.float32]:
@@ -114,10 +114,10 @@ class Rows:
         return ring.cpu().numpy()[np.arange(self._written - count, self._written) % LENGTH]
 
     def _arrived(self, ring: Tensor, upto: int, asked: float) -> list[Window]:
-        if upto == self._told:
+        if upto == self._returned:
             return []
-        where = np.arange(self._told, upto) % LENGTH
-        self._told, self._asked = upto, max(self._asked, upto)
+        where = np.arange(self._returned, upto) % LENGTH
+        self._returned, self._asked = upto, max(self._asked, upto)
         return [Window(ring.numpy()[where], asked)]
 
 
@@ -129,7 +129,7 @@ class Lead:
         self._open: deque[Event] = deque()
 
     def step(self) -> None:
-        """A step was asked for: wait until the one `AHEAD` steps before has been done."""
+        """Call after queueing a step: wait until the one `AHEAD` steps earlier is done."""
         if self._event is None:
             return
         if len(self._open) < AHEAD:

@@ -1,4 +1,4 @@
-"""When checkpoints are written: due by time or step, at the best validation loss, on request, at the end."""
+"""Decides when checkpoints are written: by interval, at the best validation loss, on request, at the end."""
 
 import math
 import time
@@ -14,50 +14,50 @@ from tuitrain.protocol.events import END, INTERVAL, Event
 from tuitrain.run.saver import Job, Saver
 
 EARLY = 8
-"""Part of the interval after which a new run is saved for the first time."""
+"""A new run is saved for the first time after this fraction (1/EARLY) of the interval."""
 PATIENCE = 30.0
-"""Seconds the end of a run waits for a save that is under way before its own."""
+"""Seconds that the end of a run waits for a save in progress before its own."""
 
 
 class Saves:
-    """Checkpoints on disk: by interval, at the best validation loss, on request, at the end."""
+    """Submits snapshots to the saver and passes its events on."""
 
     def __init__(self, machine: Steered, saver: Saver, every: Every, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """`every` so many steps or seconds; `clock` must be one that nobody can set."""
+        """`every` is an interval in steps or time; `clock` must be monotonic."""
         self._machine, self._saver, self._clock = machine, saver, clock
         number, unit = parse_every(every)
         self._steps, self._seconds = (int(number), math.inf) if unit == "steps" else (0, number)
         self._wait = self._seconds if machine.progress.step else self._seconds / EARLY
-        """Seconds until the next one: a new run is saved more often at its start."""
+        """Seconds until the next save; shorter at the start of a new run."""
         self._submitted = clock()
         self._serial = serial
         self._environment = machine.environment
         self.extra: Callable[[], dict[str, Any]] = dict
         self.on_committed: Callable[[], None] | None = None
-        """Called in the writer's thread after each checkpoint."""
+        """Called in the saver's thread after each checkpoint."""
         saver.after = self._committed
 
     @property
     def due(self) -> bool:
-        """Whether the interval is over at this step."""
+        """Whether a save is due at this step."""
         if self._steps:
             return due(self._machine.progress.step, self._steps)
         return self._clock() - self._submitted >= self._wait
 
     def attend(self) -> Iterator[Event]:
-        """Hand over what is due; tell what the writer did."""
+        """Submit a snapshot if one is due, and yield the saver's events."""
         if self.due:
             self._wait = min(self._seconds, 2 * self._wait)
             self.submit(self._machine.freeze(), INTERVAL)
-        yield from self.tell()
+        yield from self.results()
 
-    def tell(self) -> Iterator[Event]:
-        """What the writer did since the last call."""
+    def results(self) -> Iterator[Event]:
+        """Yield the saver's events since the last call."""
         yield from self._saver.results()
 
     def submit(self, snapshot: Snapshot, reason: str, *, pinned: bool = False, id: str = "", by: str = "") -> None:
-        """Give the writer a snapshot. Raises Refused if a person's request waits already."""
+        """Submit a snapshot. Raises Refused if it answers a person's request while another one waits."""
         self._serial += 1
         self._submitted = self._clock()
         facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial, "environment": self._environment})
@@ -71,7 +71,7 @@ class Saves:
             self.on_committed()
 
     def finish(self, snapshot: Snapshot) -> Iterator[Event]:
-        """Write what waits, then this last snapshot, and end the writer; `failing` says whether that went well."""
+        """Write the waiting job, then this last snapshot, and end the saver; see `failing` for success."""
         self._saver.wait(PATIENCE)
         self.submit(snapshot, END)
         self._saver.close()
@@ -79,9 +79,9 @@ class Saves:
 
     @property
     def failing(self) -> bool:
-        """Whether the newest try to write failed."""
+        """Whether the latest attempt to write failed."""
         return self._saver.failing
 
     def abandon(self) -> None:
-        """End the writer after a crash: what waits is written, the state that crashed is not."""
+        """End the saver after a crash: the waiting job is written, the crashed state is not."""
         self._saver.close()

@@ -1,7 +1,7 @@
-"""The whole state of a run at one step, in memory and immutable.
+"""The complete state of a run at one step, in memory and immutable. Knows nothing of files.
 
-Because a snapshot never changes, one copy serves rollback, evaluation, sampling and saving alike; nothing is copied
-twice and no buffer can be overwritten under a reader. Knows nothing of files.
+Because a snapshot never changes, one copy serves rollback, evaluation, sampling and saving; nothing is copied twice
+and no buffer can be overwritten while it is read.
 """
 
 import contextlib
@@ -18,48 +18,47 @@ from torch import Tensor
 
 ALIGNMENT = 64
 LARGE = 1 << 20
-"""Bytes from which a copy on the CPU gets a block of its own."""
+"""Bytes from which a copy on the CPU gets its own block."""
 _idle: deque[mmap.mmap] = deque(maxlen=2)
-"""Blocks whose snapshot is gone: to touch a fresh one takes ten times as long."""
+"""Blocks of dropped snapshots, for reuse: writing to freshly mapped pages takes ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Tensors by name (`model.`, `optimizer.`, `hidden.`, `rng.`, `diagnosis.`) and facts that JSON can hold."""
+    """Tensors by name (`model.`, `optimizer.`, `hidden.`, `rng.`, `diagnosis.`) and facts that fit into JSON."""
 
     branch: int
     step: int
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
     ready: torch.cuda.Event | None = None
-    """When it has passed, the tensors on the GPU are written."""
+    """Completes when the tensors on the GPU are written."""
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bytes", sum(t.numel() * t.element_size() for t in self.tensors.values()))
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under a prefix, without it."""
+        """Return the tensors whose names start with a prefix, without it."""
         cut = len(prefix) + 1
         return {name[cut:]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
 
-
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All tensors as arrays on the host, which no one may change. Waits for a GPU, and keeps no one else waiting.
+        """Return all tensors as read-only arrays on the host. Waits for a GPU without delaying its training stream.
 
-        One copy for each block of GPU memory, from a stream of its own: a small model has some sixty tensors, and sixty
-        copies in the stream of the training would each wait for the steps that are queued there.
+        Makes one copy for each block of GPU memory, in its own stream: a small model has some sixty tensors, and sixty
+        copies in the training stream would each wait for the steps queued there.
         """
-        away = next((t.device for t in self.tensors.values() if t.is_cuda), None)
-        if away is None:
+        gpu = next((t.device for t in self.tensors.values() if t.is_cuda), None)
+        if gpu is None:
             if self.ready is not None:  # a GPU may still be writing into them
                 self.ready.synchronize()
             return {name: t.cpu().numpy() for name, t in self.tensors.items()}
-        stream = torch.cuda.Stream(away)
+        stream = torch.cuda.Stream(gpu)
         if self.ready is not None:
             stream.wait_event(self.ready)
         else:
-            stream.wait_stream(torch.cuda.default_stream(away))
+            stream.wait_stream(torch.cuda.default_stream(gpu))
         with torch.cuda.stream(stream):
             fetched = in_blocks(self.tensors, _pinned)
         stream.synchronize()
@@ -67,7 +66,7 @@ class Snapshot:
 
 
 def in_blocks(tensors: Mapping[str, Tensor], copy: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """The same tensors as views of copies of their memory; `copy` takes a block of bytes [n], once for each block."""
+    """Return the tensors as views into copies of their memory; `copy` is called once per block, with its bytes [n]."""
     blocks: dict[int, Tensor] = {}
     views = {}
     for name, tensor in tensors.items():
@@ -81,14 +80,14 @@ def in_blocks(tensors: Mapping[str, Tensor], copy: Callable[[Tensor], Tensor]) -
 
 
 def _pinned(block: Tensor) -> Tensor:
-    """A copy in host memory, under way; what is there already stays as it is."""
+    """Start copying a block to pinned host memory; a block on the host is returned unchanged."""
     if not block.is_cuda:
         return block
     return torch.empty(block.shape, dtype=block.dtype, pin_memory=True).copy_(block, non_blocking=True)
 
 
 def copied(live: Mapping[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
-    """Fresh copies of live tensors, in one call for those that share a device; all on `device` if one is named."""
+    """Copy live tensors, in one call per device and dtype; all to `device` if given."""
     names = list(live)
     sources = [live[name].detach() for name in names]
     copies = _empty(sources, device)
@@ -101,11 +100,11 @@ def copied(live: Mapping[str, Tensor], device: torch.device | None = None) -> di
 
 
 def _empty(sources: list[Tensor], device: torch.device | None) -> list[Tensor]:
-    """Room for copies, in one block for each device: what is fetched from there is fetched at once.
+    """Allocate uninitialised copies, in one block per device so that they can later be fetched in one transfer.
 
-    On the CPU it lies outside the allocator's heap, and is one of a forgotten snapshot if there is any. In the heap
-    a snapshot would take the place of the activations that the last step has freed, and the next step would have to
-    grow the heap anew: at 3x512 that step took 200 ms longer, 4 % of the training.
+    On the CPU the block lies outside the allocator's heap and is reused from a dropped snapshot if possible. In the
+    heap a snapshot would occupy the memory of the activations that the last step freed, and the next step would have
+    to grow the heap again: at 3x512 that step took 200 ms longer, 4 % of the training.
     """
     places = [device or t.device for t in sources]
     sizes: dict[torch.device, int] = {}
@@ -126,25 +125,25 @@ def _empty(sources: list[Tensor], device: torch.device | None) -> list[Tensor]:
 
 
 def _block(size: int, place: torch.device) -> Tensor | None:
-    """Memory of so many bytes on a device; None for little on the CPU, which is better off in the heap."""
+    """Allocate a block of `size` bytes on a device; None for small ones on the CPU, which belong in the heap."""
     if place.type != "cpu":
         return torch.empty(size, dtype=torch.uint8, device=place)
     if size < LARGE:
         return None
-    return torch.frombuffer(_pages(size), dtype=torch.uint8)  # keeps the pages for as long as a view of it lives
+    return torch.frombuffer(_pages(size), dtype=torch.uint8)  # keeps the pages alive as long as any view
 
 
 def _pages(size: int) -> memoryview:
-    """A block of this many bytes; it is idle again when the last who looks at it is gone."""
+    """Return a block of `size` bytes, which goes back to the idle blocks once its last view is gone."""
     pages = None
     with contextlib.suppress(IndexError):
-        while pages is None or len(pages) != size:  # another run's blocks, of another size, are let go
+        while pages is None or len(pages) != size:  # blocks of another size, from another run, are freed
             pages = _idle.popleft()
     if pages is None or len(pages) != size:
         pages = mmap.mmap(-1, size)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):
-                pages.madvise(mmap.MADV_HUGEPAGE)  # 2 MB at a fault instead of 4 kB
+                pages.madvise(mmap.MADV_HUGEPAGE)  # 2 MB per page fault instead of 4 kB
     view = memoryview(pages)
     weakref.finalize(view, _idle.append, pages)
     return view

@@ -1,4 +1,4 @@
-"""What steering, saving and restore points need of whatever is trained: a model of ours or somebody's own loop."""
+"""The interface that steering, saving and restore points need from a run: a built-in model's or somebody's own loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from tuitrain.knobs import Knobs
 
 
 class Recipe(Protocol):
-    """What the advice on a clip depends on."""
+    """The settings that advice on the clip depends on."""
 
     @property
     def optimizer(self) -> str:
@@ -20,27 +20,27 @@ class Recipe(Protocol):
 
     @property
     def betas(self) -> Sequence[float]:
-        """Adam's decay rates, whatever the optimizer is."""
+        """Adam's decay rates, present for any optimizer."""
 
 
 class Shape(Protocol):
-    """What multiplies the learning rate beside the knob, as far as steering sets it."""
+    """The learning-rate schedule, as far as steering changes it."""
 
     def land(self, step: int, steps: int) -> None:
-        """Go from the factor in force at `step` to almost nothing over `steps` steps."""
+        """Decay from the factor in force at `step` to almost zero over `steps` steps."""
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, as plain JSON."""
+        """Return the state as plain JSON."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Be as when `state` was asked for."""
+        """Restore what `state` returned."""
 
 
 class Data(Protocol):
-    """Where the next batch comes from, as far as steering sets it."""
+    """The source of batches, as far as steering moves it."""
 
     def skip(self, batches: int) -> None:
-        """Pass over so many batches."""
+        """Skip the next `batches` batches."""
 
 
 class Steered(Protocol):
@@ -50,11 +50,11 @@ class Steered(Protocol):
     progress: Progress
     norms: NDArray[np.float32]
     make_room: Callable[[int], bool]
-    """Asked for so many bytes where memory is short: True if something was given up for them."""
+    """Called with a number of bytes when memory is short; True if something was dropped to free memory."""
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it is trained on: the fields that RunStarted has of it, and what decides whether numbers repeat."""
+        """What it is trained on, as in RunStarted: decides whether numbers repeat bit for bit."""
 
     @property
     def config(self) -> Recipe: ...
@@ -66,17 +66,17 @@ class Steered(Protocol):
     def cursor(self) -> Data: ...
 
     def freeze(self) -> Snapshot:
-        """A copy of everything that the next steps depend on; the same one until something changes."""
+        """Return a copy of everything that the next steps depend on; the same object until something changes."""
 
     def thaw(self, snapshot: Snapshot) -> None:
-        """Be as at the snapshot, knobs included."""
+        """Restore a snapshot, knobs included."""
 
 
 class Reports(Protocol):
-    """Tells the numbers of the steps."""
+    """Reports the numbers of the steps."""
 
     def flush(self) -> Any:
-        """The events of all that was not told yet."""
+        """Yield the events of all steps that were not reported yet."""
 
     def moved(self) -> None:
-        """The run was set to another step."""
+        """Count from the run's present step after it was moved to another one."""

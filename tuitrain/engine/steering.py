@@ -1,6 +1,6 @@
-"""What a command does to a run: knobs, rollback, undo, landing. Knows no schedule of its own.
+"""Carries out interventions in a run: knobs, rollback, undo, landing. Knows no schedule of its own.
 
-Every intervention takes a pinned snapshot first. All of this happens at a step boundary, in the training thread.
+Each intervention first takes a pinned snapshot. Everything here happens at a step boundary, in the training thread.
 """
 
 import time
@@ -34,34 +34,34 @@ from tuitrain.run.folder import Folder
 from tuitrain.telemetry.units import many, size
 
 MOVED = 0.2
-"""Share by which an automatic clip must be off before it is moved: each move is told."""
+"""Relative difference from the advice at which an automatic clip is changed; each change is reported."""
 ADVISED_EVERY = 250
-"""Steps between looks at whether an automatic clip should move."""
+"""Steps between checks of an automatic clip."""
 FARTHEST = 10**12
-"""No run comes to this step: a number beyond it is a slip, or somebody's attack."""
+"""A step that no run reaches: a larger number is a slip or an attack."""
 MOST_SKIPPED = 1_000_000
 """Batches that a rollback may pass over."""
 CLIP = ("clip", "clip_auto")
 """Knobs that are one to a person: undo takes both back."""
 ONE_TURN = 1.0
-"""Seconds within which presses on one knob are one intervention."""
+"""Seconds within which changes of the same knob count as one intervention."""
 
 
 @dataclass(slots=True)
 class Intervention:
-    """What undo needs: what was done, what was in force before, and the point taken before it."""
+    """What undo needs: a description, knobs and schedule from before the intervention, and the snapshot taken then."""
 
     name: str
-    said: str
+    description: str
     knobs: Knobs
     schedule: dict[str, Any]
     point: str
-    """The name of a restore point: the point itself may be given up for want of memory."""
+    """The name of a restore point; the point itself may be dropped when memory is short."""
     at: float
 
 
 class Steering:
-    """Carries commands out and answers each with events; raises Refused where it will not."""
+    """Carries out commands and yields the resulting events. Methods raise Refused for what cannot be done."""
 
     def __init__(self, machine: Steered, points: RestorePoints, place: Folder, run: str, reporter: Reports,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,17 +69,17 @@ class Steering:
         self.choice = PointFinder(machine, points, place, run)
         self._reporter, self._clock = reporter, clock
         machine.make_room = self._make_room
-        self._given_up: list[MemoryPoint] = []
+        self._dropped: list[MemoryPoint] = []
         self._wanted = 0
         self._done: list[Intervention] = []
         self.branches = machine.progress.branch + 1
 
     def snapshot(self, reason: str, *, pinned: bool = False, id: str = "", by: str = "") -> Iterator[Event]:
-        """Keep the present state in memory."""
-        yield from self._keep(reason, pinned, id, by)[1]
+        """Take a snapshot of the present state in memory."""
+        yield from self._take(reason, pinned, id, by)[1]
 
     def set_knob(self, command: c.SetKnob) -> Iterator[Event]:
-        """A knob to a value; a clip may be `auto`."""
+        """Set a knob; a clip may be `auto`."""
         if command.name == "clip" and command.value == "auto":
             yield from self._turn(command, "clip_auto", self._machine.knobs.turned("clip", "auto"))
             yield from self.follow_advice()
@@ -87,11 +87,11 @@ class Steering:
         yield from self._turn(command, command.name, self._machine.knobs.turned(command.name, command.value))
 
     def scale_knob(self, command: c.ScaleKnob) -> Iterator[Event]:
-        """A knob times a factor, from the value it has now."""
+        """Multiply a knob's present value by a factor."""
         yield from self._turn(command, command.name, self._machine.knobs.scaled(command.name, command.factor))
 
     def set_prompt(self, command: c.SetPrompt) -> Iterator[Event]:
-        """Another prompt."""
+        """Change the prompt of samples."""
         old = self._machine.knobs
         new = old.turned("prompt", command.text)
         yield from self._intervene("prompt", f"prompt {new.prompt!r}", command.by)
@@ -99,7 +99,7 @@ class Steering:
         yield PromptChanged(**self._here(), old=old.prompt, new=new.prompt, id=command.id, by=command.by)
 
     def land(self, command: c.Land) -> Iterator[Event]:
-        """Decay to almost nothing over the next steps."""
+        """Decay the learning rate to almost zero over the next steps."""
         step = self._machine.progress.step
         steps = command.steps if command.steps is not None else max(100, step // 10)
         if not 1 <= steps <= FARTHEST:
@@ -109,7 +109,7 @@ class Steering:
         yield LandingStarted(**self._here(), steps=steps, id=command.id, by=command.by)
 
     def rollback(self, command: c.Rollback) -> Iterator[Event]:
-        """Restore a point, open a branch, then set the knobs: those in force now, or those asked for."""
+        """Restore a point on a new branch, then set the knobs: those in force, or those in the command."""
         yield from self._reporter.flush()
         machine = self._machine
         snapshot, name = self.choice.chosen(command)
@@ -139,7 +139,7 @@ class Steering:
             yield from self.follow_advice()
 
     def undo(self, command: c.Undo) -> Iterator[Event]:
-        """Take the last intervention back."""
+        """Undo the last intervention."""
         if not self._done:
             raise Refused("there is nothing to undo")
         yield from self._reporter.flush()
@@ -150,7 +150,7 @@ class Steering:
             raise Refused("the snapshot from before that intervention is no longer in memory")
         self._done.pop()
         if point is not None and last.name == "rollback":
-            # The tip that was left: its branch goes on where it ended, under the knobs it had.
+            # Back to the branch that was left: it continues where it ended, with the knobs it had.
             machine.thaw(point.snapshot)
             self._reporter.moved()
         elif point is not None:
@@ -161,25 +161,25 @@ class Steering:
         else:
             names = CLIP if last.name in CLIP else (last.name,)
             machine.knobs = replace(machine.knobs, **{name: getattr(last.knobs, name) for name in names})
-        what = last.said + (", weights too" if command.weights else "")
+        what = last.description + (", weights too" if command.weights else "")
         yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)),
                      parent=parent)
 
     def correct_steps(self, steps: int, by: str) -> Iterator[Event]:
-        """The horizon of a budget in minutes, re-estimated: no intervention, nothing to undo."""
+        """Set the last step of a run in minutes to a new estimate; not an intervention, so not undoable."""
         old = self._machine.knobs
         self._machine.knobs = old.turned("steps", steps)
         yield KnobChanged(**self._here(), name="steps", old=float(old.steps), new=float(steps), id="", by=by)
 
     def attend(self) -> Iterator[Event]:
-        """Look, now and then, whether an automatic clip should move. By step alone, so that a resumed run does too."""
-        yield from self._tell_given_up()
+        """Adjust an automatic clip every few steps, by step number alone, so that a resumed run does the same."""
+        yield from self._report_dropped()
         if self._machine.knobs.clip_auto and self._machine.progress.step % ADVISED_EVERY == 0:
             yield from self._reporter.flush()
             yield from self.follow_advice()
 
     def follow_advice(self) -> Iterator[Event]:
-        """An automatic clip, moved to what the run's own norms advise if that is more than a fifth away."""
+        """Set the clip to what the run's own norms advise if that differs by more than a fifth."""
         machine = self._machine
         config, knobs = machine.config, machine.knobs
         found = advise(machine.norms.astype(float), knobs.clip, config.optimizer, (config.betas[0], config.betas[1]))
@@ -189,9 +189,9 @@ class Steering:
         yield KnobChanged(**self._here(), name="clip", old=knobs.clip, new=found.value, id="", by=askers.ADVISOR)
 
     def pin(self, command: c.PinSnapshot) -> Iterator[Event]:
-        """Keep a restore point that is in memory already, whatever comes."""
+        """Pin the newest snapshot in memory at or before a step."""
         if not 0 <= command.to <= FARTHEST:
-            raise Refused(f"step {command.to:,} is none that a run comes to")
+            raise Refused(f"step {command.to:,} is out of range")
         point = self.choice.in_memory(command.to)
         if point is None:
             raise Refused(f"no restore point in memory at or before step {command.to:,}")
@@ -214,47 +214,47 @@ class Steering:
         yield KnobChanged(**self._here(), name=name, old=_value(was), new=_value(will), id=command.id,
                           by=command.by)
 
-    def _intervene(self, name: str, said: str, by: str) -> Iterator[Event]:
+    def _intervene(self, name: str, description: str, by: str) -> Iterator[Event]:
         now = self._clock()
         last = self._done[-1] if self._done else None
         if last is not None and last.name == name and name != "rollback" and now - last.at < ONE_TURN:
             last.at = now
-            last.said = f"{name} from {getattr(last.knobs, name, '')}" if name != "land" else said
+            last.description = f"{name} from {getattr(last.knobs, name, '')}" if name != "land" else description
             return
-        point, events = self._keep(f"before {said}", True, "", by)
+        point, events = self._take(f"before {description}", True, "", by)
         yield from events
         machine = self._machine
-        self._done.append(Intervention(name, said, machine.knobs, machine.schedule.state(), point.name, now))
+        self._done.append(Intervention(name, description, machine.knobs, machine.schedule.state(), point.name, now))
         del self._done[:-50]
 
-    def _keep(self, reason: str, pinned: bool, id: str, by: str) -> tuple[MemoryPoint, list[Event]]:
+    def _take(self, reason: str, pinned: bool, id: str, by: str) -> tuple[MemoryPoint, list[Event]]:
         snapshot = self._machine.freeze()
-        events = list(self._tell_given_up())
+        events = list(self._report_dropped())
         point, dropped = self._points.add(snapshot, reason, pinned=pinned)
         events += [SnapshotTaken(
             branch=snapshot.branch, step=snapshot.step, id=id, by=by, reason=reason, pinned=pinned,
             bytes=snapshot.bytes, point=point.name, healthy=progress_of(snapshot.facts).healthy)]
-        events += map(_dropped, dropped)
+        events += map(_snapshot_dropped, dropped)
         return point, events
 
     def _make_room(self, bytes: int) -> bool:
-        point = self._points.give_up(bytes)
+        point = self._points.drop_one(bytes)
         if point is None:
             return False
-        self._given_up.append(point)
+        self._dropped.append(point)
         self._wanted = bytes
         return True
 
-    def _tell_given_up(self) -> Iterator[Event]:
-        """Say which points went because memory ran out."""
-        gone, self._given_up = self._given_up, []
-        if not gone:
+    def _report_dropped(self) -> Iterator[Event]:
+        """Report the points that were dropped because memory ran out."""
+        dropped, self._dropped = self._dropped, []
+        if not dropped:
             return
-        yield from map(_dropped, gone)
+        yield from map(_snapshot_dropped, dropped)
         yield EngineSaid(level="warning", text=(
-            f"no memory for a snapshot of {size(self._wanted)}: {many(len(gone), 'restore point')} of "
-            f"{size(sum(p.snapshot.bytes for p in gone))} given up, {len(self._points)} left; they take at most "
-            f"{size(self._points.budget)} from now on"))
+            f"no memory for a snapshot of {size(self._wanted)}: dropped {many(len(dropped), 'restore point')} of "
+            f"{size(sum(p.snapshot.bytes for p in dropped))}, {len(self._points)} left; from now on they may take "
+            f"{size(self._points.budget)}"))
 
     def _open_branch(self, snapshot: Snapshot, knobs: Knobs) -> None:
         machine = self._machine
@@ -269,7 +269,7 @@ class Steering:
         return {"branch": self._machine.progress.branch, "step": self._machine.progress.step}
 
 
-def _dropped(point: MemoryPoint) -> SnapshotDropped:
+def _snapshot_dropped(point: MemoryPoint) -> SnapshotDropped:
     return SnapshotDropped(branch=point.snapshot.branch, step=point.snapshot.step, point=point.name)
 
 

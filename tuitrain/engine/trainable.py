@@ -1,4 +1,4 @@
-"""What the loop needs of a model of ours that is trained: more than steering needs of anybody's."""
+"""The interfaces that the loop needs from a built-in model and from the work beside it; extends `Steered`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -17,10 +17,10 @@ from tuitrain.protocol.findings import Measured
 
 
 class Batches(Data, Protocol):
-    """Where the next batch comes from."""
+    """The source of batches."""
 
     index: int
-    """Batches of this epoch that were taken."""
+    """Number of batches of this epoch that were taken."""
     epoch: int
 
     @property
@@ -28,32 +28,32 @@ class Batches(Data, Protocol):
 
     @property
     def epochs_done(self) -> float:
-        """Passes over the training part so far, with the share of this one."""
+        """Number of passes over the training part so far, including the fraction of the current one."""
 
 
 class Curve(Shape, Protocol):
-    """What multiplies the learning rate beside the knob."""
+    """The learning-rate schedule."""
 
     @property
     def landing(self) -> bool:
-        """Whether the rate is on its way to almost nothing."""
+        """Whether a landing is in progress."""
 
 
 class Instruments(Protocol):
-    """What a few of the steps are measured for."""
+    """Measurements of some of the steps."""
 
     def forget(self) -> None:
-        """The run was set to another step."""
+        """Discard unreported measurements, after the run was moved to another step."""
 
     def measured(self, branch: int, upto: int) -> Iterator[Measured]:
-        """The readings up to a step that were not told yet."""
+        """Yield the measurements up to a step that were not reported yet."""
 
 
 class Trainable(Steered, Protocol):
-    """A model with its data and its optimizer, a step at a time."""
+    """A model with its data and optimizer, trained one step at a time."""
 
     remarks: list[str]
-    """What a person should know before the first step."""
+    """Messages for a person before the first step."""
 
     @property
     def device(self) -> torch.device: ...
@@ -66,7 +66,7 @@ class Trainable(Steered, Protocol):
 
     @property
     def rows(self) -> Rows:
-        """The numbers of the last steps: loss, norm and so on (`reporter.COLUMNS`), then the norm of each group."""
+        """The numbers of the last steps: `reporter.COLUMNS`, then the norm of each group."""
 
     @property
     def groups(self) -> Sequence[str]:
@@ -77,50 +77,50 @@ class Trainable(Steered, Protocol):
 
     @property
     def graph(self) -> str:
-        """How the steps will run, in words."""
+        """How steps will run, as a CUDA graph or not, in words."""
 
     @property
     def graph_missing(self) -> bool:
-        """Whether a graph was insisted on and there is none."""
+        """Whether a CUDA graph was required and could not be captured."""
 
     def capture(self) -> None:
-        """Make the steps as quick as this device can."""
+        """Capture the step as a CUDA graph where possible."""
 
     def start_training_thread(self) -> None:
-        """Thread settings that belong to the thread that trains."""
+        """Apply the settings of the thread that trains; called in it."""
 
     def learn(self) -> None:
-        """One step."""
+        """Make one training step."""
 
     def absorb(self, rows: NDArray[np.float32]) -> None:
-        """Fold rows into the running means that snapshots carry."""
+        """Update the running means that snapshots contain with new rows."""
 
     def state(self) -> Snapshot:
-        """The present state without a copy: nothing may change before it is used."""
+        """Return the present state without copying it: use it before anything changes."""
 
 
 class Aside(Protocol):
-    """Something that is done beside training, in slices between steps."""
+    """Work beside training, done in slices between steps: evaluations, samples, probes."""
 
     answers: tuple[type[Command], ...]
-    """The commands that it answers."""
+    """The commands that it carries out."""
 
     @property
     def busy(self) -> bool:
-        """Whether something was begun and is not done."""
+        """Whether work is in progress."""
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """After a step, the last one of an epoch if one is given: begin what is due, go on with what was begun."""
+        """Start what is due after a step (`epoch`: of the epoch that it ended) and continue work in progress."""
 
-    def rest(self) -> Iterator[Event]:
-        """While training is paused: go on with what was begun."""
+    def while_paused(self) -> Iterator[Event]:
+        """Continue work in progress while training is paused."""
 
     def finish(self, everything: bool) -> Iterator[Event]:
-        """At the end of the run: finish what somebody waits for, and with `everything` what a run ends with."""
+        """At the end of the run: finish requested work, and with `everything` also the work due at the end."""
 
     def answer(self, command: Command, steering: Steering) -> Iterator[Event]:
-        """Do what was asked. Raises Refused."""
+        """Carry out a command. Raises Refused."""
 
 
 Complete = Callable[[EpochEnded], EpochEnded]
-"""Adds to the line of an epoch what the loop does not know of it."""
+"""Adds the fields of an EpochEnded that the loop does not know."""

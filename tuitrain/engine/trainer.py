@@ -1,4 +1,4 @@
-"""The loop: learn, say so, obey what was asked. A generator of events that does not know that it is watched."""
+"""The loop: learn, report, carry out commands. A generator of events that does not know that it is watched."""
 
 import math
 import time
@@ -23,14 +23,14 @@ from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import INTERVAL, EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
 from tuitrain.run.saver import Saver
 
-COMPLAINT = 60.0
-"""Seconds after which it is said again that memory is short."""
+REPEAT_AFTER = 60.0
+"""Seconds after which a lasting shortage of memory is reported again."""
 
 
 class Trainer:
-    """Everything a run does, in one place; `orders.inbox` takes commands from any thread.
+    """Runs training and everything beside it; `orders.inbox` takes commands from any thread.
 
-    `snapshot_every` is a number of steps, `minutes` is training time (0: no such end).
+    `snapshot_every` is a number of steps, `minutes` limits the training time (0: no limit).
     """
 
     def __init__(self, machine: Trainable, asides: Sequence[Aside], saver: Saver, opening: RunStarted | RunResumed, *,
@@ -47,31 +47,31 @@ class Trainer:
         self.usage = Usage(machine.device, clock)
         self.promise: Promise | None = None
         self.complete: Callable[[EpochEnded], EpochEnded] = lambda epoch: epoch
-        """Adds to the line of an epoch what the loop does not know of it."""
+        """Adds the fields of an EpochEnded that the loop does not know."""
         self._snapshot_every = snapshot_every
         self._opening = opening
         self._clock = clock
         self._epoch_began = clock()
-        self._complain = -math.inf
+        self._next_warning = -math.inf
         self._budget = Budget(minutes * 60, clock) if minutes else None
         self.saves.extra = lambda: {"branches": self.steering.branches, "guard_mode": self.orders.guard_mode}
 
     def introduce(self, **facts: Any) -> None:
-        """Add facts to those that the run begins with."""
+        """Add facts to the opening event."""
         self._opening = replace(self._opening, facts={**self._opening.facts, **facts})
 
     def run(self) -> Iterator[Event]:
-        """The whole run, as it happens."""
+        """Train to the end and yield every event as it happens."""
         self.machine.start_training_thread()
         yield from self._open()
-        yield from self._set_out()
+        yield from self._begin()
         while not self._over():
             yield from self.orders.obey()
             if self.orders.paused:
-                yield from self._rest()
+                yield from self._while_paused()
             elif not self._over():
                 yield from self._learn()
-                yield from self._say()
+                yield from self._after_step()
         yield from self._finish()
 
     def _learn(self) -> Iterator[Event]:
@@ -80,11 +80,11 @@ class Trainer:
             return
         with self.promise.step():
             self.machine.learn()
-        if words := self.promise.kept():
-            yield EngineSaid(text=words)
+        if message := self.promise.kept():
+            yield EngineSaid(text=message)
 
     def _open(self) -> Iterator[Event]:
-        """The first event, which says how steps will run; also where a GPU breaks down while that is tried."""
+        """Yield the opening event, which says how steps will run, even if capturing a graph fails."""
         try:
             self.machine.capture()
         except Exception:
@@ -96,35 +96,35 @@ class Trainer:
             reason = f"--graph on: {self.machine.graph}"[:MAX_REASON]
             self.orders.stop = c.Stop(id="", by="", reason=reason, exit_code=ERROR)
 
-    def _set_out(self) -> Iterator[Event]:
+    def _begin(self) -> Iterator[Event]:
         for remark in self.machine.remarks:
             yield EngineSaid(text=remark, level="warning")
         if self._over():
             yield EngineSaid(text="this is the last step of the run; `--steps N` sets a later one, `--steps 0` none")
-        yield from self._with_room(self.steering.snapshot("start"))
+        yield from self._unless_no_room(self.steering.snapshot("start"))
         self._epoch_began = self._clock()
         if self._budget is not None:
             self._budget.begin(self.machine.progress.step)
         self.reporter.moved()
 
-    def _with_room(self, chores: Iterator[Event]) -> Iterator[Event]:
-        """What is done beside training; without memory for a copy of the state it waits for better times."""
+    def _unless_no_room(self, work: Iterator[Event]) -> Iterator[Event]:
+        """Do work that may copy the state; without memory for that, warn and skip it."""
         try:
-            yield from chores
+            yield from work
         except NoRoom as error:
-            if self._clock() >= self._complain:
-                self._complain = self._clock() + COMPLAINT
+            if self._clock() >= self._next_warning:
+                self._next_warning = self._clock() + REPEAT_AFTER
                 yield EngineSaid(level="warning", text=(
-                    f"{error}; training goes on, and until there is memory again without restore points, checkpoints, "
-                    "evaluations and samples"))
+                    f"{error}; training goes on without restore points, checkpoints, evaluations and samples until "
+                    "there is memory again"))
 
     def _over(self) -> bool:
         last = self.machine.knobs.steps
         spent = self._budget is not None and not self.orders.paused and self._budget.spent
         return self.orders.stop is not None or spent or 0 < last <= self.machine.progress.step
 
-    def _say(self) -> Iterator[Event]:
-        yield from self._with_room(self._attend())
+    def _after_step(self) -> Iterator[Event]:
+        yield from self._unless_no_room(self._attend())
 
     def _attend(self) -> Iterator[Event]:
         machine = self.machine
@@ -142,14 +142,14 @@ class Trainer:
         yield from self.steering.attend()
         keep = due(step, self._snapshot_every)
         if keep or self.saves.due:
-            # A restore point is judged by its smoothed loss, so that must be of its own step; and the journal must
-            # hold every step that a checkpoint has.
+            # A restore point is judged by its smoothed loss, which must include its own step; and the journal must
+            # not lack a step that a checkpoint includes.
             yield from self.reporter.flush()
         if keep:
             yield from self.steering.snapshot(INTERVAL)
         yield from self.saves.attend()
         yield from self.usage.attend()
-        yield from self._keep_to_the_budget()
+        yield from self._correct_steps()
 
     def _end_epoch(self) -> EpochEnded:
         machine, progress, now = self.machine, self.machine.progress, self._clock()
@@ -159,8 +159,8 @@ class Trainer:
         return EpochEnded(branch=progress.branch, step=progress.step, epoch=machine.cursor.epoch + 1, loss=loss,
                           val_loss=None, val_step=0, seconds=round(seconds, 3))
 
-    def _keep_to_the_budget(self) -> Iterator[Event]:
-        """Minutes are turned into steps anew now and then, which is journaled like any turn of a knob."""
+    def _correct_steps(self) -> Iterator[Event]:
+        """Re-estimate the last step of a run in minutes; a change is journaled like any change of a knob."""
         planned, step = self.machine.knobs.steps, self.machine.progress.step
         if self._budget is None or self.machine.schedule.landing or not planned:
             return
@@ -168,12 +168,12 @@ class Trainer:
         if last != planned:
             yield from self.steering.correct_steps(last, by=askers.BUDGET)
 
-    def _rest(self) -> Iterator[Event]:
-        """While paused: finish what was begun, then wait for a command without spinning."""
+    def _while_paused(self) -> Iterator[Event]:
+        """Continue work in progress, then block until a command arrives."""
         yield from self.reporter.flush()
         for aside in self.asides:
-            yield from aside.rest()
-        yield from self.saves.tell()
+            yield from aside.while_paused()
+        yield from self.saves.results()
         if not any(aside.busy for aside in self.asides):
             yield from self.orders.wait(0.2)
 
@@ -186,7 +186,7 @@ class Trainer:
         raise Refused(f"the engine knows no command {type(command).__name__}")
 
     def _waited(self, seconds: float) -> None:
-        """A pause is not training time: neither the budget nor the speed may count it."""
+        """Exclude a pause from the budget and from the speed."""
         self._epoch_began += seconds
         if self._budget is not None:
             self._budget.waited(seconds)
@@ -196,8 +196,8 @@ class Trainer:
         stop, progress = self.orders.stop, self.machine.progress
         yield from self.reporter.flush()
         if stop is None or stop.exit_code in (FINISHED, DIVERGED):
-            yield from self._with_room(self._last_words(everything=stop is None))
-        yield from self.saves.finish(self.machine.state())  # no copy: nothing changes it any more
+            yield from self._unless_no_room(self._finish_asides(everything=stop is None))
+        yield from self.saves.finish(self.machine.state())  # no copy: training is over
         reason, code = (stop.reason, stop.exit_code) if stop else ("finished", FINISHED)
         if self.saves.failing:
             reason, code = f"{reason}, but its last state could not be saved", code or ERROR
@@ -205,6 +205,6 @@ class Trainer:
                        branch=progress.branch, step=progress.step, id=stop.id if stop else "",
                        by=stop.by if stop else "")
 
-    def _last_words(self, everything: bool) -> Iterator[Event]:
+    def _finish_asides(self, everything: bool) -> Iterator[Event]:
         for aside in self.asides:
             yield from aside.finish(everything)

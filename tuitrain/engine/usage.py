@@ -1,4 +1,4 @@
-"""How much of the machine the run uses: memory as psutil sees it, a GPU as NVIDIA's own library does."""
+"""Measures how much of the machine the run uses: memory by psutil, the GPU by NVIDIA's library."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from tuitrain.protocol.events import Event, MachineUsed
 
 T = TypeVar("T")
 PERIOD = 2.0
-"""Seconds between looks."""
+"""Seconds between measurements."""
 
 
 class Usage:
-    """Looks every few seconds; a look takes some microseconds, on a GPU a millisecond."""
+    """Measures every few seconds; a measurement takes some microseconds, with a GPU a millisecond."""
 
     def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic) -> None:
         self._device, self._clock = device, clock
@@ -24,7 +24,7 @@ class Usage:
         self._next = 0.0
 
     def attend(self) -> Iterator[Event]:
-        """What is used, if it is time."""
+        """Yield a MachineUsed if one is due."""
         if self._clock() < self._next:
             return
         self._next = self._clock() + PERIOD
@@ -33,7 +33,7 @@ class Usage:
                           gpu_load=load, gpu_temperature=temperature, gpu_memory=memory, gpu_memory_total=total)
 
     def _gpu(self) -> tuple[float | None, float | None, int | None, int | None]:
-        """Load in %, degrees Celsius, bytes this process has reserved, bytes there are; None where unknown."""
+        """Return load in %, degrees Celsius, bytes reserved by this process and bytes in all; None where unknown."""
         if not self._asks_gpu:
             return None, None, None, None
         load = self._read(lambda device: float(torch.cuda.utilization(device)))
@@ -42,8 +42,8 @@ class Usage:
         return load, temperature, self._read(torch.cuda.memory_reserved), total
 
     def _read(self, ask: Callable[[torch.device], T]) -> T | None:
-        """One reading; None where there is none: a part of a GPU (MIG) has no load, and a card may have no sensor."""
+        """Return one reading, None if unavailable: a part of a GPU (MIG) has no load, and a card may lack a sensor."""
         try:
             return ask(self._device)
-        except Exception:  # no driver library, no permission, an unknown device: each has an exception of its own
+        except Exception:  # no driver library, no permission, an unknown device: each raises its own exception
             return None

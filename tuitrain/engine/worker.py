@@ -1,6 +1,6 @@
-"""A Trainer in a plain background thread; every event goes to the journal, the guard and any number of feeds.
+"""Runs a Trainer in a background thread; every event goes to the journal, the guard and any number of feeds.
 
-A feed that is full or dead never slows the training: it loses its oldest events and is told to start over.
+A feed that is full or abandoned never slows the training: it loses its oldest events.
 """
 
 import sys
@@ -23,7 +23,7 @@ QUEUE_LENGTH = 20_000
 
 
 class Queue(Feed):
-    """One consumer's queue. `lost` counts events that it was too slow for."""
+    """One consumer's queue of events. `lost` counts the events dropped because it was too slow."""
 
     def __init__(self, send: Callable[[Command], None], forget: Callable[["Queue"], None]) -> None:
         self._send, self._forget = send, forget
@@ -33,11 +33,11 @@ class Queue(Feed):
         self.on_ready: Callable[[], None] | None = None
 
     def send(self, command: Command) -> None:
-        """Ask the engine."""
+        """Send a command to the engine."""
         self._send(command)
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The events since the last call, waiting up to `timeout` seconds for the first one.
+        """Return the events since the last call, waiting up to `timeout` seconds for the first one.
 
         Each comes with its Unix time, which is the one in the journal.
         """
@@ -53,7 +53,7 @@ class Queue(Feed):
         self._forget(self)
 
     def put(self, event: Event, when: float) -> None:
-        """Called by the worker; never waits."""
+        """Add an event; called by the worker, never waits."""
         with self._ready:
             if len(self._events) == QUEUE_LENGTH:
                 self.lost += 1
@@ -64,14 +64,14 @@ class Queue(Feed):
 
 
 class Announcer:
-    """Takes every event of a run to the journal, the analyst, the guard and the feeds; commands go the other way.
+    """Passes every event of a run to the journal, the analyst, the guard and the feeds.
 
-    `send` takes a command from any thread to whoever obeys it.
+    `send` passes a command, from any thread, to whatever carries it out.
     """
 
     def __init__(self, send: Callable[[Command], None], journal: Journal, guard_mode: str) -> None:
         self.send = send
-        """Ask the engine; the answer is an event."""
+        """Send a command to the engine; the answer is an event."""
         self._journal = journal
         self._analyst: Analyst | None = Analyst()
         self._guard = Guard(guard_mode)
@@ -80,15 +80,15 @@ class Announcer:
         self._lock = threading.RLock()
 
     def feed(self) -> Queue:
-        """A new consumer; it sees what happens from now on."""
+        """Add a queue, which receives the events from now on."""
         feed = Queue(self.send, self._forget)
         with self._lock:
             self._feeds.append(feed)
         return feed
 
     def announce(self, event: Event) -> None:
-        """Journal and spread an event, also one that did not happen in the engine, such as a client that joined; the
-        guard hears of it."""
+        """Write an event to the journal and pass it to feeds and guard; it may come from outside the engine, such as
+        a client that joined."""
         with self._lock:
             now = time.time()
             self._journal.write(event, now)
@@ -101,18 +101,18 @@ class Announcer:
                 self.announce(EngineSaid(level="warning", text=text))
 
     def without_analyst(self) -> None:
-        """Say nothing about the run's health: for drills of a person's eye."""
+        """Turn the analysis off, for drills in which a person looks for the fault."""
         self._analyst = None
 
     def watched(self, watched: bool) -> None:
-        """Whether a cockpit of this very process looks on: the guard waits for those who do."""
+        """Set whether a cockpit in this process is watching: the guard waits for a person only then."""
         with self._lock:
             self._guard.watched = watched
             for command in self._guard.tick():
                 self.send(command)
 
     def diagnose(self, event: Event) -> None:
-        """What the analyst makes of it; a mistake in the analysis is told and ends the analysis, never the run."""
+        """Announce the analyst's findings about an event; an error turns the analysis off and never ends the run."""
         if self._analyst is None:
             return
         try:
@@ -125,7 +125,7 @@ class Announcer:
             traceback.print_exc()
 
     def _count_down(self) -> None:
-        """While the guard waits for a person nothing happens, so a clock must wake it."""
+        """Run a timer while the guard waits for a person, as no events occur that would wake it."""
         left = self._guard.seconds_left
         if left is not None and self._countdown is None:
             self._countdown = threading.Timer(left + 0.1, self._time_is_up)
@@ -148,26 +148,26 @@ class Announcer:
                 self._feeds.remove(feed)
 
     def close(self) -> None:
-        """Announce nothing more; the journal is durable and closed."""
+        """Make the journal durable and close it; nothing can be announced afterwards."""
         with self._lock:
             if self._countdown is not None:
                 self._countdown.cancel()
             failed = self._journal.close()
         if failed:
-            sys.stderr.write(f"tuitrain: the end of the journal may not be on the disk: {failed}\n")
+            sys.stderr.write(f"tuitrain: the end of the journal may not be on disk: {failed}\n")
 
 
 class Worker(Announcer):
-    """Carries the engine. `on_checkpoint` of the journal: what is on disk is made durable with each checkpoint."""
+    """Runs a trainer in its own thread and announces its events."""
 
     def __init__(self, trainer: Trainer, journal: Journal) -> None:
         super().__init__(trainer.orders.inbox.put, journal, trainer.orders.guard_mode)
         self.trainer = trainer
-        # Not a daemon: a thread inside torch while the interpreter goes away crashes the process.
-        self._thread = threading.Thread(target=self._carry, name="training", daemon=False)
+        # Not a daemon: a thread inside torch during interpreter shutdown crashes the process.
+        self._thread = threading.Thread(target=self._work, name="training", daemon=False)
 
     def start(self) -> None:
-        """Begin to train."""
+        """Start training."""
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -176,10 +176,10 @@ class Worker(Announcer):
         return not self._thread.is_alive()
 
     def after_saving(self, call: Callable[[], None]) -> None:
-        """Have this called in the writer's thread after each checkpoint."""
+        """Register a function to call after each checkpoint, in the saver's thread."""
         self.trainer.saves.on_committed = call
 
-    def _carry(self) -> None:
+    def _work(self) -> None:
         try:
             for event in self.trainer.run():
                 self.announce(event)

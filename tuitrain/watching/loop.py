@@ -94,7 +94,7 @@ class Loop:
         orders = self.orders
         yield from orders.obey()
         while orders.paused and orders.stop is None:
-            yield from self.saves.tell()
+            yield from self.saves.results()
             yield from orders.wait(0.2)
         if self._reached_the_end_that_was_set():
             orders.stop = c.Stop(id="", by="", reason="finished")
@@ -142,7 +142,7 @@ class Loop:
                 self.saves.submit(self.subject.freeze(), e.INTERVAL)
         except NoRoom as error:
             yield e.EngineSaid(text=str(error), level="warning")
-        yield from self.saves.tell()
+        yield from self.saves.results()
         yield from self._usage.attend()
 
     def _snapshot(self, reason: str, **who: Any) -> Iterator[e.Event]:

@@ -73,7 +73,7 @@ class Evaluations:
             yield self._part()
         yield from self.advance(everything=started and self._at_once)
 
-    def rest(self) -> Iterator[Event]:
+    def while_paused(self) -> Iterator[Event]:
         """While training is paused: at least a slice."""
         yield from self.advance(hurry=True)
 

@@ -30,7 +30,7 @@ class Probes:
         if self._machine.progress.step % self.every == 0:
             yield self.look("interval")
 
-    def rest(self) -> Iterator[Event]:
+    def while_paused(self) -> Iterator[Event]:
         """While training is paused: nothing is under way."""
         return iter(())
 

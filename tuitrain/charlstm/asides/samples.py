@@ -66,7 +66,7 @@ class Samples:
             self.start()
         yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
 
-    def rest(self) -> Iterator[Event]:
+    def while_paused(self) -> Iterator[Event]:
         """While training is paused: half of the time."""
         yield from self.advance(0.5)
 
