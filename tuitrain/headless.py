@@ -13,6 +13,7 @@ from typing import TextIO
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
+from tuitrain.specs import cell
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import sentence, skipped
 from tuitrain.telemetry.units import duration, interval, loss_text, loss_words, many, number, percent, rate, safe, size
@@ -75,8 +76,8 @@ class PlainOutput:
             f"tuitrain  {safe(self._run)}\n"
             f"  text    {safe(f.corpus)}: {f.train:,} characters to train on, {f.validation:,} to "
             f"validate on\n"
-            f"  model   {c['layers']}x{c['hidden']} LSTM, {embedding}, dropout {number(c['dropout'])}, "
-            f"{f.parameters:,} parameters\n"
+            f"  model   {c['layers']}x{c['hidden']} {safe(cell(c).title)}, {embedding}, "
+            f"dropout {number(c['dropout'])}, {f.parameters:,} parameters\n"
             f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f.steps_per_epoch:,} steps an epoch, {end}\n"
             f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f.warmup}, "
             f"clip {clip}\n"

@@ -4,9 +4,9 @@ A name that is built somewhere and not declared here, or the other way round, fa
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 Betas = tuple[float, float]
 
@@ -49,6 +49,34 @@ UNKNOWN: Final = OptimizerSpec(divides=False, longest=lambda betas, alpha: math.
 def optimizer(name: str) -> OptimizerSpec:
     """The declaration of an optimizer, or one that promises nothing."""
     return OPTIMIZERS.get(name, UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class CellSpec:
+    """What screens and diagnosis need to know of a recurrent cell."""
+
+    title: str
+    gates: Mapping[str, str]
+    """Letter -> name, in torch's order of the stacked blocks."""
+    writes: str
+    """Letters of the gates that bring something new into the state; the first is the candidate, the only tanh."""
+
+    @property
+    def candidate(self) -> str:
+        """The letter of the gate that proposes the new state."""
+        return self.writes[:1]
+
+
+CELLS: Final = {
+    "lstm": CellSpec("LSTM", {"i": "input", "f": "forget", "g": "candidate", "o": "output"}, writes="gi"),
+    "gru": CellSpec("GRU", {"r": "reset", "z": "update", "n": "candidate"}, writes="nz"),
+}
+
+
+def cell(config: Mapping[str, Any]) -> CellSpec:
+    """The cell of a run, from its configuration: an LSTM where none is named; nothing but a name if it is unknown."""
+    name = str(config.get("cell", "lstm"))
+    return CELLS.get(name) or CellSpec(name, {}, writes="")
 
 
 GUARD_MODES: Final = {

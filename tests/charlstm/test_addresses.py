@@ -23,13 +23,13 @@ def held(machine: Machine) -> dict[str, int]:
     tensors |= dict(machine.model.named_buffers()) | machine.optimizer.tensors()
     for owner in (learner, learner.rows):
         tensors |= {f"{type(owner).__name__}.{name}": t for name, t in vars(owner).items() if isinstance(t, Tensor)}
-    tensors |= {"hidden.h": learner.hidden[0], "hidden.c": learner.hidden[1]}
+    tensors |= {f"hidden.{name}": t for name, t in zip(machine.model.cell.states, learner.hidden, strict=True)}
     return {name: t.data_ptr() for name, t in tensors.items()}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_nothing_that_a_graph_holds_moves(start: Start, optimizer: str) -> None:
-    run = start(optimizer=optimizer, dropout=0.1)
+@pytest.mark.parametrize(("optimizer", "cell"), [*((name, "lstm") for name in OPTIMIZERS), ("muon", "gru")])
+def test_nothing_that_a_graph_holds_moves(start: Start, optimizer: str, cell: str) -> None:
+    run = start(optimizer=optimizer, cell=cell, dropout=0.1)
     run.to_step(12)
     before = held(run.machine)
     assert {"Learner._lr", "Learner._clip", "Learner._offsets", "Learner._ids", "Rows._ring", "hidden.h"} <= set(before)

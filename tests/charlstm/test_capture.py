@@ -100,7 +100,7 @@ def test_rows_go_on_without_a_gap_or_a_shift_where_capture_failed(text: str, cas
     [remark] = m.remarks
     assert "not permitted when stream is capturing" in remark and "more words" not in remark and "eagerly" in remark
     assert all(p.grad is None for p in m.model.parameters())
-    assert m.model.lstm.dropout == m.model.dropout.p == case.get("dropout", 0.0)
+    assert m.model.rnn.dropout == m.model.dropout.p == case.get("dropout", 0.0)
     assert_as_if_nothing_had_been_tried(m, text, **case)
 
 
@@ -142,16 +142,16 @@ def test_with_dropout_the_proof_drops_nothing_and_nothing_eager_follows_the_last
     real = m.learner.advance
 
     def advance() -> None:
-        calls.append(("eager", m.model.lstm.dropout))
+        calls.append(("eager", m.model.rnn.dropout))
         real()
 
     m.learner.advance = advance  # type: ignore[method-assign]
 
     def record(step: Step) -> Step:
-        calls.append(("record", m.model.lstm.dropout))
+        calls.append(("record", m.model.rnn.dropout))
 
         def replay() -> None:
-            calls.append(("replay", m.model.lstm.dropout))
+            calls.append(("replay", m.model.rnn.dropout))
             real()
         return replay
 

@@ -27,7 +27,7 @@ def test_readings_are_what_a_plain_computation_gives(corpus: Path, optimizer: st
     for _ in range(2 * EVERY - 1):
         m.learn()
     old = {name: p.detach().clone() for name, p in m.model.named_parameters()}
-    recurrent = m.model.lstm.weight_hh_l1
+    recurrent = m.model.rnn.weight_hh_l1
     state = m.optimizer.parts[0].state[recurrent]
     if optimizer == "adam":
         then = state["exp_avg_sq"].clone() / (1 - m.config.betas[1] ** float(state["step"]))
@@ -71,7 +71,7 @@ def test_the_probe_agrees_with_a_loop_over_time(corpus: Path, embedding: object,
     table = m.model.eye if m.model.embedding is None else m.model.embedding.weight
     x = F.embedding(inputs, table).detach()
     rows, length = inputs.shape
-    lstm, size = m.model.lstm, m.config.hidden
+    lstm, size = m.model.rnn, m.config.hidden
     perturbed = [[torch.zeros(rows, x.shape[2] if i == 0 else size, requires_grad=True) for _ in range(length)]
                  for i in range(m.config.layers)]
     outs, gates = [x[:, t] for t in range(length)], []

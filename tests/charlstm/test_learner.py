@@ -140,9 +140,9 @@ def test_a_non_finite_hidden_state_becomes_zero(text: str) -> None:
 def test_the_forget_gate_starts_open_and_recurrent_weights_orthogonal(text: str) -> None:
     m = machine(text)
     n = m.config.hidden
-    bias = (m.model.lstm.bias_ih_l1 + m.model.lstm.bias_hh_l1).detach()
+    bias = (m.model.rnn.bias_ih_l1 + m.model.rnn.bias_hh_l1).detach()
     assert torch.equal(bias[n : 2 * n], torch.ones(n)) and float(bias[:n].abs().sum()) == 0
-    for gate in m.model.lstm.weight_hh_l0.detach().split(n):
+    for gate in m.model.rnn.weight_hh_l0.detach().split(n):
         assert torch.allclose(gate @ gate.T, torch.eye(n), atol=1e-5)
 
 

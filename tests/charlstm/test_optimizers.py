@@ -10,14 +10,14 @@ from tests.conftest import TINY
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model import optimizers
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
 
 
-def model_with_gradients() -> CharLSTM:
+def model_with_gradients() -> CharRNN:
     torch.manual_seed(4)
-    model = CharLSTM(20, layers=2, hidden=16, embedding=8, dropout=0.0)
+    model = CharRNN(20, cell="lstm", layers=2, hidden=16, embedding=8, dropout=0.0)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     return model
@@ -54,7 +54,7 @@ def test_each_part_keeps_its_step_counts_where_it_reads_them() -> None:
     saved = {"0.0.momentum_buffer": torch.ones(64, 8), "1.0.step": torch.ones(()), "1.0.exp_avg": torch.ones(20, 8),
              "1.0.exp_avg_sq": torch.ones(20, 8)}
     with torch.device("meta"):
-        model = CharLSTM(20, layers=1, hidden=16, embedding=8, dropout=0.0)
+        model = CharRNN(20, cell="lstm", layers=1, hidden=16, embedding=8, dropout=0.0)
     optimizer = optimizers.make(config(optimizer="muon"), model)
     optimizer.restore(saved)
     live = optimizer.tensors()

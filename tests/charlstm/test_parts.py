@@ -17,7 +17,7 @@ from tuitrain.charlstm import runtime
 from tuitrain.charlstm.asides import samples
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.looks.evaluator import WARM, Evaluator, make_model, steps_between_parts
-from tuitrain.charlstm.looks.sampler import NumpyLSTM, Stream, draw
+from tuitrain.charlstm.looks.sampler import NumpyRNN, Stream, draw
 from tuitrain.charlstm.model.scratch import Scratch
 from tuitrain.charlstm.schedule import FLOOR, Schedule
 from tuitrain.charlstm.text import corpus as corpora
@@ -27,6 +27,7 @@ from tuitrain.engine.restore_points import MAX_PINNED, RestorePoints
 from tuitrain.engine.snapshot import Snapshot, copied
 from tuitrain.errors import CorpusError
 from tuitrain.protocol import events as e
+from tuitrain.specs import CELLS
 
 # --- corpus
 
@@ -155,11 +156,15 @@ def test_plateau_and_landing() -> None:
 
 @pytest.mark.parametrize("embedding", [8, "onehot"])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_numpy_model_is_the_torch_model(embedding: int | str, layers: int) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_numpy_model_is_the_torch_model(embedding: int | str, layers: int, cell: str) -> None:
     torch.manual_seed(1)
-    config = Config.of({**TINY, "layers": layers, "embedding": embedding})
+    config = Config.of({**TINY, "layers": layers, "embedding": embedding, "cell": cell})
     model = make_model(config, 12).eval()
-    numpy_model = NumpyLSTM({n: p.detach().numpy() for n, p in model.named_parameters()}, layers)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.5).add_(0.1 * torch.randn_like(p))  # no bias is zero, as after training
+    numpy_model = NumpyRNN({n: p.detach().numpy() for n, p in model.named_parameters()}, cell, layers)
     ids = torch.randint(12, (1, 25))
     with torch.no_grad():
         expected = model(ids)[0][0].numpy()
@@ -188,7 +193,7 @@ def test_a_stream_is_the_same_however_it_is_portioned() -> None:
     weights = {n: p.detach().numpy() for n, p in model.named_parameters()}
 
     def text(portion: int) -> list[int]:
-        stream = Stream(NumpyLSTM(weights, 2), np.array([1, 2, 3]), 40, 0.8, np.random.default_rng(4))
+        stream = Stream(NumpyRNN(weights, "lstm", 2), np.array([1, 2, 3]), 40, 0.8, np.random.default_rng(4))
         out: list[int] = []
         while not stream.done:
             out += stream.advance(portion)[0]
@@ -206,7 +211,7 @@ def test_an_evaluation_is_the_mean_over_the_validation_part(text: str, loss: str
     torch.manual_seed(1)
     model = make_model(config, len(built.vocabulary))
     with torch.no_grad():
-        for p in model.lstm.parameters():
+        for p in model.rnn.parameters():
             p.mul_(0.3)  # so that it forgets within the characters that a stream reads before its own
     frozen = Snapshot(0, 1, {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}, {})
     with torch.no_grad():

@@ -22,6 +22,7 @@ from tuitrain.engine.reporter import Reporter
 from tuitrain.errors import UsageError
 from tuitrain.protocol.events import LOSS_SCALE, StepSkipped
 from tuitrain.run import checkpoints
+from tuitrain.specs import CELLS
 
 CPU = torch.device("cpu")
 
@@ -80,17 +81,18 @@ def test_tf32_is_set_and_not_left_to_torch(monkeypatch: pytest.MonkeyPatch, name
     ("fp16", torch.float16, True), ("tf32", None, True)])
 def test_a_half_format_is_taken_only_where_the_lstm_gives_it_out(monkeypatch: pytest.MonkeyPatch, name: str, given: Any,
                                                                  fine: bool) -> None:
-    monkeypatch.setattr(precision, "lstm_format", lambda *_: given)
+    monkeypatch.setattr(precision, "output_format", lambda *_: given)
     if fine:
-        precision.check(name, torch.device("cuda"))
+        precision.check("lstm", name, torch.device("cuda"))
     else:
         with pytest.raises(UsageError, match="does not run in it"):
-            precision.check(name, torch.device("cuda"))
+            precision.check("lstm", name, torch.device("cuda"))
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
-def test_the_lstms_format_is_read_off_its_output(name: str) -> None:
-    assert precision.lstm_format(name, CPU) == precision.HALF[name]
+def test_the_format_of_a_cell_is_read_off_its_output(name: str, cell: str) -> None:
+    assert precision.output_format(cell, name, CPU) == precision.HALF[name]
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -102,7 +104,7 @@ def test_lstm_and_head_are_cast_outside_autocast_and_gradients_come_back_in_fp32
     plain = machine(text, embedding=embedding)
     m.learner.forward = precision.CastForward(m.model, CPU, name)
     seen: set[torch.dtype] = set()
-    m.learner.forward.module.lstm.register_forward_hook(lambda module, given, out: seen.add(out[0].dtype))
+    m.learner.forward.module.rnn.register_forward_hook(lambda module, given, out: seen.add(out[0].dtype))
     monkeypatch.setattr(plain.learner, "forward", Undisturbed(plain.learner.forward))
     m.learn()
     plain.learn()
@@ -139,7 +141,7 @@ def test_small_gradients_survive_fp16_by_the_loss_scale(text: str) -> None:
             forward.scale = None
         m.learner.forward.backward = lambda loss, f=forward: precision.CastForward.backward(f, loss / 1000)  # type: ignore[method-assign]
         m.learn()
-        lost[scaled] = float((m.model.lstm.weight_hh_l0.grad == 0).float().mean())
+        lost[scaled] = float((m.model.rnn.weight_hh_l0.grad == 0).float().mean())
     assert lost[True] < 0.01 and lost[False] > 10 * max(lost[True], 0.001)
 
 

@@ -69,10 +69,10 @@ def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest
     def why() -> str:
         return repeats.why_not_exact(environment.of(config), config)
 
-    assert "no `tuitrain selftest --device cuda` has shown yet that this GPU repeats adam" in why()
-    repeats.remember("cuda", {"sgd"})
-    assert "repeats adam" in why()
-    repeats.remember("cuda", {"adam", "sgd"})
+    assert "no `tuitrain selftest --device cuda` has shown yet that this GPU repeats lstm with adam" in why()
+    repeats.remember("cuda", {("lstm", "sgd"), ("gru", "adam")})
+    assert "repeats lstm with adam" in why()
+    repeats.remember("cuda", {("lstm", "adam"), ("lstm", "sgd")})
     assert why() == ""
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91100)
     assert "adam" in why()

@@ -21,6 +21,8 @@ CASES = [
     {"optimizer": "muon", "lr_schedule": "linear", "steps": 100, "warmup": 7},
     {"lr_schedule": "plateau", "evaluate_every": 7, "lr_patience": 1},
     {"embedding": "onehot", "clip_kind": "element", "init": "uniform"},
+    {"cell": "gru", "dropout": 0.2},
+    {"cell": "gru", "optimizer": "muon", "loss": "last", "stride": 3},
 ]
 
 

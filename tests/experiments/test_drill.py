@@ -44,7 +44,7 @@ def test_a_gradient_that_does_not_arrive_is_found(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(detector, "STUCK_FOR", 200)
     found = drill.run(faults.FAULTS["vanishing"], HARBOUR, 1)
     assert found.hit and found.rule == "no_progress", found
-    assert any("of the gradient is in the LSTM layers" in words for words in found.evidence)
+    assert any("of the gradient is in the recurrent layers" in words for words in found.evidence)
 
 
 def test_a_healthy_run_is_left_alone() -> None:

@@ -74,7 +74,7 @@ def test_a_precision_in_which_no_step_can_be_made_is_left_out_and_told(monkeypat
     monkeypatch.setattr(Machine, "learn", picky)
     [bf16, adam, *_] = [*found("LSTM output, bf16"), *found("rollback, adam")]
     assert (bf16.state, bf16.told) == (selftest.NOT_APPLICABLE, "not here: no kernel for bf16")
-    assert adam.state == selftest.OK and adam.told.startswith("fp32: ")
+    assert adam.state == selftest.OK and adam.told.startswith("lstm, gru in fp32: ")
 
 
 @pytest.mark.parametrize(("fault", "name", "said"), [

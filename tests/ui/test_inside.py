@@ -5,6 +5,7 @@ from typing import Any
 from tests.builders import healthy
 from tests.ui.ills import measured
 from tests.ui.script import Script, drive, screen
+from tuitrain.specs import cell
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.lineage import Lineage
@@ -35,7 +36,7 @@ def test_a_large_terminal_shows_what_the_probe_saw() -> None:
 def test_one_who_attaches_late_sees_it_too() -> None:
     health, lineage = Health(), Lineage()
     for event in measured(600):
-        health.fold(event, 0.0, lineage)
+        health.fold(event, 0.0, lineage, cell({}))
     late = Health.from_wire(wire.to_wire(health))
     late.moved(lineage)
     assert late.probe == health.probe is not None and late.updates == health.updates != {}

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
 from tuitrain.intervals import Every, parse_every
-from tuitrain.specs import GUARD_MODES, OPTIMIZERS, optimizer
+from tuitrain.specs import CELLS, GUARD_MODES, OPTIMIZERS, optimizer
 
 ENDS: Final = ("steps", "epochs", "minutes")
 """Say in three ways when a run ends; one that is given replaces another of a preset."""
@@ -34,11 +34,12 @@ class Config:
     corpus: str = _option("", "the text file")
     preset: str = _option("auto", "recipe", choices=("auto", "tflearn", "char-rnn"))
 
-    layers: int = _option(2, "LSTM layers", low=1, high=32)
+    cell: str = _option("lstm", "recurrent cell", choices=tuple(CELLS))
+    layers: int = _option(2, "recurrent layers", low=1, high=32)
     hidden: int = _option(128, "units per layer", low=1, high=16384)
     embedding: int | str = _option("auto", "size of the character embedding, or onehot", metavar="N|onehot")
     dropout: float = _option(0.0, "dropout between layers and before the head", low=0.0, high=0.95)
-    init: str = _option("orthogonal", "initial weights (forget-gate bias 1 in each)",
+    init: str = _option("orthogonal", "initial weights (in each the gate that remembers is open)",
                         choices=("orthogonal", "uniform"))
     batch_size: int = _option(16, "parallel streams or windows", low=1, high=65536)
     bptt: int = _option(64, "characters unrolled", low=1, high=65536)
@@ -72,7 +73,7 @@ class Config:
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train: auto, cpu, cuda, cuda:1", metavar="NAME")
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
-    precision: str = _option("auto", "number format of LSTM and head (tf32, fp16: on a GPU)",
+    precision: str = _option("auto", "number format of layers and head (tf32, fp16: on a GPU)",
                              choices=("auto", "fp32", "tf32", "bf16", "fp16"))
     graph: str = _option("auto", "the step as one CUDA graph: auto if it proves right, on: else end the run",
                          choices=("auto", "on", "off"))

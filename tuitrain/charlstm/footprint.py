@@ -7,31 +7,32 @@ from pathlib import Path
 import psutil
 
 from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.model.cells import CELLS
 from tuitrain.errors import UsageError
 from tuitrain.telemetry.units import size
 
 COPIES = 6
 """Of the parameters: themselves, gradients, two moments, and at least one snapshot of weights and moments (3, less what
 they share) while a step is on its way."""
-GATES = 4
 THREADS = 200_000_000
 """Bytes of addresses that stacks of threads and workspaces of libraries take after the check: 155 to 175 MB measured
 for a model of 20,000 parameters on one and two threads."""
 
 
 def parameters(config: Config, characters: int) -> int:
-    """The number of parameters of a CharLSTM for a vocabulary of so many characters."""
+    """The number of parameters of a CharRNN for a vocabulary of so many characters."""
     hidden = config.hidden
     inputs = characters if config.embedding == "onehot" else int(config.embedding)
     table = 0 if config.embedding == "onehot" else characters * inputs
-    lstm = sum(GATES * hidden * ((hidden if layer else inputs) + hidden + 2) for layer in range(config.layers))
-    return table + lstm + characters * (hidden + 1)
+    gates = len(CELLS[config.cell].spec.gates)
+    layers = sum(gates * hidden * ((hidden if layer else inputs) + hidden + 2) for layer in range(config.layers))
+    return table + layers + characters * (hidden + 1)
 
 
 def largest_checkpoint(config: Config, characters: int) -> int:
     """Bytes that no checkpoint of this run exceeds: at most three copies of the parameters, the hidden state, and
     what does not grow with the model."""
-    carried = 2 * 4 * config.layers * config.batch_size * config.hidden
+    carried = len(CELLS[config.cell].states) * 4 * config.layers * config.batch_size * config.hidden
     return 2 * (4 * 4 * parameters(config, characters) + carried) + (64 << 20)
 
 
@@ -39,7 +40,8 @@ def needed(config: Config, characters: int) -> int:
     """Bytes that training takes at the least: copies of the parameters, and the activations of one step."""
     positions = config.batch_size * config.bptt
     outputs = characters * (positions if config.loss == "all" else config.batch_size)
-    activations = positions * config.layers * config.hidden * (GATES + 2) + 3 * outputs
+    kept = len(CELLS[config.cell].spec.gates) + 2
+    activations = positions * config.layers * config.hidden * kept + 3 * outputs
     return 4 * (COPIES * parameters(config, characters) + activations)
 
 

@@ -209,7 +209,7 @@ class Machine:
         """Everything that the next steps depend on, itself and not copied: true until the next step."""
         live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
-        live |= {"hidden.h": self.learner.hidden[0], "hidden.c": self.learner.hidden[1]}
+        live |= {f"hidden.{name}": t for name, t in zip(self.model.cell.states, self.learner.hidden, strict=True)}
         if self.learner.forward.scale is not None:
             live |= {f"scale.{name}": t for name, t in self.learner.forward.scale.tensors().items()}
         live["diagnosis.norms"] = torch.from_numpy(self.norms)
@@ -231,8 +231,8 @@ class Machine:
                 parameter.copy_(weights[name])
             self.optimizer.restore(snapshot.part("optimizer"))
             hidden = snapshot.part("hidden")
-            self.learner.hidden[0].copy_(hidden["h"])
-            self.learner.hidden[1].copy_(hidden["c"])
+            for name, state in zip(self.model.cell.states, self.learner.hidden, strict=True):
+                state.copy_(hidden[name])
             if self.learner.forward.scale is not None:
                 self.learner.forward.scale.restore(snapshot.part("scale"))
         # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view that begins behind

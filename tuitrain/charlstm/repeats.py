@@ -1,4 +1,4 @@
-"""What the selftest has shown of this machine's GPUs: with which optimizers they repeat a run bit for bit.
+"""What the selftest has shown of this machine's GPUs: with which cells and optimizers they repeat a run bit for bit.
 
 Kept in the person's cache, under the versions that decide: another driver's libraries, another card or another torch
 has been shown nothing yet.
@@ -17,9 +17,12 @@ from tuitrain.charlstm.config import Config
 from tuitrain.engine import devices, environment
 
 
-def remember(device: str, optimizers: Iterable[str]) -> None:
-    """Keep with which optimizers rollback and resume were exact; where there is no cache, nothing is promised."""
-    known = {**_known(), _key(device): sorted(optimizers)}
+def remember(device: str, shown: Iterable[tuple[str, str]]) -> None:
+    """Keep with which cells and optimizers rollback and resume were exact.
+
+    Where there is no cache, nothing is promised.
+    """
+    known = {**_known(), _key(device): sorted(map(" ".join, shown))}
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,9 +33,9 @@ def remember(device: str, optimizers: Iterable[str]) -> None:
         return
 
 
-def shown(device: str, optimizer: str) -> bool:
-    """Whether a run with this optimizer repeats bit for bit here, as far as anybody has tried."""
-    return optimizer in _known().get(_key(device), [])
+def shown(device: str, cell: str, optimizer: str) -> bool:
+    """Whether a run with this cell and this optimizer repeats bit for bit here, as far as anybody has tried."""
+    return f"{cell} {optimizer}" in _known().get(_key(device), [])
 
 
 def why_not_exact(before: Mapping[str, Any], config: Config) -> str:
@@ -43,9 +46,9 @@ def why_not_exact(before: Mapping[str, Any], config: Config) -> str:
     if not differs and devices.kind(config.device) == "cuda":
         if config.dropout:
             differs.append("dropout on CUDA keeps a state of its own")
-        elif not shown(config.device, config.optimizer):
+        elif not shown(config.device, config.cell, config.optimizer):
             differs.append(f"no `tuitrain selftest --device {config.device}` has shown yet that this GPU repeats "
-                           f"{config.optimizer} bit for bit")
+                           f"{config.cell} with {config.optimizer} bit for bit")
     return "; ".join(differs)
 
 

@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     runtime.before_torch()
     import numpy as np
 
-    from tuitrain.charlstm.looks.sampler import NumpyLSTM, Stream
+    from tuitrain.charlstm.config import Config
+    from tuitrain.charlstm.looks.sampler import NumpyRNN, Stream
     from tuitrain.charlstm.text import corpus
     from tuitrain.run import checkpoints
     from tuitrain.telemetry.units import plain_output, safe
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     for message in wrong:
         print(safe(f"tuitrain: {message}; {mark.name} is used"), file=sys.stderr)
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model = NumpyLSTM(weights, int(kept["config"]["layers"]))
+    config = Config.of_run(kept["config"])
+    model = NumpyRNN(weights, config.cell, config.layers)
     ids, unknown = corpus.encode("\n" if arguments.prompt is None else arguments.prompt, kept["vocabulary"])
     if unknown and arguments.prompt is not None:
         print(f"tuitrain: the prompt's characters {unknown!r} are not in the text and are left out", file=sys.stderr)

@@ -97,6 +97,7 @@ class Analyst:
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         config, facts = event.config, RunFacts.of(event.facts)
         self._optimizer = str(config.get("optimizer", "adam"))
+        self.memory.cell = specs.cell(config)
         betas = config.get("betas", (0.9, 0.999))
         self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
         self._unit = facts.capabilities.loss

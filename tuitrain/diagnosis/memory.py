@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tuitrain import specs
 from tuitrain.diagnosis.acts import Raised
 from tuitrain.diagnosis.detector import Finding
 from tuitrain.diagnosis.signs import Signs
@@ -30,10 +31,12 @@ class Memory:
         self.norms: deque[tuple[int, float]] = deque(maxlen=1200)
         self.losses: deque[tuple[int, float]] = deque(maxlen=KEPT * LOSSES)
         self.shares: deque[tuple[int, float, float]] = deque(maxlen=KEPT * LOSSES)
-        """(step, squared gradient norm of the LSTM layers, squared norm of all parameters)."""
+        """(step, squared gradient norm of the recurrent layers, squared norm of all parameters)."""
         self.readings: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT * READINGS)
         self.probes: deque[Probe] = deque(maxlen=8)
         self.replayed: f.BlackBoxKept | None = None
+        self.cell = specs.cell({})
+        """That of the run, whose gates the probes name."""
 
     def back_to(self, step: int) -> None:
         """Discard everything after a step, after a rollback to it."""
@@ -42,7 +45,7 @@ class Memory:
                 numbers.pop()
 
     def learned(self, event: e.StepsDone) -> None:
-        """Store the share of the LSTM layers in the gradients of the steps that have group norms."""
+        """Store the share of the recurrent layers in the gradients of the steps that have group norms."""
         if not any(groups.is_layer(name) for name in event.norms):
             return  # somebody's own model, with other group names
         first = event.first_step + -(event.first_step - 1) % event.every
@@ -50,8 +53,8 @@ class Memory:
             squares = dict(zip(event.norms, (norm * norm for norm in norms), strict=True))
             total = math.fsum(squares.values()) if all(map(math.isfinite, squares.values())) else math.nan
             if total > 0:
-                lstm = math.fsum(square for name, square in squares.items() if groups.is_layer(name))
-                self.shares.append((first + i * event.every, lstm, total))
+                part = math.fsum(square for name, square in squares.items() if groups.is_layer(name))
+                self.shares.append((first + i * event.every, part, total))
 
     def largest(self, step: int) -> float:
         """Return the largest gradient norm after a step; inf if one was not finite."""
@@ -92,9 +95,9 @@ class Memory:
         box = self.replayed
         if box is not None and box.onset == alarm.onset and len(box.replayed) == 2:
             signs.replay_jump = box.replayed["onset"] - box.replayed["usual"]
-        there = [(lstm, total) for step, lstm, total in self.shares if step >= onset]
+        there = [(part, total) for step, part, total in self.shares if step >= onset]
         if there:
-            signs.recurrent_share = math.fsum(lstm for lstm, _ in there) / math.fsum(total for _, total in there)
+            signs.recurrent_share = math.fsum(part for part, _ in there) / math.fsum(total for _, total in there)
         self._from_readings(signs, onset, median, most)
         self._from_probes(signs, onset)
         return signs
@@ -142,8 +145,9 @@ class Memory:
         if new and old:
             jump = new[-1].loss - old[-1].loss
             signs.val_jump = jump if math.isfinite(jump) else None
-            signs.saturation_jump = max(max(b.saturation[g] - a.saturation[g] for g in ("g", "i"))
-                                        for a, b in zip(old[-1].layers, new[-1].layers, strict=True))
+            signs.saturation_jump = max((b.saturation[gate] - a.saturation[gate]
+                                         for a, b in zip(old[-1].layers, new[-1].layers, strict=True)
+                                         for gate in self.cell.writes), default=None)
 
 
 def _step_of(pair: Any) -> int:
@@ -151,7 +155,7 @@ def _step_of(pair: Any) -> int:
 
 
 def _pinned(layer: Layer) -> float:
-    """Return the share of saturated gate activations, over all four gates."""
+    """Return the share of saturated gate activations, over all gates."""
     return float(np.mean(list(layer.saturation.values())))
 
 

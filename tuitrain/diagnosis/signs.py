@@ -22,15 +22,15 @@ class Signs:
     early_spikes: int = 0
     """Number of norms above 20 medians in the 4,000 steps before that."""
     update_jump: float | None = None
-    """Largest update ratio of an LSTM layer since the onset, divided by its median before."""
+    """Largest update ratio of a recurrent layer since the onset, divided by its median before."""
     norm_jump: float | None = None
     """Median norm since the onset divided by the median before."""
     surprise: float | None = None
     """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
     growth: float | None = None
-    """Largest relative growth of an LSTM layer's weights in the first steps since the onset."""
+    """Largest relative growth of a recurrent layer's weights in the first steps since the onset."""
     saturation_jump: float | None = None
-    """Largest rise of a layer's candidate or input-gate saturation since the last probe before the onset."""
+    """Largest rise of the saturation of a gate that writes, in any layer, since the last probe before the onset."""
     saturation: float | None = None
     dead: float | None = None
     worst_flow: float | None = None
@@ -39,7 +39,7 @@ class Signs:
     replay_jump: float | None = None
     """Loss of the text at the onset minus that of the text before it, under earlier weights, in nats."""
     recurrent_share: float | None = None
-    """Share of the LSTM layers in the squared gradient norm since the onset."""
+    """Share of the recurrent layers in the squared gradient norm since the onset."""
     skipped: int = 0
     overfits: bool = False
     unchanged: bool = False

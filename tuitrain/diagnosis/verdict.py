@@ -22,7 +22,7 @@ CLEAR = 0.1
 MUCH = 1.5
 """Factor from which on a raised rate is strong evidence."""
 NO_FLOW, LITTLE = 1e-8, 0.1
-"""Shares of a gradient that count as none: through a window, and in the LSTM layers."""
+"""Shares of a gradient that count as none: through a window, and in the recurrent layers."""
 AT_ENDS = 0.9
 """Share of saturated gates above which units count as stuck."""
 NO_OTHER = "no sign points to another cause"
@@ -144,7 +144,7 @@ def _exploding(s: Signs) -> _Case:
                                            "large earlier in time as at the last step",
                    f"the gradient does not grow back through time (worst {number(s.worst_flow, 2)})")
     if s.recurrent_share is not None:
-        case.weigh(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the LSTM layers")
+        case.weigh(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the recurrent layers")
     if s.update_jump is not None and s.update_jump / max(1.0, _norm_for(s)) > 2.2:
         case.weigh(False, 2, "", f"every step is {number(s.update_jump, 2)} times as long, which a spike does not do")
     _held_out(case, s)
@@ -226,8 +226,8 @@ def _vanishing(s: Signs) -> _Case:
         case.weigh(s.flow < NO_FLOW, 1.5, "no gradient reaches the start of a window in any layer")
     if s.recurrent_share is not None:
         case.weigh(s.recurrent_share < LITTLE, 1.5,
-                   f"only {percent(s.recurrent_share)} of the gradient is in the LSTM layers",
-                   f"{percent(s.recurrent_share)} of the gradient is in the LSTM layers")
+                   f"only {percent(s.recurrent_share)} of the gradient is in the recurrent layers",
+                   f"{percent(s.recurrent_share)} of the gradient is in the recurrent layers")
     if case.pro:
         case.weigh(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None and s.dead > 0.3 and s.saturation is not None and s.saturation > AT_ENDS:

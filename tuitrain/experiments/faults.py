@@ -35,7 +35,7 @@ class Fault:
 
 
 def machine_of(trainer: Trainer) -> Machine:
-    """The char-LSTM that a trainer trains."""
+    """The model that a trainer trains."""
     assert isinstance(trainer.machine, Machine)
     return trainer.machine
 
@@ -122,7 +122,7 @@ def gradients(at_only: bool, value: float) -> Inject:
         def spoil() -> None:
             step = machine.progress.step + 1
             if step == at or (step > at and not at_only and machine.progress.branch == 0):
-                grad = machine.model.lstm.get_parameter("weight_hh_l0").grad
+                grad = machine.model.rnn.get_parameter("weight_hh_l0").grad
                 assert grad is not None
                 grad[0, 0] = value
 
@@ -146,7 +146,7 @@ def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> Non
     def act(step: int) -> None:
         if step == at and trainer.machine.progress.branch == 0:
             with torch.no_grad():
-                for name, parameter in machine_of(trainer).model.lstm.named_parameters():
+                for name, parameter in machine_of(trainer).model.rnn.named_parameters():
                     if name.startswith("weight_hh"):
                         parameter.data.mul_(2.5)
 
@@ -156,16 +156,17 @@ def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> Non
 def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
     """All gates are shut from the beginning by their biases."""
     with torch.no_grad():
-        for name, parameter in machine_of(trainer).model.lstm.named_parameters():
+        for name, parameter in machine_of(trainer).model.rnn.named_parameters():
             if name.startswith("bias"):
                 parameter.copy_(torch.full_like(parameter, -15.0))
 
 
 def faint_weights(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """LSTM weights so small that hardly any gradient passes them: with SGD they stay as they are."""
+    """Recurrent weights so small that hardly any gradient passes them: with SGD they stay as they are."""
     with torch.no_grad():
-        for name, parameter in machine_of(trainer).model.named_parameters():
-            if name.startswith(("lstm.weight", "head.weight")):
+        model = machine_of(trainer).model
+        for name, parameter in model.named_parameters():
+            if name.startswith((f"{model.cell.name}.weight", "head.weight")):
                 parameter.mul_(1e-9)
 
 

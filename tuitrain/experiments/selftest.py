@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ from tuitrain.errors import UsageError
 from tuitrain.protocol.codec import plain
 from tuitrain.protocol.events import MachineUsed
 from tuitrain.run import checkpoints
+from tuitrain.specs import CELLS
 from tuitrain.telemetry.units import number, size
 
 OK, FAILED, NOT_APPLICABLE = "ok", "failed", "not applicable"
 FORMATS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What an LSTM gives out in each precision."""
+"""What a recurrent layer gives out in each precision."""
 ON_CPU = ("fp32", "bf16")
 CLOSE = 1e-4
 """How far, relatively, the losses of a GPU may be from those of a CPU after some steps in fp32."""
@@ -100,10 +102,11 @@ def choices(option: str) -> tuple[str, ...]:
     return tuple(spec.metadata["choices"])
 
 
-def repeated(checks: Iterable[Check]) -> set[str]:
-    """The optimizers whose rollback and resume were exact."""
+def repeated(checks: Iterable[Check]) -> set[tuple[str, str]]:
+    """The cells and optimizers whose rollback and resume were exact."""
     fine = {check.name for check in checks if check.state == OK}
-    return {name for name in choices("optimizer") if fine >= {f"rollback, {name}", f"resume, {name}"}}
+    return {(cell, name) for cell, name in product(CELLS, choices("optimizer"))
+            if fine >= {f"rollback, {name}", f"resume, {name}"}}
 
 
 class Selftest:
@@ -128,7 +131,8 @@ class Selftest:
             yield f"withheld step, {optimizer}", partial(self._withheld, optimizer)
         yield "forced capture failure", self._failing_capture
         for precision in FORMATS:
-            yield f"LSTM output, {precision}", partial(self._format, precision)
+            for cell, spec in CELLS.items():
+                yield f"{spec.title} output, {precision}", partial(self._format, cell, precision)
         yield "snapshot fetched for saving", self._fetch
         yield "full snapshot store", self._store
         for shape in SHAPES[devices.kind(self._device)]:
@@ -189,24 +193,24 @@ class Selftest:
         return f"{self._steps} steps, " + ("bit for bit" if np.array_equal(a, b) else f"within {off:.1e} relatively")
 
     def _rollback(self, optimizer: str) -> str:
-        for precision in self._formats:
-            machine = self._machine(optimizer=optimizer, precision=precision)
+        for cell, precision in product(CELLS, self._formats):
+            machine = self._machine(cell=cell, optimizer=optimizer, precision=precision)
             self._learned(machine, 3)
             point = machine.freeze()
             rows, end = self._learned(machine, self._steps), machine.freeze()
             machine.thaw(point)
-            self._same(rows, end, machine, precision)
-        return f"{', '.join(self._formats)}: {self._steps} steps and all state, bit for bit"
+            self._same(rows, end, machine, f"{cell}, {precision}")
+        return f"{', '.join(CELLS)} in {', '.join(self._formats)}: {self._steps} steps and all state, bit for bit"
 
     def _resume(self, optimizer: str) -> str:
-        for precision in self._formats:
-            machine = self._machine(optimizer=optimizer, precision=precision)
+        for cell, precision in product(CELLS, self._formats):
+            machine = self._machine(cell=cell, optimizer=optimizer, precision=precision)
             self._learned(machine, 3)
             saved = _saved(machine.freeze())
             rows, end = self._learned(machine, self._steps), machine.freeze()
-            again = self._machine(optimizer=optimizer, precision=precision, begin=saved)
-            self._same(rows, end, again, precision)
-        return f"{', '.join(self._formats)}: {self._steps} steps and all state, bit for bit"
+            again = self._machine(cell=cell, optimizer=optimizer, precision=precision, begin=saved)
+            self._same(rows, end, again, f"{cell}, {precision}")
+        return f"{', '.join(CELLS)} in {', '.join(self._formats)}: {self._steps} steps and all state, bit for bit"
 
     def _withheld(self, optimizer: str) -> str:
         machine = self._machine(optimizer=optimizer, graph=False)
@@ -245,14 +249,14 @@ class Selftest:
             raise _Failed(f"{told}, but it was not said that the capture failed")
         return told
 
-    def _format(self, precision: str) -> str:
+    def _format(self, cell: str, precision: str) -> str:
         if precision in self._refused:
             raise _NotApplicable(self._refused[precision])
-        machine = self._machine(precision=precision, graph=False)
+        machine = self._machine(cell=cell, precision=precision, graph=False)
         seen: set[torch.dtype] = set()
 
         def look(module: nn.Module, given: object, out: Any) -> None:
-            if isinstance(module, nn.LSTM):
+            if isinstance(module, nn.RNNBase):
                 seen.add(out[0].dtype)
 
         hook = nn.modules.module.register_module_forward_hook(look)

@@ -16,8 +16,8 @@ CAUSES = ("lr_too_high", "exploding_gradient", "outlier_batch", "bad_data", "ove
 class Measured(Event):
     """Measurements of every `every`-th step from `first_step` on, one number per measured step.
 
-    Per parameter group the L2 norm of the `weights` and the norm of the update divided by it; per LSTM matrix the root
-    mean square of g / sqrt(v); per layer and gate the share of the squared gradient norm.
+    Per parameter group the L2 norm of the `weights` and the norm of the update divided by it; per matrix of the
+    recurrent layers the root mean square of g / sqrt(v); per layer and gate the share of the squared gradient norm.
     """
 
     branch: int

@@ -2,6 +2,8 @@
 
 import difflib
 
+from tuitrain.specs import CELLS
+
 PANES = {
     "loss": "How many bits the model needs to guess the next character: the line is training, the circles are text it "
             "never trained on. The dashed lines are what counting letters, pairs and triples would need.",
@@ -67,6 +69,9 @@ WORDS = {
     "tail": "The largest hundredth of the gradients over the median one: 1.3 is usual, a slow rise an early sign.",
     "update ratio": "How far a step moves the weights, over their length. A jump is a learning rate that is too high.",
     "saturation": "The share of a gate's activations pinned at their ends, where they pass no gradient on.",
+    "gate": "What lets a part of a cell's state through. " + " ".join(
+        f"{cell.title}: {', '.join(f'{letter} {name}' for letter, name in cell.gates.items())}."
+        for cell in CELLS.values()),
     "flow": "The gradient of the last character's loss at each earlier one. It should shrink going back, not grow.",
     "gibberish": "Where a sample lies between held-out text (0) and letter soup (1), counted in letter triples.",
     "alarm": "Training has broken, by a rule with a value and a threshold.",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from tuitrain.protocol import askers, groups
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.specs import CellSpec
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.lineage import Lineage, Place
 from tuitrain.telemetry.readings import BlackBox, Probe, Updates
@@ -69,8 +70,8 @@ class Health:
         """An alarm that nobody has answered yet."""
         return self.alarm is not None
 
-    def fold(self, event: e.Event, when: float, lineage: Lineage) -> None:
-        """Take an event in; `lineage` has taken it in already."""
+    def fold(self, event: e.Event, when: float, lineage: Lineage, cell: CellSpec) -> None:
+        """Take an event in of a run of such a cell; `lineage` has taken it in already."""
         if isinstance(event, e.RolledBack | e.Undone | e.RunResumed | e.StepsDone) and self._place != _place(lineage):
             self.moved(lineage)
         self.standing = follow(self.standing, event, lineage)
@@ -99,7 +100,7 @@ class Health:
             case f.Measured():
                 self._measured(event, lineage)
             case f.Probed():
-                self._probed(Probe.of(event), lineage)
+                self._probed(Probe.of(event), lineage, cell)
             case e.SampleDrawn() if event.health:
                 self._add(event.branch, event.step, {"gibberish": float(event.health["gibberish"])}, lineage)
             case e.Paused(by=askers.GUARD):
@@ -125,11 +126,12 @@ class Health:
         updates = _newest(found.updates, lineage)
         self.updates = {} if updates is None else updates.ratios
 
-    def _probed(self, probe: Probe, lineage: Lineage) -> None:
+    def _probed(self, probe: Probe, lineage: Lineage, cell: CellSpec) -> None:
         self.found.probes.append(probe)
-        numbers = {"saturation": max(layer.saturation["g"] for layer in probe.layers), "radius": probe.radius,
-                   "worst": max(layer.worst for layer in probe.layers),
+        numbers = {"radius": probe.radius, "worst": max(layer.worst for layer in probe.layers),
                    "dead": max(layer.dead for layer in probe.layers)}
+        if cell.candidate:  # of a cell that is not known here nobody can say which gate it is
+            numbers["saturation"] = max(layer.saturation[cell.candidate] for layer in probe.layers)
         self._add(probe.branch, probe.step, numbers, lineage)
 
     def _measured(self, event: f.Measured, lineage: Lineage) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.protocol.facts import CAPTURED, RunFacts
+from tuitrain.specs import cell
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.curves import Curves
 from tuitrain.telemetry.health import Health
@@ -71,7 +72,7 @@ class RunState:
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
         usable = True
-        for take in (self._take, lambda it: self.health.fold(it, when or 0.0, self.lineage),
+        for take in (self._take, lambda it: self.health.fold(it, when or 0.0, self.lineage, cell(self.config)),
                      lambda it: self.story.fold(it, when or 0.0, self._now())):
             try:
                 take(event)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tuitrain.charlstm.looks.sample_health import SampleHealth
-from tuitrain.charlstm.looks.sampler import NumpyLSTM, Stream
+from tuitrain.charlstm.looks.sampler import NumpyRNN, Stream
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.text import corpus
 from tuitrain.engine.snapshot import Snapshot
@@ -53,7 +53,7 @@ class Samples:
     def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._every, self._clock = machine, every, clock
         self._waiting: deque[_Sample] = deque()
-        self._model: tuple[Snapshot, NumpyLSTM] | None = None
+        self._model: tuple[Snapshot, NumpyRNN] | None = None
         self._allowance, self._since = 0.0, clock()
         self._remarked: set[str] = set()
         self._tables: SampleHealth | None = None
@@ -157,8 +157,9 @@ class Samples:
         if sample.stream is not None:
             return
         if self._model is None or self._model[0] is not sample.snapshot:
+            config = self._machine.config
             weights = {name: t.float().cpu().numpy() for name, t in sample.snapshot.part("model").items()}
-            self._model = (sample.snapshot, NumpyLSTM(weights, self._machine.config.layers))
+            self._model = (sample.snapshot, NumpyRNN(weights, config.cell, config.layers))
         seed = (self._machine.config.seed, sample.snapshot.branch, sample.snapshot.step,
                 round(sample.temperature * 1000))
         rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tuitrain.charlstm import runtime
 from tuitrain.charlstm.config import Config
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 from tuitrain.charlstm.model.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot
 
@@ -41,7 +41,7 @@ LEAST_GAIN = 4
 class Evaluator:
     """Owns a scratch model; several evaluations may be under way in turns."""
 
-    def __init__(self, config: Config, model: CharLSTM, validation: NDArray[np.uint32]) -> None:
+    def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32]) -> None:
         self._config = config
         self._scratch = Scratch(model)
         self._device = next(model.parameters()).device
@@ -129,10 +129,10 @@ def _nats(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum").double()
 
 
-def make_model(config: Config, characters: int) -> CharLSTM:
+def make_model(config: Config, characters: int) -> CharRNN:
     """The model that the configuration describes."""
-    return CharLSTM(characters, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
-                    dropout=config.dropout, init=config.init)
+    return CharRNN(characters, cell=config.cell, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
+                   dropout=config.dropout, init=config.init)
 
 
 def cost_in_steps(config: Config, validation: int) -> float:

@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tuitrain.charlstm.model.gradients import Gradients
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 from tuitrain.charlstm.model.optimizers import Optimizer
 from tuitrain.protocol.findings import Measured
 
 EVERY = 5
 """Steps from one reading to the next: a reading costs a few passes over the weights, at most 8 % of a step."""
 LEAST = 1e-16
-GATES = ("i", "f", "g", "o")
-"""In torch's order: input gate, forget gate, candidate, output gate."""
 
 
 class Instruments:
     """`before` and `after` a step that is measured; `drain` hands the readings over."""
 
-    def __init__(self, model: CharLSTM, gradients: Gradients, optimizer: Optimizer) -> None:
+    def __init__(self, model: CharRNN, gradients: Gradients, optimizer: Optimizer) -> None:
         self._gradients, self._optimizer = gradients, optimizer
         self._parameters = [p.detach() for p in gradients.parameters]
-        self._matrices = [(f"{kind} {layer + 1}", getattr(model.lstm, f"{name}_l{layer}"))
-                          for layer in range(model.lstm.num_layers)
+        self._matrices = [(f"{kind} {layer + 1}", getattr(model.rnn, f"{name}_l{layer}"))
+                          for layer in range(model.rnn.num_layers)
                           for kind, name in (("W_ih", "weight_ih"), ("W_hh", "weight_hh"))]
         self.groups = gradients.names
         self.matrices = [name for name, _ in self._matrices if optimizer.adaptive]
-        self.gates = [f"{gate} {layer + 1}" for layer in range(model.lstm.num_layers) for gate in GATES]
+        self.gates = [f"{gate} {layer + 1}" for layer in range(model.rnn.num_layers)
+                      for gate in model.cell.spec.gates]
+        self._blocks = len(model.cell.spec.gates)
         self._old: list[Tensor] = []
         self._readings: list[tuple[int, Tensor]] = []
 
@@ -95,7 +95,7 @@ class Instruments:
         shares = []
         for (_, inputs), (_, recurrent) in zip(self._matrices[::2], self._matrices[1::2], strict=True):
             assert inputs.grad is not None and recurrent.grad is not None
-            squares = sum(p.grad.view(4, -1).square().sum(1) for p in (inputs, recurrent))
+            squares = sum(p.grad.view(self._blocks, -1).square().sum(1) for p in (inputs, recurrent))
             assert isinstance(squares, Tensor)
             shares.append(squares / squares.sum().clamp(min=1e-30))
         return shares

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tuitrain.charlstm.config import Config
-from tuitrain.charlstm.looks.instruments import GATES
+from tuitrain.charlstm.model.cells import CELLS
 from tuitrain.engine.snapshot import Snapshot
 
 ROWS = 64
@@ -45,13 +45,13 @@ class Probe:
     """`read` gives the numbers of one snapshot; it draws no random number and leaves the training alone."""
 
     def __init__(self, config: Config, validation: NDArray[np.uint32], device: torch.device) -> None:
-        self._config, self._device = config, device
+        self._config, self._device, self._cell = config, device, CELLS[config.cell]
         rows, length = shape(config, len(validation))
         starts = np.linspace(0, len(validation) - length - 1, rows).astype(np.int64)
         windows = validation[starts[:, None] + np.arange(length + 1)].astype(np.int64)
         self._inputs = torch.from_numpy(windows[:, :-1].copy()).to(device)
         self._targets = torch.from_numpy(windows[:, 1:].copy()).to(device)
-        self._layers: list[nn.LSTM] = []
+        self._layers: list[nn.RNNBase] = []
 
     def read(self, snapshot: Snapshot) -> dict[str, Any]:
         """loss, entropy in nats per character, and a dict per layer; see `_layer` for its numbers.
@@ -77,45 +77,46 @@ class Probe:
             rows = torch.stack([self._measure(i, weights, entered[i], left[i], flows[i]) for i in range(len(entered))])
             told = torch.cat([torch.stack([loss, entropy]), rows.flatten()]).cpu().numpy()
         return {"loss": float(told[0]), "entropy": float(told[1]),
-                "layers": tuple(_layer(row) for row in told[2:].reshape(rows.shape))}
+                "layers": tuple(_layer(tuple(self._cell.spec.gates), row) for row in told[2:].reshape(rows.shape))}
 
-    def _loaded(self, weights: dict[str, Tensor]) -> list[nn.LSTM]:
+    def _loaded(self, weights: dict[str, Tensor]) -> list[nn.RNNBase]:
         if not self._layers:
             with torch.random.fork_rng(devices=[]):  # initial weights would move the generator that dropout reads
                 for i in range(self._config.layers):
-                    inputs = weights[f"lstm.weight_ih_l{i}"].shape[1]
-                    layer = nn.LSTM(inputs, self._config.hidden, batch_first=True).to(self._device)
+                    inputs = weights[f"{self._cell.name}.weight_ih_l{i}"].shape[1]
+                    layer = self._cell.module(inputs, self._config.hidden, batch_first=True).to(self._device)
                     self._layers.append(layer.requires_grad_(False))
         for i, layer in enumerate(self._layers):
             for name, parameter in layer.named_parameters():
-                parameter.copy_(weights[f"lstm.{name[:-1]}{i}"])  # in place, or cuDNN finds them scattered
+                parameter.copy_(weights[f"{self._cell.name}.{name[:-1]}{i}"])  # in place, or cuDNN finds them scattered
         return self._layers
 
     def _measure(self, i: int, weights: dict[str, Tensor], x: Tensor, h: Tensor, flow: Tensor) -> Tensor:
         """The numbers that `_layer` reads, on the device."""
         before = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1)
-        recurrent = weights[f"lstm.weight_hh_l{i}"]
-        gates = F.linear(x, weights[f"lstm.weight_ih_l{i}"], weights[f"lstm.bias_ih_l{i}"]) + F.linear(
-            before, recurrent, weights[f"lstm.bias_hh_l{i}"])
-        parts = dict(zip(GATES, gates.chunk(4, -1), strict=True))
-        saturation = [_share((part.tanh().abs() > PINNED) if name == "g" else
-                             ((part.sigmoid() < SHUT) | (part.sigmoid() > OPEN))) for name, part in parts.items()]
+        cell, name = self._cell, self._cell.name
+        recurrent = weights[f"{name}.weight_hh_l{i}"]
+        parts = cell.before_gates(
+            cell.by_gate(F.linear(x, weights[f"{name}.weight_ih_l{i}"], weights[f"{name}.bias_ih_l{i}"]), -1),
+            cell.by_gate(F.linear(before, recurrent, weights[f"{name}.bias_hh_l{i}"]), -1))
+        saturation = [_share((part.tanh().abs() > PINNED) if gate == cell.spec.candidate else
+                             ((part.sigmoid() < SHUT) | (part.sigmoid() > OPEN))) for gate, part in parts.items()]
         norms = flow.float().norm(dim=-1)
         mean = norms.mean(0)
         profile = (mean / mean[-1].clamp(min=1e-30)).nan_to_num(0.0, 1e30)
         worst = (norms / norms[:, -1:].clamp(min=1e-30)).amax(1).max()
         single = [*saturation, _share(h.flatten(0, 1).std(0) < DEAD), recurrent.norm(),
-                  spectral_radius(recurrent.chunk(4)[2]), worst]
+                  spectral_radius(cell.by_gate(recurrent)[cell.spec.candidate]), worst]
         return torch.cat([torch.stack(single), profile])
 
 
-def _layer(row: NDArray[np.float32]) -> dict[str, Any]:
+def _layer(gates: tuple[str, ...], row: NDArray[np.float32]) -> dict[str, Any]:
     """saturation {gate: share at its ends}, dead (share of units that never move), recurrent_norm, radius
     (spectral, of the candidate block); flow: log10 of the mean gradient norm per time step over the last one's,
     first, peak and worst (highest peak of any example) in the same unit, memory (steps back with 1 % of it)."""
-    saturation = {name: round(float(share), 4) for name, share in zip(GATES, row, strict=False)}
-    dead, norm, radius, worst = (float(v) for v in row[len(GATES) : len(GATES) + 4])
-    profile = row[len(GATES) + 4 :]
+    saturation = {name: round(float(share), 4) for name, share in zip(gates, row, strict=False)}
+    dead, norm, radius, worst = (float(v) for v in row[len(gates) : len(gates) + 4])
+    profile = row[len(gates) + 4 :]
     far = np.flatnonzero(profile >= 0.01)
     return {"saturation": saturation, "dead": round(dead, 4), "recurrent_norm": norm, "radius": radius,
             "first": float(profile[0]), "peak": float(profile.max()), "worst": worst,

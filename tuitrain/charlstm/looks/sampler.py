@@ -1,6 +1,6 @@
 """A numpy copy of the weights -> characters, one at a time. Knows nothing of training, pacing or prompts.
 
-One character through `nn.LSTM` costs ten times its arithmetic; a matrix-vector product per layer, with the first
+One character through torch's layers costs ten times its arithmetic; a matrix-vector product per layer, with the first
 layer's input product read from a table, costs little more than the arithmetic.
 """
 
@@ -10,51 +10,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain.charlstm.model.cells import CELLS
+
 Array = NDArray[np.float32]
 
 
-class NumpyLSTM:
-    """The model of model.py in numpy, without dropout. `weights` are its parameters by name."""
+class NumpyRNN:
+    """The model of network.py in numpy, without dropout. `weights` are its parameters by name."""
 
-    def __init__(self, weights: Mapping[str, NDArray[Any]], layers: int) -> None:
+    def __init__(self, weights: Mapping[str, NDArray[Any]], cell: str, layers: int) -> None:
         w = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in weights.items()}
         self.layers = layers
-        self.hidden = w["lstm.weight_hh_l0"].shape[1]
-        bias = [w[f"lstm.bias_ih_l{n}"] + w[f"lstm.bias_hh_l{n}"] for n in range(layers)]
-        inputs = w["lstm.weight_ih_l0"].T
+        self._cell = CELLS[cell]
+
+        def each(name: str) -> list[Array]:
+            return [w[f"{cell}.{name}_l{layer}"] for layer in range(layers)]
+
+        self._inputs, self._input_bias = each("weight_ih"), each("bias_ih")
+        self._recurrent, self._bias = each("weight_hh"), each("bias_hh")
+        self.hidden = self._recurrent[0].shape[1]
         # One row per character: what the first layer makes of it before the recurrent part. One-hot input is the
         # matrix itself.
-        embedding = w.get("embedding.weight")
-        self._table: Array = (inputs if embedding is None else embedding @ inputs) + bias[0]
-        self._recurrent = w["lstm.weight_hh_l0"]
-        self._stacked = [np.concatenate([w[f"lstm.weight_ih_l{n}"], w[f"lstm.weight_hh_l{n}"]], axis=1)
-                         for n in range(1, layers)]
-        self._bias = bias
+        embedding, inputs = w.get("embedding.weight"), self._inputs[0].T
+        self._table: Array = (inputs if embedding is None else embedding @ inputs) + self._input_bias[0]
         self._head, self._head_bias = w["head.weight"], w["head.bias"]
 
-    def start(self) -> tuple[Array, Array]:
-        """A zero hidden state: h and c, each [layers, hidden]."""
-        shape = (self.layers, self.hidden)
-        return np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    def start(self) -> tuple[Array, ...]:
+        """The cell's states, each zero [layers, hidden]."""
+        return tuple(np.zeros((self.layers, self.hidden), dtype=np.float32) for _ in self._cell.states)
 
-    def step(self, character: int, state: tuple[Array, Array]) -> Array:
+    def step(self, character: int, state: tuple[Array, ...]) -> Array:
         """Logits [characters] after one more character; the state is changed in place."""
-        h, c = state
-        gates = self._table[character] + self._recurrent @ h[0]
-        self._cell(gates, h[0], c[0])
-        for layer in range(1, self.layers):
-            stacked = np.concatenate([h[layer - 1], h[layer]])
-            gates = self._stacked[layer - 1] @ stacked + self._bias[layer]
-            self._cell(gates, h[layer], c[layer])
+        inputs, h = self._table[character], state[0]
+        for layer in range(self.layers):
+            if layer:
+                inputs = self._inputs[layer] @ h[layer - 1]
+                inputs += self._input_bias[layer]
+            recurrent = self._recurrent[layer] @ h[layer]
+            recurrent += self._bias[layer]
+            self._cell.step(inputs, recurrent, tuple(each[layer] for each in state))
         return self._head @ h[-1] + self._head_bias
-
-    def _cell(self, gates: Array, h: Array, c: Array) -> None:
-        n = self.hidden
-        # torch's order: input, forget, candidate, output. sigmoid(x) = (1 + tanh(x / 2)) / 2 cannot overflow.
-        sigmoids = 0.5 * (1.0 + np.tanh(0.5 * gates))
-        c *= sigmoids[n : 2 * n]
-        c += sigmoids[:n] * np.tanh(gates[2 * n : 3 * n])
-        np.multiply(sigmoids[3 * n :], np.tanh(c), out=h)
 
 
 def draw(logits: Array, temperature: float, rng: np.random.Generator) -> tuple[int, float]:
@@ -76,7 +71,7 @@ def draw(logits: Array, temperature: float, rng: np.random.Generator) -> tuple[i
 class Stream:
     """A sample being drawn: prompt first, then `length` characters."""
 
-    def __init__(self, model: NumpyLSTM, prompt: NDArray[np.uint32], length: int, temperature: float,
+    def __init__(self, model: NumpyRNN, prompt: NDArray[np.uint32], length: int, temperature: float,
                  rng: np.random.Generator) -> None:
         self._model, self._rng, self._temperature = model, rng, temperature
         self._state = model.start()

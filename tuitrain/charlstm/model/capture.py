@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 
 Step = Callable[[], None]
 Recorder = Callable[[Step], Step]
@@ -73,14 +73,14 @@ def _off(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 @contextlib.contextmanager
-def without_dropout(model: CharLSTM) -> Iterator[None]:
+def without_dropout(model: CharRNN) -> Iterator[None]:
     """Let a model drop nothing meanwhile: cuDNN's dropout cannot be rewound, so no two steps would be alike."""
-    between, before_head = model.lstm.dropout, model.dropout.p
-    model.lstm.dropout = model.dropout.p = 0.0
+    between, before_head = model.rnn.dropout, model.dropout.p
+    model.rnn.dropout = model.dropout.p = 0.0
     try:
         yield
     finally:
-        model.lstm.dropout, model.dropout.p = between, before_head
+        model.rnn.dropout, model.dropout.p = between, before_head
 
 
 def record(step: Step, cuda: Any = torch.cuda) -> Step:

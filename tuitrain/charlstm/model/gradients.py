@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 
 
 class Gradients:
@@ -13,7 +13,7 @@ class Gradients:
     with the same arithmetic as `torch.nn.utils.clip_grad_norm_`.
     """
 
-    def __init__(self, model: CharLSTM) -> None:
+    def __init__(self, model: CharRNN) -> None:
         groups = list(model.groups())
         self.names = [name for name, _ in groups]
         self.parameters: list[nn.Parameter] = [p for _, members in groups for p in members]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.model import precision
 from tuitrain.charlstm.model.gradients import Gradients
-from tuitrain.charlstm.model.network import CharLSTM, Hidden
+from tuitrain.charlstm.model.network import CharRNN, Hidden
 from tuitrain.charlstm.model.optimizers import Optimizer
 from tuitrain.charlstm.text.batches import Batch
 from tuitrain.engine.reporter import COLUMNS
@@ -26,7 +26,7 @@ from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
 class Learner:
     """`step` learns from one batch; `rows` has the numbers of the steps."""
 
-    def __init__(self, config: Config, model: CharLSTM, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
+    def __init__(self, config: Config, model: CharRNN, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
         self.model = model
         self.optimizer = optimizer
         self.gradients = Gradients(model)
@@ -37,7 +37,7 @@ class Learner:
         self._offsets = torch.zeros(config.batch_size, 1, dtype=torch.int64, device=self._device)
         self._time = torch.arange(config.bptt, device=self._device)
         shape = (config.layers, config.batch_size, config.hidden)
-        self.hidden: Hidden = (torch.zeros(shape, device=self._device), torch.zeros(shape, device=self._device))
+        self.hidden: Hidden = tuple(torch.zeros(shape, device=self._device) for _ in model.cell.states)
         self._lr = torch.zeros((), device=self._device)
         self._clip = torch.zeros((), device=self._device)
         self._unscaled = torch.ones((), device=self._device)
@@ -53,8 +53,8 @@ class Learner:
         """One update. `lr` is the rate in force, `clip` the threshold, 0 for none."""
         self._offsets.copy_(torch.from_numpy(batch.offsets).unsqueeze(1), non_blocking=True)
         if batch.fresh:
-            self.hidden[0].zero_()
-            self.hidden[1].zero_()
+            for state in self.hidden:
+                state.zero_()
         self._lr.fill_(lr)
         self._clip.fill_(clip if clip > 0 else torch.inf)
         # On a GPU the optimizer reads the rate from the device, eagerly as in a graph, so that both round it alike.
@@ -117,10 +117,11 @@ class Learner:
 
     def _carry(self, hidden: Hidden, finite: Tensor) -> None:
         """Keep the new hidden state, detached; the previous one if the step or the new state is not finite."""
-        new_h, new_c = hidden[0].detach(), hidden[1].detach()
-        good = finite & new_c.isfinite().all() & new_h.isfinite().all()
-        for old, new in zip(self.hidden, (new_h, new_c), strict=True):
-            old.copy_(torch.where(good, new, old.nan_to_num(0.0, 0.0, 0.0)))
+        good = finite
+        for state in hidden:
+            good = good & state.detach().isfinite().all()
+        for old, new in zip(self.hidden, hidden, strict=True):
+            old.copy_(torch.where(good, new.detach(), old.nan_to_num(0.0, 0.0, 0.0)))
 
     def remembered_streams(self, count: int) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
         """(mean loss of each row of the batch [steps, B], the offsets of those rows) of the last `count` steps."""

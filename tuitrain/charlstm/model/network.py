@@ -1,4 +1,4 @@
-"""CharLSTM: embedding, LSTM layers, head. Knows nothing of text, batches or optimizers."""
+"""CharRNN: embedding, recurrent layers, head. Knows nothing of text, batches or optimizers."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Hidden = tuple[Tensor, Tensor]
-"""(h, c), each [layers, batch, hidden]."""
+from tuitrain.charlstm.model.cells import CELLS
+
+Hidden = tuple[Tensor, ...]
+"""The states that the cell carries, each [layers, batch, hidden]."""
 
 
-class CharLSTM(nn.Module):
-    """ids [batch, time] -> logits [batch, time, characters], through `nn.LSTM` (oneDNN, cuDNN)."""
+class CharRNN(nn.Module):
+    """ids [batch, time] -> logits [batch, time, characters], through torch's layer of the cell (oneDNN, cuDNN)."""
 
-    def __init__(self, characters: int, *, layers: int, hidden: int, embedding: int | str, dropout: float,
+    def __init__(self, characters: int, *, cell: str, layers: int, hidden: int, embedding: int | str, dropout: float,
                  init: str = "orthogonal") -> None:
         super().__init__()
+        self.cell = CELLS[cell]
         self.embedding: nn.Embedding | None = None
         self.eye: Tensor
         if embedding == "onehot":
@@ -24,38 +27,49 @@ class CharLSTM(nn.Module):
         else:
             inputs = int(embedding)
             self.embedding = nn.Embedding(characters, inputs)
-        self.lstm = nn.LSTM(inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        # Under the cell's own name, which is what its parameters are called in checkpoints.
+        self.add_module(cell, self.cell.module(inputs, hidden, layers, batch_first=True,
+                                               dropout=dropout if layers > 1 else 0.0))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, characters)
         self._initialise(init)
 
+    @property
+    def rnn(self) -> nn.RNNBase:
+        """The recurrent layers."""
+        layers = self.get_submodule(self.cell.name)
+        assert isinstance(layers, nn.RNNBase)
+        return layers
+
     def forward(self, ids: Tensor, hidden: Hidden | None = None, *, last: bool = False) -> tuple[Tensor, Hidden]:
         """Logits, of the last position alone ([batch, 1, characters]) if `last`, and the hidden state after."""
         table = self.eye if self.embedding is None else self.embedding.weight
-        out, hidden = self.lstm(F.embedding(ids, table).to(self.head.weight.dtype), hidden)
+        # torch has a state that is alone without a tuple round it.
+        given = hidden[0] if hidden is not None and len(hidden) == 1 else hidden
+        out, after = self.rnn(F.embedding(ids, table).to(self.head.weight.dtype), given)
         if last:
             out = out[:, -1:]
-        return self.head(self.dropout(out)), hidden
+        return self.head(self.dropout(out)), after if isinstance(after, tuple) else (after,)
 
     def groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
         """The parameter groups that norms are reported for, bottom up."""
         if self.embedding is not None:
             yield "embedding", [_parameter(self.embedding.weight)]
-        for layer in range(self.lstm.num_layers):
+        for layer in range(self.rnn.num_layers):
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            yield f"layer {layer + 1}", [getattr(self.lstm, f"{name}_l{layer}") for name in names]
+            yield f"layer {layer + 1}", [getattr(self.rnn, f"{name}_l{layer}") for name in names]
         yield "head", [_parameter(self.head.weight), _parameter(self.head.bias)]
 
     def _initialise(self, init: str) -> None:
-        gates = self.lstm.hidden_size
+        hidden = self.rnn.hidden_size
         with torch.no_grad():
             if init == "uniform":  # char-rnn
                 for every in self.parameters():
                     every.uniform_(-0.08, 0.08)
             else:
-                for name, parameter in self.lstm.named_parameters():
+                for name, parameter in self.rnn.named_parameters():
                     if name.startswith("weight_hh"):
-                        for gate in parameter.split(gates):
+                        for gate in parameter.split(hidden):
                             nn.init.orthogonal_(gate)
                     elif name.startswith("weight_ih"):
                         nn.init.xavier_uniform_(parameter)
@@ -63,12 +77,13 @@ class CharLSTM(nn.Module):
                     nn.init.normal_(self.embedding.weight, std=0.5)
                 nn.init.xavier_uniform_(self.head.weight)
                 nn.init.zeros_(self.head.bias)
-            # A forget gate that starts open lets gradients through from the first step. torch adds two biases.
-            for name, parameter in self.lstm.named_parameters():
+            # A cell that remembers lets gradients through from the first step. torch adds two biases.
+            rows = self.cell.rows_of(self.cell.remembers, hidden)
+            for name, parameter in self.rnn.named_parameters():
                 if name.startswith("bias"):
                     if init != "uniform":
                         parameter.zero_()
-                    parameter[gates : 2 * gates] = 1.0 if name.startswith("bias_ih") else 0.0
+                    parameter[rows] = 1.0 if name.startswith("bias_ih") else 0.0
 
 
 def _parameter(tensor: Tensor) -> nn.Parameter:

@@ -1,7 +1,7 @@
 """Optimizers by name, each with one interface: a learning rate, a step that can be withheld, named state.
 
 Adam, AdamW and SGD are torch's, and on the CPU RMSprop too. Muon (Keller Jordan 2024) orthogonalises the update of each
-gate of the LSTM matrices; the other parameters get Adam. Knows nothing of schedules.
+gate of the recurrent layers' matrices; the other parameters get Adam. Knows nothing of schedules.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tuitrain.charlstm.config import Config
-from tuitrain.charlstm.model.network import CharLSTM
+from tuitrain.charlstm.model.network import CharRNN
 from tuitrain.specs import OPTIMIZERS, check_declared
 
 MUON_RATIO = 4.0
@@ -21,16 +21,17 @@ MUON_RATIO = 4.0
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised per gate by five Newton-Schulz steps, at `MUON_RATIO` times the learning rate.
 
-    Each parameter is [4 * hidden, n]: four gates stacked. torch's own Muon takes the stack as one matrix and works
+    Each parameter is [gates * hidden, n]: the gates stacked. torch's own Muon takes the stack as one matrix and works
     in bfloat16, which most CPUs only emulate.
     """
 
     found_inf: Tensor | None = None
     """1 where the step must not happen, read on the device."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95,
+    def __init__(self, parameters: list[nn.Parameter], gates: int, lr: float, momentum: float = 0.95,
                  weight_decay: float = 0.0) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._gates = gates
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -46,7 +47,7 @@ class Muon(torch.optim.Optimizer):
                 gradient = parameter.grad if withheld is None else _masked(parameter.grad, withheld)
                 buffer.lerp_(gradient, gain)
                 update = gradient.lerp(buffer, momentum)  # Nesterov
-                gates = update.view(4, -1, update.shape[-1])
+                gates = update.view(self._gates, -1, update.shape[-1])
                 direction = orthogonalised(gates) * max(1.0, gates.shape[-2] / gates.shape[-1]) ** 0.5
                 parameter.mul_(1 - lr * group["weight_decay"])
                 parameter.sub_(lr * direction.view_as(parameter))
@@ -135,7 +136,7 @@ class Optimizer:
 
     @property
     def adaptive(self) -> bool:
-        """Whether the LSTM's gradient is divided by a running mean of its square."""
+        """Whether the recurrent layers' gradient is divided by a running mean of its square."""
         return isinstance(self.parts[0], torch.optim.Adam | torch.optim.RMSprop)
 
     def second_moment(self, parameter: nn.Parameter) -> tuple[Tensor, float, Tensor | float] | None:
@@ -185,7 +186,7 @@ def _steps_on_device(optimizer: torch.optim.Optimizer) -> bool:
     return bool(group.get("fused") or group.get("capturable")) or isinstance(optimizer, DeviceRMSprop)
 
 
-def make(config: Config, model: CharLSTM) -> Optimizer:
+def make(config: Config, model: CharRNN) -> Optimizer:
     """The optimizer that the configuration names, over the model's parameters."""
     parameters = [p for _, members in model.groups() for p in members]
     return BUILDERS[config.optimizer](config, model, parameters)
@@ -212,15 +213,15 @@ def _rmsprop(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
     return Optimizer([torch.optim.RMSprop(parameters, *numbers, foreach=True)], on_device=False)
 
 
-def _muon(config: Config, model: CharLSTM, parameters: list[nn.Parameter]) -> Optimizer:
-    matrices = [p for name, p in model.lstm.named_parameters() if name.startswith("weight")]
+def _muon(config: Config, model: CharRNN, parameters: list[nn.Parameter]) -> Optimizer:
+    matrices = [p for name, p in model.rnn.named_parameters() if name.startswith("weight")]
     chosen = {id(p) for p in matrices}
     rest = [p for p in parameters if id(p) not in chosen]
-    muon = Muon(matrices, config.lr, weight_decay=config.weight_decay)
+    muon = Muon(matrices, len(model.cell.spec.gates), config.lr, weight_decay=config.weight_decay)
     return Optimizer([muon, _adam(torch.optim.Adam, config, rest, 0.0)], on_device=parameters[0].device.type != "cpu")
 
 
-BUILDERS: dict[str, Callable[[Config, CharLSTM, list[nn.Parameter]], Optimizer]] = {
+BUILDERS: dict[str, Callable[[Config, CharRNN, list[nn.Parameter]], Optimizer]] = {
     "adam": lambda config, model, all: Optimizer([_adam(torch.optim.Adam, config, all, config.weight_decay)],
                                                  on_device=True),
     "adamw": lambda config, model, all: Optimizer([_adam(torch.optim.AdamW, config, all, config.weight_decay)],

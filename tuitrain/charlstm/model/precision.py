@@ -1,17 +1,19 @@
 """Number formats of the forward and the backward pass: fp32, tf32, bf16, fp16. Knows no optimizer.
 
-`tf32` is fp32 whose products are of numbers with 10 bits of mantissa, as cuDNN's LSTM takes them on a GPU unless told
-otherwise. In `bf16` and `fp16` LSTM and head compute in 16 bits, while weights, moments, embedding and loss stay in
-fp32. On a GPU that is done by casting, not by autocast, which runs cuDNN's LSTM in fp16 whatever it is asked for.
+`tf32` is fp32 whose products are of numbers with 10 bits of mantissa, as cuDNN's layers take them on a GPU unless told
+otherwise. In `bf16` and `fp16` recurrent layers and head compute in 16 bits, while weights, moments, embedding and loss
+stay in fp32. On a GPU that is done by casting, not by autocast, which runs cuDNN's layers in fp16 whatever it is asked
+for.
 """
 
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tuitrain.charlstm import runtime
-from tuitrain.charlstm.model.network import CharLSTM, Hidden
+from tuitrain.charlstm.model.cells import CELLS
+from tuitrain.charlstm.model.network import CharRNN, Hidden
 from tuitrain.errors import UsageError
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,10 +56,10 @@ class Forward:
     """The pass in fp32 and tf32, and on a CPU in bf16. Leaves gradients in fp32 on the model's parameters."""
 
     scale: LossScale | None = None
-    module: CharLSTM
+    module: CharRNN
     """What computes: its dropout is the one in force."""
 
-    def __init__(self, model: CharLSTM, device: torch.device, precision: str) -> None:
+    def __init__(self, model: CharRNN, device: torch.device, precision: str) -> None:
         self.module, self._device, self._precision = model, device, precision
         self._parameters = list(model.parameters())
 
@@ -79,17 +81,17 @@ class Forward:
 
 
 class CastForward(Forward):
-    """The pass with LSTM and head in 16 bits: on copies of their weights, which a step begins by casting anew.
+    """The pass with recurrent layers and head in 16 bits: on copies of their weights, cast anew in each step.
 
     The copies belong to a module of their own, so that they lie in one piece as cuDNN wants them.
     """
 
-    def __init__(self, model: CharLSTM, device: torch.device, precision: str) -> None:
+    def __init__(self, model: CharRNN, device: torch.device, precision: str) -> None:
         super().__init__(model, device, precision)
         dtype = HALF[precision]
         self.module = copy.deepcopy(model)
         self.module.embedding = model.embedding
-        self.module.lstm.to(dtype)
+        self.module.rnn.to(dtype)
         self.module.head.to(dtype)
         self._casts = [(master, cast) for master, cast in zip(model.parameters(), self.module.parameters(), strict=True)
                        if master is not cast]
@@ -101,7 +103,7 @@ class CastForward(Forward):
         self.forget()
         with torch.no_grad():
             torch._foreach_copy_([cast for _, cast in self._casts], [master for master, _ in self._casts])
-        logits, after = self.module(ids, (hidden[0].to(self._dtype), hidden[1].to(self._dtype)), last=last)
+        logits, after = self.module(ids, tuple(state.to(self._dtype) for state in hidden), last=last)
         return logits.float(), after
 
     def forget(self) -> None:
@@ -120,8 +122,8 @@ class CastForward(Forward):
             torch._foreach_mul_([p.grad for p in self._parameters if p.grad is not None], 1 / self.scale.value)
 
 
-def forward(model: CharLSTM, device: torch.device, precision: str) -> Forward:
-    """The pass of a model in a format. A CPU's bf16 is autocast's: oneDNN casts inside its own LSTM."""
+def forward(model: CharRNN, device: torch.device, precision: str) -> Forward:
+    """The pass of a model in a format. A CPU's bf16 is autocast's: oneDNN casts inside its own layers."""
     casts = precision == "fp16" or (precision == "bf16" and device.type != "cpu")
     return (CastForward if casts else Forward)(model, device, precision)
 
@@ -131,18 +133,19 @@ def set_up(precision: str) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
 
 
-def check(precision: str, device: torch.device) -> None:
-    """Raise UsageError if an LSTM does not run in this format here, whatever torch says."""
-    if precision in HALF and device.type != "cpu" and lstm_format(precision, device) != HALF[precision]:
-        raise UsageError(f"--precision {precision}: the LSTM of this GPU does not run in it; leave it at auto")
+def check(cell: str, precision: str, device: torch.device) -> None:
+    """Raise UsageError if a cell does not run in this format here, whatever torch says."""
+    if precision in HALF and device.type != "cpu" and output_format(cell, precision, device) != HALF[precision]:
+        raise UsageError(f"--precision {precision}: the {CELLS[cell].spec.title} of this GPU does not run in it; "
+                         "leave it at auto")
 
 
-def lstm_format(precision: str, device: torch.device) -> torch.dtype | None:
-    """The format of what an LSTM of so cast weights gives out; None if it refuses them."""
+def output_format(cell: str, precision: str, device: torch.device) -> torch.dtype | None:
+    """The format of what layers of so cast weights give out; None if they refuse them."""
     dtype = HALF[precision]
     try:
-        lstm = nn.LSTM(8, 8, batch_first=True).to(device, dtype)
-        out, _ = lstm(torch.zeros(1, 2, 8, device=device, dtype=dtype))
+        layer = CELLS[cell].module(8, 8, batch_first=True).to(device, dtype)
+        out, _ = layer(torch.zeros(1, 2, 8, device=device, dtype=dtype))
     except RuntimeError:
         return None
     return out.dtype

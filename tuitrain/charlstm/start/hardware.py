@@ -20,9 +20,10 @@ from tuitrain.charlstm.text.batches import fitted
 from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.engine import devices
 from tuitrain.errors import UsageError
+from tuitrain.specs import CELLS
 
 MANY = 1000
-"""Characters of a vocabulary from which on they, not the LSTM, make the size of a model."""
+"""Characters of a vocabulary from which on they, not the layers, make the size of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def choose(given: Mapping[str, Any], asked: str, text: Corpus, remark: Callable[
         raise UsageError("--graph on: only on an NVIDIA GPU is the step a CUDA graph; leave it at auto")
     config = dataclasses.replace(config, device=device, precision=formats.pick(config.precision, device))
     _check(config, text)
-    report(f"{config.layers}x{config.hidden} LSTM of {footprint.parameters(config, len(text.vocabulary)):,} parameters")
+    report(f"{config.layers}x{config.hidden} {CELLS[config.cell].title} of "
+           f"{footprint.parameters(config, len(text.vocabulary)):,} parameters")
     timed = race.choose(config, devices.kind(device), len(text.vocabulary), report)
     runtime.apply(timed.threads)
     return Chosen(config, timed)
@@ -64,7 +66,7 @@ def choose_again(config: Config, text: Corpus, remark: Callable[[str], None]) ->
 def _check(config: Config, text: Corpus) -> None:
     """Raise UsageError if the device has too little memory for the model, or not its number format."""
     footprint.check(config, len(text.vocabulary), config.device)
-    precision.check(config.precision, torch.device(config.device))
+    precision.check(config.cell, config.precision, torch.device(config.device))
 
 
 def _fitted(config: Config, text: Corpus, remark: Callable[[str], None]) -> Config:

@@ -132,11 +132,12 @@ class _Runner:
     def __init__(self, config: Config, device: str, characters: int) -> None:
         import torch
 
-        from tuitrain.charlstm.model.network import CharLSTM
+        from tuitrain.charlstm.model.network import CharRNN
 
         self._config, self._device = config, device
-        self._model = CharLSTM(characters, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
-                               dropout=config.dropout, init="uniform").to(device)  # the quickest to draw
+        self._model = CharRNN(characters, cell=config.cell, layers=config.layers, hidden=config.hidden,
+                              embedding=config.embedding, dropout=config.dropout,
+                              init="uniform").to(device)  # the quickest to draw
         self._optimizer = torch.optim.Adam(self._model.parameters(), 1e-3, fused=True)
         generator = torch.Generator().manual_seed(0)
         self._ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)
@@ -177,7 +178,7 @@ def _key(config: Config, device: str, characters: int) -> str:
     import torch
 
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    shape: list[Any] = [config.layers, config.hidden, config.embedding, config.batch_size, config.bptt,
+    shape: list[Any] = [config.cell, config.layers, config.hidden, config.embedding, config.batch_size, config.bptt,
                         config.loss, characters, config.threads, config.precision, config.dropout > 0]
     if device == "cuda":
         shape += [config.graph, config.optimizer, config.clip_kind]

@@ -5,6 +5,7 @@ import math
 from rich.text import Text
 
 from tuitrain.protocol import askers
+from tuitrain.specs import cell
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import on_the_way
@@ -99,7 +100,9 @@ class HeaderPane(Picture):
 def _model(state: RunState) -> str:
     """What is trained, in few words."""
     rows = dict(state.facts.description)
-    return safe(rows["model"]) if "model" in rows else f"{state.config['layers']}x{state.config['hidden']} LSTM"
+    if "model" in rows:
+        return safe(rows["model"])
+    return f"{state.config['layers']}x{state.config['hidden']} {safe(cell(state.config).title)}"
 
 
 def countdown(state: RunState, view: View) -> int | None:

@@ -1,6 +1,5 @@
 """What the last probe saw inside the model: gates at their ends, the recurrence, the gradient's way back in time."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,12 +8,11 @@ from rich.text import Text
 from tuitrain.protocol import groups
 from tuitrain.telemetry.readings import Layer
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import LN2, bpc, number, percent
+from tuitrain.telemetry.units import LN2, bpc, number, percent, safe
 from tuitrain.ui.panes.groups import ASCII, BLOCKS
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
-GATES = ("i", "f", "g", "o")
 DEEPEST = -8.0
 """Powers of ten below the last step's gradient at which the bars of the flow end."""
 
@@ -43,8 +41,8 @@ class InsidePane(Picture):
     def _layer(self, layer: Layer, state: RunState, number_: int, view: View, width: int) -> list[Text]:
         dim, faces = self.palette().dim, BLOCKS if view.braille else ASCII
         pinned = Text("share of each gate at its ends", style=dim)
-        each = Text.assemble(*(part for gate in GATES for part in (
-            (f"{gate} ", dim), f"{percent(layer.saturation.get(gate, math.nan))}  ")))
+        each = Text.assemble(*(part for gate, share in layer.saturation.items() for part in (
+            (f"{safe(gate)} ", dim), f"{percent(share)}  ")))
         update = state.health.updates.get(groups.layer(number_))
         row = Text.assemble(("radius ", dim), number(layer.radius, 3), ("  dead ", dim),
                               percent(layer.dead), ("  update ", dim),

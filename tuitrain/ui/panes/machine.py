@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from tuitrain.protocol.events import MachineUsed
+from tuitrain.specs import cell
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import duration, interval, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
@@ -31,7 +32,7 @@ class MachinePane(Picture):
             ("threads", f"{state.threads}" + (f" ({safe(f.timed)})" if f.timed else "")),
             *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
-            ("model", f"{c['layers']}x{c['hidden']} LSTM, {embedding}"),
+            ("model", f"{c['layers']}x{c['hidden']} {safe(cell(c).title)}, {embedding}"),
             ("size", f"{f.parameters:,} parameters"),
             ("text", f"{f.train:,} + {f.validation:,} characters"),
             ("batch", f"{c['batch_size']} x {c['bptt']}, {f.steps_per_epoch:,} steps an epoch"),
