@@ -50,7 +50,7 @@ def test_a_state_from_disk_goes_where_the_graph_looks(start: Start) -> None:
     run.to_step(12)
     frozen = run.machine.freeze()
     arrays = {name: torch.from_numpy(array.copy()) for name, array in frozen.arrays().items()}
-    from_disk = Snapshot(0, 12, arrays, frozen.facts)
+    from_disk = Snapshot(0, 12, arrays, frozen.values)
     before = held(run.machine)
     run.to_step(15)
     run.machine.thaw(from_disk)

@@ -204,7 +204,7 @@ def test_fp16_goes_on_bit_for_bit_from_a_snapshot_scale_included(text: str, tmp_
         from tuitrain.protocol.codec import plain
 
         mark = checkpoints.save(tmp_path, frozen.arrays(), branch=0, step=5, reason="test", pinned=False,
-                                facts=plain(frozen.facts))
+                                values=plain(frozen.values))
         frozen = snapshot_of(mark, checkpoints.load(tmp_path, mark))
     for _ in range(10):
         m.learn()

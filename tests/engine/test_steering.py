@@ -99,7 +99,7 @@ def test_a_bad_stretch_is_no_good_point(start: Start) -> None:
     run.to_step(300)
     for point in run.trainer.steering._points:
         if point.snapshot.step > 60:
-            point.snapshot.facts["progress"]["smooth_loss"] = 9.0
+            point.snapshot.values["progress"]["smooth_loss"] = 9.0
     assert run.answer(c.Rollback).to_step == 60
 
 

@@ -30,7 +30,7 @@ TENSORS = {"model.a": np.arange(6, dtype=np.float32).reshape(2, 3), "rng.cpu": n
 def save(place: Path, step: int, *, branch: int = 0, run: str = ID, value: float = 0.0) -> Checkpoint:
     tensors = {**TENSORS, "model.a": TENSORS["model.a"] + np.float32(value)}
     return checkpoints.save(place, tensors, branch=branch, step=step, reason="interval", pinned=False,
-                            facts={"serial": step}, run=run)
+                            values={"serial": step}, run=run)
 
 
 # --- the order of writes
@@ -67,7 +67,7 @@ def test_a_journal_that_cannot_be_synced_holds_the_checkpoint_back(tmp_path: Pat
 
     save(tmp_path, 10)
     with pytest.raises(OSError, match="Input/output"):
-        checkpoints.save(tmp_path, TENSORS, branch=0, step=20, reason="interval", pinned=False, facts={}, run=ID,
+        checkpoints.save(tmp_path, TENSORS, branch=0, step=20, reason="interval", pinned=False, values={}, run=ID,
                          before_commit=no_disk)
     assert [mark.step for mark in checkpoints.list_all(tmp_path)] == [10]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}, "parts fill the disk"
@@ -223,7 +223,7 @@ def test_a_folder_begun_anew_gets_nothing_of_the_old_process(tmp_path: Path) -> 
     saver = Saver(run.checkpoints, Retention(last=3), run=ID)
     shutil.rmtree(run.path)
     run.create()
-    saver.submit(Job(branch=0, step=5, reason="interval", pinned=False, bytes=100, tensors=lambda: TENSORS, facts={}))
+    saver.submit(Job(branch=0, step=5, reason="interval", pinned=False, bytes=100, tensors=lambda: TENSORS, values={}))
     saver.close()
     [failed] = saver.results()
     assert isinstance(failed, e.SavingFailed) and failed.reason == GONE and failed.bytes_free == -1

@@ -178,11 +178,11 @@ class Machine:
         Where memory is short, older copies make room. If there are none left, a GPU's state is copied to the host; if
         even that fails, NoRoom is raised.
         """
-        if self._frozen is not None and self._frozen.facts == self._facts():
+        if self._frozen is not None and self._frozen.values == self._values():
             return self._frozen
         self._frozen = None
         live = self.state()
-        self._frozen = Snapshot(live.branch, live.step, self._copied(live), live.facts, devices.event(self.device))
+        self._frozen = Snapshot(live.branch, live.step, self._copied(live), live.values, devices.event(self.device))
         return self._frozen
 
     def _copied(self, live: Snapshot) -> dict[str, Tensor]:
@@ -216,9 +216,9 @@ class Machine:
         live["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             live["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        return Snapshot(self.progress.branch, self.progress.step, live, self._facts())
+        return Snapshot(self.progress.branch, self.progress.step, live, self._values())
 
-    def _facts(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {"progress": asdict(self.progress), "cursor": self.cursor.state(),
                 "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
 
@@ -243,11 +243,11 @@ class Machine:
             torch.cuda.set_rng_state(rng["cuda"], self.device)
         norms = snapshot.part("diagnosis").get("norms")  # a run of an older version has none
         self.norms = np.zeros(LOOK_BACK, dtype=np.float32) if norms is None else norms.cpu().numpy().copy()
-        facts = snapshot.facts
-        self.cursor.restore(facts["cursor"])
-        self.schedule.restore(facts["schedule"])
-        self.progress = progress_of(facts)
-        self.knobs = knobs_of(facts)
+        values = snapshot.values
+        self.cursor.restore(values["cursor"])
+        self.schedule.restore(values["schedule"])
+        self.progress = progress_of(values)
+        self.knobs = knobs_of(values)
 
     def start_training_thread(self) -> None:
         """Thread settings that belong to the thread that trains."""

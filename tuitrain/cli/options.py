@@ -50,25 +50,25 @@ def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -
     for title, members in GROUPS.items():
         group = parser.add_argument_group(title)
         for name in members if names is None else (m for m in members if m in names):
-            facts, shown = _facts(fields[name], defaults=names is None), names is not None or name in COMMON
-            action = (common if shown else group).add_argument("--" + name.replace("_", "-"), dest=name, **facts)
+            keywords, shown = _keywords(fields[name], defaults=names is None), names is not None or name in COMMON
+            action = (common if shown else group).add_argument("--" + name.replace("_", "-"), dest=name, **keywords)
             if not shown:
-                rare[action], action.help = facts["help"], argparse.SUPPRESS
+                rare[action], action.help = keywords["help"], argparse.SUPPRESS
     if rare:
         parser.add_argument("--help-all", action=HelpAll, nargs=0, help="show all options, the rare ones too",
                             rare=rare)
 
 
-def _facts(spec: Any, *, defaults: bool) -> dict[str, Any]:
+def _keywords(spec: Any, *, defaults: bool) -> dict[str, Any]:
     choices = spec.metadata["choices"]
     remarks = [", ".join(choices)] if choices else []
     remarks += [f"default {_default(spec)}"] if defaults and _default(spec) else []
     words = spec.metadata["help"] + (f" ({'; '.join(remarks)})" if remarks else "")
-    facts: dict[str, Any] = {"default": argparse.SUPPRESS, "help": words}
+    keywords: dict[str, Any] = {"default": argparse.SUPPRESS, "help": words}
     if choices:
-        return facts | {"choices": choices, "metavar": "NAME"}
+        return keywords | {"choices": choices, "metavar": "NAME"}
     read = above_zero if spec.name in ("epochs", "minutes") else reader(spec)
-    return facts | {"type": read, "metavar": spec.metadata["metavar"] or _letter(spec)}
+    return keywords | {"type": read, "metavar": spec.metadata["metavar"] or _letter(spec)}
 
 
 def _default(spec: Any) -> str:

@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(folder: RunDirectory) -> tuple[str, ...]:
-    """The facts of a run, or its name and why it cannot be read. One bad run must never hide the others."""
+    """The columns of a run, or its name and why it cannot be read. One bad run must never hide the others."""
     name = safe(str(folder.path))
     try:
         if folder.config.stat().st_size > LARGEST_CONFIG:
             raise RunError(f"{folder.config.name} is too large to be one")
         folder.read_config()
-        return name, *_facts(folder)
+        return name, *_columns(folder)
     except RecursionError:
         return name, "unreadable: config.json is nested too deeply"
     except Exception as error:
@@ -145,7 +145,7 @@ def _lines(path: Path) -> Iterator[bytes]:
                 skipping = True
 
 
-def _facts(folder: RunDirectory) -> tuple[str, ...]:
+def _columns(folder: RunDirectory) -> tuple[str, ...]:
     found = summary(folder.journal, BUDGET)
     state = "alive" if is_alive(folder) else safe(found.state)
     if found.damaged:

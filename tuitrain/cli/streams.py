@@ -30,15 +30,15 @@ def prepare() -> None:
     codecs.register_error(ANYWAY, _anyway)
     was = sys.stdout
     if isinstance(was, io.TextIOWrapper):
-        facts = _facts(was)
-        sys.stdout = Output(was.detach(), **{**facts, "errors": ANYWAY if was.errors == "strict" else was.errors})
+        settings = _settings(was)
+        sys.stdout = Output(was.detach(), **{**settings, "errors": ANYWAY if was.errors == "strict" else was.errors})
         setattr(sys, "__stdout__", sys.stdout)  # noqa: B010 - declared final, and Textual reads it
     if isinstance(sys.stderr, io.TextIOWrapper):
         # sys.__stderr__ stays as it is: through it Textual steers the terminal.
-        sys.stderr = Plain(sys.stderr.buffer, **_facts(sys.stderr))
+        sys.stderr = Plain(sys.stderr.buffer, **_settings(sys.stderr))
 
 
-def _facts(stream: io.TextIOWrapper) -> dict[str, Any]:
+def _settings(stream: io.TextIOWrapper) -> dict[str, Any]:
     return {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering,
             "write_through": stream.write_through}
 
@@ -55,8 +55,8 @@ class OutputError(OSError):
 class Plain(io.TextIOWrapper):
     """Text for a person, from wherever it comes: nothing in it that a terminal obeys gets through."""
 
-    def __init__(self, buffer: Any, **facts: Any) -> None:
-        super().__init__(buffer, **facts)
+    def __init__(self, buffer: Any, **settings: Any) -> None:
+        super().__init__(buffer, **settings)
         self._terminal = self.isatty()
 
     def write(self, text: str) -> int:

@@ -84,10 +84,10 @@ class PointFinder:
     def _is_good(self, point: Restorable) -> bool:
         kept = self._points.get(point.name)
         if kept is not None:
-            facts = kept.snapshot.facts
+            values = kept.snapshot.values
         else:
-            facts = next((k.facts for k in self._on_disk() if k.name == point.name), {})
-        return bool(facts) and progress_of(facts).healthy
+            values = next((k.values for k in self._on_disk() if k.name == point.name), {})
+        return bool(values) and progress_of(values).healthy
 
     def _fetch(self, point: Restorable) -> Snapshot:
         kept = self._points.get(point.name)
@@ -110,4 +110,4 @@ class PointFinder:
 
 def snapshot_of(mark: checkpoints.Checkpoint, tensors: checkpoints.Tensors) -> Snapshot:
     """Return a checkpoint from disk as a snapshot."""
-    return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.facts)
+    return Snapshot(mark.branch, mark.step, {name: torch.from_numpy(t) for name, t in tensors.items()}, mark.values)

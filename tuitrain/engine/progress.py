@@ -41,19 +41,19 @@ class Progress:
         return self.lineage[-1][0] if self.lineage else None
 
 
-def progress_of(facts: Mapping[str, Any]) -> Progress:
-    """Return the progress in a snapshot's facts; floats may be strings after a trip through JSON."""
-    values = dict(facts["progress"])
-    values["lineage"] = [list(map(int, part)) for part in values["lineage"]]
+def progress_of(values: Mapping[str, Any]) -> Progress:
+    """Return the progress among the values of a snapshot; floats may be strings after a trip through JSON."""
+    found = dict(values["progress"])
+    found["lineage"] = [list(map(int, part)) for part in found["lineage"]]
     for name in ("smooth_loss", "best_smooth", "epoch_loss"):
-        values[name] = float(values[name])
-    return Progress(**values)
+        found[name] = float(found[name])
+    return Progress(**found)
 
 
-def knobs_of(facts: Mapping[str, Any]) -> Knobs:
-    """Return the knobs in a snapshot's facts."""
-    values = dict(facts["knobs"])
-    return replace(Knobs(**values), temperature=tuple(values["temperature"]))
+def knobs_of(values: Mapping[str, Any]) -> Knobs:
+    """Return the knobs among the values of a snapshot."""
+    found = dict(values["knobs"])
+    return replace(Knobs(**found), temperature=tuple(found["temperature"]))
 
 
 def on_lineage(progress: Progress, branch: int, step: int) -> bool:

@@ -60,11 +60,11 @@ class Saves:
         """Submit a snapshot. Raises Refused if it answers a person's request while another one waits."""
         self._serial += 1
         self._submitted = self._clock()
-        facts = plain({**snapshot.facts, **self.extra(), "serial": self._serial, "environment": self._environment})
+        values = plain({**snapshot.values, **self.extra(), "serial": self._serial, "environment": self._environment})
         self._saver.submit(Job(
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,
-            tensors=snapshot.arrays, facts=facts, id=id, by=by,
-            healthy=progress_of(snapshot.facts).healthy))
+            tensors=snapshot.arrays, values=values, id=id, by=by,
+            healthy=progress_of(snapshot.values).healthy))
 
     def _committed(self) -> None:
         if self.on_committed is not None:

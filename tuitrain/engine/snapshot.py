@@ -25,12 +25,13 @@ _idle: deque[mmap.mmap] = deque(maxlen=2)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Tensors by name (`model.`, `optimizer.`, `hidden.`, `rng.`, `diagnosis.`) and facts that fit into JSON."""
+    """The state of a run at a step: `tensors` by name (`model.`, `optimizer.`, `hidden.`, `rng.`, `diagnosis.`), and
+    `values`, which is all else and fits into JSON."""
 
     branch: int
     step: int
     tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]
+    values: Mapping[str, Any]
     ready: torch.cuda.Event | None = None
     """Completes when the tensors on the GPU are written."""
     bytes: int = field(init=False)

@@ -124,7 +124,7 @@ class Steering:
         if command.lr is not None:
             knobs = knobs.turned("lr", command.lr)
         if command.lr_factor is not None:
-            there = float(snapshot.facts["knobs"]["lr"])
+            there = float(snapshot.values["knobs"]["lr"])
             knobs = replace(knobs, lr=min(there, before.lr)).scaled("lr", command.lr_factor)
         if not 0 <= command.skip_batches <= MOST_SKIPPED:
             raise Refused(f"skip_batches must be 0 or more, at most {MOST_SKIPPED:,}")
@@ -198,7 +198,7 @@ class Steering:
         self._points.pin(point)
         yield SnapshotTaken(branch=point.snapshot.branch, step=point.snapshot.step, id=command.id, by=command.by,
                             reason="kept from before a warning", pinned=True, bytes=point.snapshot.bytes,
-                            point=point.name, healthy=progress_of(point.snapshot.facts).healthy)
+                            point=point.name, healthy=progress_of(point.snapshot.values).healthy)
 
     def _turn(self, command: c.SetKnob | c.ScaleKnob, name: str, new: Knobs) -> Iterator[Event]:
         if name == "prompt":
@@ -233,7 +233,7 @@ class Steering:
         point, dropped = self._points.add(snapshot, reason, pinned=pinned)
         events += [SnapshotTaken(
             branch=snapshot.branch, step=snapshot.step, id=id, by=by, reason=reason, pinned=pinned,
-            bytes=snapshot.bytes, point=point.name, healthy=progress_of(snapshot.facts).healthy)]
+            bytes=snapshot.bytes, point=point.name, healthy=progress_of(snapshot.values).healthy)]
         events += map(_snapshot_dropped, dropped)
         return point, events
 

@@ -399,7 +399,7 @@ def _saved(frozen: Snapshot) -> Snapshot:
     """A snapshot through a file and back."""
     with tempfile.TemporaryDirectory() as folder:
         mark = checkpoints.save(Path(folder), frozen.arrays(), branch=0, step=frozen.step, reason="selftest",
-                                pinned=False, facts=plain(frozen.facts))
+                                pinned=False, values=plain(frozen.values))
         return snapshot_of(mark, checkpoints.load(Path(folder), mark))
 
 

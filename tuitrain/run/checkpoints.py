@@ -37,7 +37,7 @@ _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64",
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The content of a commit mark; `facts` is the part of the run's state that is not tensors."""
+    """The content of a commit mark; `values` is the part of the run's state that is not tensors."""
 
     name: str
     branch: int
@@ -47,7 +47,8 @@ class Checkpoint:
     sha256: str
     params_sha256: str
     bytes: int
-    facts: dict[str, Any]
+    values: dict[str, Any]
+    """Under the key `facts` in the file."""
     run: str = ""
     """The id of its run; empty in marks of older versions, which have no checksum either."""
 
@@ -75,7 +76,7 @@ def params_hash(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str, pinned: bool, facts: dict[str, Any],
+def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str, pinned: bool, values: dict[str, Any],
          run: str = "", before_commit: Callable[[], None] | None = None, twin: Checkpoint | None = None) -> Checkpoint:
     """Write and commit a checkpoint. Raises OSError or RunError; older checkpoints stay valid in any case.
 
@@ -93,8 +94,8 @@ def save(place: Place, tensors: Tensors, *, branch: int, step: int, reason: str,
                 folder.write(tensors_part, _hashed(serialized(tensors), digest.update), "tensors")
                 sha256 = digest.hexdigest()
             mark = Checkpoint(name, branch, step, reason, pinned, sha256, params_hash(tensors),
-                              folder.size(tensors_part), facts, run)
-            folder.write(mark_part, [sealed.dump(asdict(mark))], "mark")
+                              folder.size(tensors_part), values, run)
+            folder.write(mark_part, [sealed.dump(_body(mark))], "mark")
             failpoints.reached("journal-before-sync")
             if before_commit is not None:
                 before_commit()
@@ -186,19 +187,25 @@ def list_all(place: Place, run: str = "") -> list[Checkpoint]:
     return survey(place, run)[0]
 
 
+def _body(mark: Checkpoint) -> dict[str, Any]:
+    """Return the content of the file of a commit mark."""
+    return {"facts" if name == "values" else name: value for name, value in asdict(mark).items()}
+
+
 def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
     """Read a commit mark. Raises OSError, RunError or ValueError saying why it cannot be used."""
     body, has_checksum = sealed.parse(folder.read(f"{name[0]}.json", MAX_MARK), MAX_MARK)
-    specs = {spec.name: spec.type for spec in fields(Checkpoint)}
+    specs = {"facts" if spec.name == "values" else spec.name for spec in fields(Checkpoint)}
     unknown = body.keys() - specs
     if unknown:
         raise ValueError(f"it has the unknown key {min(unknown)}; a newer version wrote it")
-    if specs.keys() - {"run"} - body.keys():
-        raise ValueError(f"it has no {min(specs.keys() - {'run'} - body.keys())}")
+    if specs - {"run"} - body.keys():
+        raise ValueError(f"it has no {min(specs - {'run'} - body.keys())}")
     for key, value in body.items():
         kind = {"branch": int, "step": int, "bytes": int, "pinned": bool, "facts": dict}.get(key, str)
         if type(value) is not kind:
             raise ValueError(f"{key} is not {'an object' if kind is dict else kind.__name__}")
+    body["values"] = body.pop("facts")
     mark = Checkpoint(**body)
     if mark.name != name[0]:
         raise ValueError(f"it names another file, {mark.name[:80]!r}")
@@ -206,7 +213,7 @@ def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
         raise ValueError(f"it says branch {mark.branch}, step {mark.step}")
     if not _SHA256.fullmatch(mark.sha256):
         raise ValueError("the checksum of its tensors is not a sha256")
-    if type(mark.facts.get("serial", 0)) is not int:
+    if type(mark.values.get("serial", 0)) is not int:
         raise ValueError("its serial number is not an integer")
     if mark.run and not has_checksum:
         raise ValueError("its checksum is missing")
@@ -217,7 +224,7 @@ def _mark(folder: Folder, name: re.Match[str], run: str) -> Checkpoint:
 
 def written(checkpoint: Checkpoint) -> int:
     """Return a checkpoint's serial number: step and branch give no order, as an undo returns to an old branch."""
-    return int(checkpoint.facts.get("serial", 0))
+    return int(checkpoint.values.get("serial", 0))
 
 
 def load(place: Place, checkpoint: Checkpoint, most: int | None = None) -> dict[str, NDArray[Any]]:

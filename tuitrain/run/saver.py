@@ -34,7 +34,7 @@ class Job:
     pinned: bool
     bytes: int
     tensors: Callable[[], Tensors]
-    facts: dict[str, Any]
+    values: dict[str, Any]
     id: str = ""
     by: str = ""
     healthy: bool = True
@@ -142,7 +142,7 @@ class Saver:
             if self.place.gone:
                 raise RunError(GONE)
             mark = checkpoints.save(self.place, job.tensors(), branch=job.branch, step=job.step, reason=job.reason,
-                                    pinned=job.pinned, facts=job.facts, run=self.run, before_commit=self._sync,
+                                    pinned=job.pinned, values=job.values, run=self.run, before_commit=self._sync,
                                     twin=self._newest if self._is_of(job) else None)
         except (OSError, RuntimeError, RunError, MemoryError) as error:
             self._failures += 1

@@ -182,7 +182,7 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
     recorder = Recorder(subject, grouped, subject.device)
     loop = Loop(subject, recorder, saver, opening, offers, serial=serial, **how)
     if restored is not None:
-        loop.best = float(restored.facts.get("best_val", "inf"))
+        loop.best = float(restored.values.get("best_val", "inf"))
         loop.steering.branches = max(loop.steering.branches, _highest_branch(folder) + 1)
     outlet = Outlet(loop.orders.inbox.put, book, how["guard"])
     outlet.on_saving(lambda call: setattr(loop.saves, "on_committed", call))

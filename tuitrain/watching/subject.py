@@ -102,7 +102,7 @@ class Subject:
 
     def freeze(self) -> Snapshot:
         """A copy of everything that the next steps depend on but the data; the same one until something changes."""
-        if self._frozen is not None and self._frozen.facts == self._facts():
+        if self._frozen is not None and self._frozen.values == self._values():
             return self._frozen
         state: dict[str, Any] = {f"model.{name}": t for name, t in self._weights().items()}
         state |= {f"optimizer.{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
@@ -110,7 +110,7 @@ class Subject:
         state |= {f"registered.{name}": held.state_dict() for name, held in self.registered.items()}
         state |= {"rng": rng.states(), "diagnosis.norms": torch.from_numpy(self.norms)}
         live = packing.pack(state)
-        self._frozen = Snapshot(self.progress.branch, self.progress.step, self._copied(live), self._facts(),
+        self._frozen = Snapshot(self.progress.branch, self.progress.step, self._copied(live), self._values(),
                                 devices.event(self.device))
         return self._frozen
 
@@ -139,7 +139,7 @@ class Subject:
         return {"versions": environment.versions(device if cuda else "cpu"), "device": name,
                 "threads": torch.get_num_threads(), "precision": short}
 
-    def _facts(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {"progress": asdict(self.progress), "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
 
     def thaw(self, snapshot: Snapshot) -> None:
@@ -164,8 +164,8 @@ class Subject:
         self._owed = owed
         rng.restore(state["rng"])
         self.norms = state["diagnosis.norms"].cpu().numpy()
-        self.schedule.restore(dict(snapshot.facts["schedule"]))
-        self.progress, self.knobs = progress_of(snapshot.facts), knobs_of(snapshot.facts)
+        self.schedule.restore(dict(snapshot.values["schedule"]))
+        self.progress, self.knobs = progress_of(snapshot.values), knobs_of(snapshot.values)
 
     def _weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, those that a state_dict leaves out too; a tensor of two names under its first."""

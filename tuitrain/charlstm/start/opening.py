@@ -29,13 +29,13 @@ from tuitrain.run.saver import Saver
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a worker begins with. `serial` is that of the newest checkpoint, `facts` are those of the one that is
+    """What a worker begins with. `serial` is that of the newest checkpoint, `values` are those of the one that is
     resumed, `branches` counts the run's branches."""
 
     event: RunStarted | RunResumed
     id: str
     serial: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     branches: int = 1
 
 
@@ -65,16 +65,16 @@ def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mar
     opened = machine.progress.branch != mark.branch
     before = machine.knobs
     _turn(machine, steps, knobs)
-    there = mark.facts.get("environment")  # older versions' marks have none
+    there = mark.values.get("environment")  # older versions' marks have none
     why_not = repeats.why_not_exact(there if isinstance(there, dict) else kept, config)
     event = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=machine.corpus.vocabulary,
         facts={**_facts(machine, kept.get("levels", {})), "knobs_before": codec.plain(dataclasses.asdict(before)),
-               "guard": mark.facts.get("guard_mode", config.on_divergence)},
+               "guard": mark.values.get("guard_mode", config.on_divergence)},
         parent=machine.progress.parent if opened else None, **machine.environment)
     serial = max(checkpoints.written(c) for c in checkpoints.list_all(run.checkpoints))
-    return Opened(event, str(kept.get("run", "")), serial, mark.facts, branches)
+    return Opened(event, str(kept.get("run", "")), serial, mark.values, branches)
 
 
 def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
@@ -85,12 +85,12 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
         machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
     saver = Saver(run.checkpoints, Retention(last=config.keep), run=opened.id, sync=book.sync)
     evaluations = Evaluations(machine, int(config.evaluate_every))
-    evaluations.best = float(opened.facts.get("best_val", "inf"))
+    evaluations.best = float(opened.values.get("best_val", "inf"))
     asides = (evaluations, Probes(machine, saver.home), Samples(machine, int(config.sample_every)))
     trainer = Trainer(machine, asides, saver, opened.event, serial=opened.serial,
                       snapshot_memory=footprint.snapshot_budget(config, len(machine.corpus.vocabulary)),
                       snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
-                      guard_mode=str(opened.facts.get("guard_mode", config.on_divergence)),
+                      guard_mode=str(opened.values.get("guard_mode", config.on_divergence)),
                       # A resumed run keeps the steps that its minutes had become.
                       minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes)
     trainer.steering.branches = opened.branches
@@ -124,7 +124,7 @@ def _continue_line(machine: Machine, run: RunDirectory, mark: checkpoints.Checkp
     told = index.digest(run)
     marks = checkpoints.list_all(run.checkpoints)
     highest = max([machine.progress.branch, told.highest_branch, checkpoints.highest_branch(run.checkpoints),
-                   *(int(m.facts.get("branches", 1)) - 1 for m in marks)])
+                   *(int(m.values.get("branches", 1)) - 1 for m in marks)])
     tip = told.tips.get(mark.branch, 0)
     if tip != mark.step or any(m.branch == mark.branch and m.step > mark.step for m in marks):
         progress = machine.progress
