@@ -1,6 +1,6 @@
-"""--no-ui: events -> lines. The shortest consumer; knows nothing of engines or sockets.
+"""Prints a run's events as lines, for --no-ui. Knows nothing of engines or sockets.
 
-Data (lines of the run, or the journal's own lines with --json) goes to standard output, talk to standard error.
+Data (lines of the run, or journal lines with --json) goes to standard output, messages to standard error.
 """
 
 import contextlib
@@ -38,11 +38,11 @@ class PlainOutput:
         self._epoch_shown = 0.0
         self._bar = self._again = False
         self._when: float | None = None
-        """Unix time of the event that is being shown; None: now."""
+        """Unix time of the event being printed; None: now."""
         self.ended: e.RunEnded | None = None
 
     def show(self, event: e.Event, when: float | None = None) -> None:
-        """Take an event of Unix time `when` in and print what it calls for."""
+        """Print an event of Unix time `when`, if it calls for a line."""
         self._when = when
         told = self.state.story.told
         self.state.fold(event, when)
@@ -59,7 +59,7 @@ class PlainOutput:
             self._happened(event)
 
     def header(self) -> None:
-        """What is being trained, on what."""
+        """Print what is being trained, and on what."""
         s, c, f = self.state, self.state.config, self.state.facts
         if self._json or not c:
             return
@@ -90,7 +90,7 @@ class PlainOutput:
             self._print(f"  note    {safe(remark)}")
 
     def _described(self, described: Iterable[tuple[str, str]]) -> None:
-        """The header of a run that says itself what it is."""
+        """Print the header of a run that describes itself."""
         s = self.state
         end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
         rows = [*described, ("lr", f"{number(s.knobs['lr'])}, {end}"),
@@ -99,7 +99,7 @@ class PlainOutput:
                                *(f"  {safe(name):<8}{safe(words)}" for name, words in rows)]))
 
     def close(self) -> None:
-        """Leave the terminal on a fresh line."""
+        """Clear the live line and flush the output."""
         self._clear_bar()
         with contextlib.suppress(OSError, ValueError):
             self._out.flush()
@@ -118,7 +118,7 @@ class PlainOutput:
             self._bar = True
 
     def _columns(self) -> tuple[str, ...]:
-        """The heads of the columns: a run without characters has its steps counted."""
+        """Return the column heads: a run without characters counts steps."""
         return tuple("steps" if name == "chars" and not self.state.config.get("bptt") else name for name in COLUMNS)
 
     def _row(self) -> str:
@@ -209,6 +209,6 @@ class PlainOutput:
 
 
 def quiet_stdout() -> None:
-    """After a reader of our output has gone away: nothing more is written to it."""
+    """Close standard output after its reader has gone away, so that nothing more is written."""
     with contextlib.suppress(OSError):
         sys.stdout.close()

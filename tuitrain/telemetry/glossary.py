@@ -1,4 +1,4 @@
-"""What the words on the screen mean: one text for the cockpit's help and for `tuitrain help WORD`."""
+"""The glossary of the words on the screen, for the cockpit's help and for `tuitrain help WORD`."""
 
 import difflib
 
@@ -93,7 +93,7 @@ HINT = ("Watch the loss fall; it should pass the dashed lines within minutes.",
 
 
 def explain(word: str) -> str:
-    """The text for a word. Raises KeyError with the nearest words."""
+    """Return the explanation of a word. Raises KeyError with the nearest words."""
     if word.lower() in WORDS:
         return WORDS[word.lower()]
     raise KeyError(", ".join(difflib.get_close_matches(word.lower(), WORDS, n=3, cutoff=0.5)))

@@ -1,6 +1,6 @@
-"""What is known about a run's health: findings and the few curves that show them. Folded by RunState, bounded.
+"""The state of a run's health: findings and a few curves. Folded by RunState, bounded.
 
-Findings are remembered with their branch; what shows as present is what belongs to the line that led here.
+Findings are stored with their branch; only those of the present lineage are shown.
 """
 
 from collections import deque
@@ -19,9 +19,9 @@ from tuitrain.telemetry.readings import BlackBox, Probe, Updates
 from tuitrain.telemetry.standing import Standing, follow
 
 CURVE = 360
-"""Readings of a curve, of all branches together."""
+"""Maximum readings of a curve, over all branches."""
 OVER = 2000
-"""Steps after which an alarm that nobody answered no longer shouts; it goes on as a warning that stands."""
+"""Steps after which an unanswered alarm is downgraded to a standing warning."""
 CURVES = ("weights", "update", "surprise", "saturation", "radius", "worst", "dead", "gibberish")
 
 
@@ -43,10 +43,10 @@ class Found:
 
 @dataclass(slots=True)
 class Health:
-    """The newest of each finding of this line, None before the first; `curves` are (step, value)."""
+    """The newest finding of each kind on this lineage, None before the first; `curves` hold (step, value)."""
 
     standing: Standing | None = None
-    """The warning that is neither answered nor outgrown nor dismissed."""
+    """The current warning, until it is answered, outgrown or dismissed."""
     alarm: f.AlarmRaised | None = None
     warnings: list[f.WarningRaised] = field(default_factory=list, metadata=wire.STAYS)
     verdict: f.VerdictReached | None = field(default=None, metadata=wire.STAYS)
@@ -63,11 +63,11 @@ class Health:
     readings: dict[str, list[tuple[int, int, float]]] = field(default_factory=lambda: {name: [] for name in CURVES})
     """(branch, step, value) of each curve."""
     _place: Place = field(default=(0, 0), metadata=wire.STAYS)
-    """Branch and last step of its parent of the line that is shown."""
+    """Branch of the lineage that is shown, and the last step of its parent."""
 
     @property
     def broken(self) -> bool:
-        """An alarm that nobody has answered yet."""
+        """Whether there is an unanswered alarm."""
         return self.alarm is not None
 
     def fold(self, event: e.Event, when: float, lineage: Lineage, cell: CellSpec) -> None:
@@ -91,7 +91,7 @@ class Health:
             case f.BlackBoxKept():
                 self.found.black_boxes.append(BlackBox.of(event))
             case e.StepsDone() if self.alarm is not None and event.first_step > self.alarm.step + OVER:
-                step = self.alarm.step  # nobody answered, and it went on: the verdict stays
+                step = self.alarm.step  # unanswered, and training went on: the verdict stays
                 self.standing = Standing(self.alarm.rule, step, step, 1, self.alarm.sentence, lapsed=True,
                                          branch=self.alarm.branch)
                 self.alarm = None
@@ -111,14 +111,14 @@ class Health:
             self._show(lineage)
 
     def moved(self, lineage: Lineage) -> None:
-        """The line that led here is another one: show what belongs to it."""
+        """Show what belongs to a new lineage."""
         self._place = _place(lineage)
         self._show(lineage)
         self.curves = {name: [(step, value) for branch, step, value in readings if lineage.holds(branch, step)]
                        for name, readings in self.readings.items()}
 
     def _show(self, lineage: Lineage) -> None:
-        """Of each kind of finding the newest that belongs to the line."""
+        """Select the newest finding of each kind that belongs to the lineage."""
         found = self.found
         self.warnings = [x for x in found.warnings if lineage.holds(x.branch, x.step)]
         self.verdict, self.advice = _newest(found.verdicts, lineage), _newest(found.advice, lineage)
@@ -158,7 +158,7 @@ class Health:
                 self.curves[name].append((step, value))
 
     def growth(self) -> float | None:
-        """Relative growth of the largest layer's weights in 1,000 steps, over the newer half of what is known."""
+        """Return the relative growth per 1,000 steps of the largest layer's weights, over the newer half."""
         points = self.curves["weights"]
         points = [p for p in points if p[0] >= points[-1][0] / 2] if points else []
         if len(points) < 2 or points[-1][0] - points[0][0] < 200 or not points[-1][1]:
@@ -168,18 +168,18 @@ class Health:
 
     @classmethod
     def from_wire(cls, told: Any) -> "Health":
-        """What `wire.to_wire` told; `moved` then shows it. Raises KeyError, TypeError or ValueError if it did not."""
+        """Read what `wire.to_wire` wrote; call `moved` next. Raises KeyError, TypeError or ValueError."""
         health = wire.record_from_wire(cls, told)
         health.readings = {name: health.readings.get(name, [])[-CURVE:] for name in CURVES}
         return health
 
 
 def _newest(found: Iterable[T], lineage: Lineage) -> T | None:
-    """The last that belongs to the line."""
+    """Return the newest finding that belongs to the lineage, None if there is none."""
     mine = [x for x in found if lineage.holds(x.branch, x.step)]
     return mine[-1] if mine else None
 
 
 def _place(lineage: Lineage) -> Place:
-    """What tells one line from another: its branch, and the last step of the parent that belongs to it."""
+    """Return what identifies a lineage: its branch, and the last step of its parent on it."""
     return lineage.branch, lineage.forks.get(lineage.branch, (0, 0))[1]

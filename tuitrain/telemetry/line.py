@@ -1,6 +1,6 @@
-"""The numbers by step of one line, and the lines that a run has: the present one and the last that were left.
+"""The numbers by step of one line, and the lines of a run: the present one and the last abandoned ones.
 
-A rollback begins a line with the steps of its past; to go to a step of another branch rebuilds that branch's line.
+A rollback starts a line with the steps of its past; going to a step of another branch rebuilds that branch's line.
 """
 
 import copy
@@ -19,10 +19,10 @@ from tuitrain.telemetry.series import MAX_COUNT, Array, History, Ring
 RECENT = 2000
 """Steps in full resolution."""
 LEFT, LEFT_RECENT = 3, 500
-"""Lines that were left and are remembered, and how many of their steps in full resolution."""
+"""Maximum number of abandoned lines that are stored, and of their steps in full resolution."""
 DRAINS = 120
 GROUPS = 1000
-"""Parameter groups with norms of their own."""
+"""Maximum number of parameter groups."""
 RINGS = ("loss", "grad_norm", "clipped")
 
 
@@ -32,7 +32,7 @@ def _recent() -> Ring:
 
 @dataclass(slots=True)
 class Line:
-    """Losses and norms of the steps that led to the newest of `branch`. `norms` hold a median per drain and group."""
+    """Losses and norms of the steps that led to the newest of `branch`; `norms` holds a median per drain and group."""
 
     branch: int = 0
     loss: Ring = field(default_factory=_recent)
@@ -46,11 +46,11 @@ class Line:
 
     @property
     def last_step(self) -> int:
-        """The newest step that is known."""
+        """The newest known step."""
         return self.losses.last_step
 
     def learned(self, event: e.StepsDone) -> None:
-        """Append the numbers of steps. Raises ValueError for steps that no run comes to."""
+        """Append the numbers of steps. Raises ValueError for impossible steps."""
         if not 1 <= event.first_step <= MAX_COUNT or len(event.loss) != len(event.grad_norm):
             raise ValueError("no steps of a run")
         self.go_on_after(event.first_step - 1)
@@ -65,7 +65,7 @@ class Line:
             self._add_norms(self.last_step, medians)
 
     def go_on_after(self, step: int) -> None:
-        """Forget what came after a step; steps before it that are missing stay unknown."""
+        """Discard everything after a step; missing steps before it stay unknown."""
         known = self.last_step
         if step < known:
             for ring in (self.loss, self.grad_norm, self.clipped):
@@ -84,7 +84,7 @@ class Line:
             self.grad_norms.skip(step - known)
 
     def shorten(self) -> None:
-        """Keep of the recent steps what a line that was left may need."""
+        """Keep only the recent steps that an abandoned line may need."""
         for ring in (self.loss, self.grad_norm, self.clipped):
             ring.keep(LEFT_RECENT)
 
@@ -124,13 +124,13 @@ class Line:
 
 @dataclass(slots=True)
 class Lines:
-    """The present line and the last that were left, the newest of them at the right."""
+    """The present line and the last abandoned ones, newest at the right."""
 
     present: Line = field(default_factory=Line)
     left: deque[Line] = field(default_factory=lambda: deque(maxlen=LEFT))
 
     def move(self, branch: int, origin: Place, lineage: Lineage) -> None:
-        """Training goes on on `branch` from `origin`: its line is built from the one that shares most with it."""
+        """Continue on `branch` from `origin`, building its line from the one that shares most steps with it."""
         known = [self.present, *reversed(self.left)]
         shared = [lineage.shared((line.branch, line.last_step), origin) for line in known]
         most = int(np.argmax(shared))
@@ -140,7 +140,7 @@ class Lines:
         old, line.branch = self.present, branch
         began = lineage.forks.get(old.branch, (0, 0))[1]
         self.left = deque((x for x in self.left if x.branch != branch), LEFT)
-        if old.branch != branch and old.last_step > began:  # else it has no step that another line does not have
+        if old.branch != branch and old.last_step > began:  # otherwise all its steps are on another line
             old.shorten()
             self.left.append(old)
         self.present = line
@@ -164,7 +164,7 @@ def _median(values: Any) -> float:
 
 
 def _short(value: float) -> float | int:
-    """Six decimals; whole numbers without their point, because most of a ring of zeros and ones would be points."""
+    """Round to six decimals; whole numbers become integers, which are shorter in JSON."""
     return int(value) if np.isfinite(value) and value == int(value) else round(value, 6)
 
 

@@ -1,7 +1,7 @@
-"""Which branches and steps led to where a run is: the one definition of the line that led here.
+"""The lineage of a run: which branches and steps led to its present step. Knows no losses or norms.
 
-A line is a branch's own steps, before them its parent's up to where the branch opened, and so on to the first step.
-Knows no numbers.
+A line consists of a branch's own steps, preceded by its parent's up to where the branch opened, and so on to the
+first step.
 """
 
 import re
@@ -12,15 +12,15 @@ from typing import Any
 from tuitrain.protocol import events as e
 
 MOST = 1000
-"""Branches whose origin is remembered."""
+"""Maximum number of branches whose origin is stored."""
 ON_DISK = re.compile(r"b(\d{1,9})-s\d+")
 Place = tuple[int, int]
-"""A branch and a step of it."""
+"""A branch and a step on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The steps of one branch that belong to a line, both ends included; `parent` is what came before, if known."""
+    """The steps of one branch that belong to a line, both ends included; `parent` is the branch before it, if known."""
 
     branch: int
     first: int
@@ -30,7 +30,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Lineage:
-    """Folded by RunState. `forks` tells of each branch its parent and the step of it after which it began."""
+    """The present place; `forks` maps each branch to its parent and the parent's step after which it began."""
 
     branch: int = 0
     step: int = 0
@@ -39,9 +39,9 @@ class Lineage:
     """The last step of each ancestor of the present branch."""
 
     def fold(self, event: e.Event, branch_of: Callable[[str], int | None] = lambda point: None) -> Place | None:
-        """Take an event in; returns the place that training goes on from if the event moved it, else None.
+        """Update the lineage with an event; return the place from which training continues if it moved, else None.
 
-        `branch_of` tells the branch of a restore point, for what older versions wrote.
+        `branch_of` returns the branch of a restore point, for journals of older versions.
         """
         match event:
             case e.StepsDone():
@@ -49,7 +49,7 @@ class Lineage:
                 if event.branch == self.branch:
                     self.step = last
                     return None
-                origin = self._origin(event.branch, event.first_step - 1, None, None)  # what opened it was lost
+                origin = self._origin(event.branch, event.first_step - 1, None, None)  # its opening event is lost
                 self._go(event.branch, last, origin)
                 return origin
             case e.RolledBack():
@@ -67,11 +67,11 @@ class Lineage:
         return origin
 
     def holds(self, branch: int, step: int) -> bool:
-        """Whether what happened at a step of a branch belongs to the line that led here."""
+        """Whether a step of a branch belongs to the present lineage."""
         return branch == self.branch or step <= self._ends.get(branch, -1)
 
     def path(self, place: Place | None = None) -> tuple[Segment, ...]:
-        """The segments that led to a place, None for the present one, the oldest first."""
+        """Return the segments that led to a place (None: the present one), oldest first."""
         branch, last = place or (self.branch, self.step)
         segments: list[Segment] = []
         seen: set[int] = set()
@@ -85,7 +85,7 @@ class Lineage:
         return tuple(reversed(segments))
 
     def shared(self, one: Place, other: Place) -> int:
-        """The last step that the lines to two places have in common; 0 if there is none."""
+        """Return the last step that the lines to two places share; 0 if there is none."""
         ends = {s.branch: s.last for s in self.path(other)}
         return max((min(s.last, ends[s.branch]) for s in self.path(one) if s.branch in ends), default=0)
 
@@ -96,7 +96,7 @@ class Lineage:
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> "Lineage":
-        """What `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        """Read what `to_wire` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         forks = {int(branch): (int(parent), int(step)) for branch, parent, step in wire["forks"][-MOST:]}
         lineage = cls(int(wire["branch"]), int(wire["step"]), forks)
         lineage._remember()
@@ -104,7 +104,7 @@ class Lineage:
 
     def _origin(self, branch: int, step: int, parent: int | None, named: int | None) -> Place:
         if parent is None and (branch == self.branch or branch in self.forks or branch <= max(self.forks, default=0)):
-            return branch, step  # it was there before
+            return branch, step  # the branch existed before
         if parent is None:
             parent = named
         if parent is None:
@@ -126,6 +126,6 @@ class Lineage:
 
 
 def branch_on_disk(name: str) -> int | None:
-    """The branch of a checkpoint by its name, None if it has no such name."""
+    """Return the branch in a checkpoint's name, None if it is not such a name."""
     found = ON_DISK.match(name)
     return int(found[1]) if found else None

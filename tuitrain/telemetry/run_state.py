@@ -1,6 +1,6 @@
-"""RunState: everything a front end shows, folded from events and bounded whatever the length of the run.
+"""RunState: everything a front end shows, folded from events and of bounded size for a run of any length.
 
-It is also what one who attaches late receives, as plain JSON.
+A client that attaches later receives it as plain JSON.
 """
 
 from dataclasses import dataclass, field
@@ -23,15 +23,15 @@ from tuitrain.telemetry.story import Story
 from tuitrain.telemetry.validation import Validation
 
 LAYOUT = 3
-"""Of the wire form: a state of another layout is not read."""
+"""Version of the wire form; a state of another layout is rejected."""
 UNREAD = "parts of this run cannot be read here (damaged, or another version's): they are counted and not shown"
 
 
 @dataclass(slots=True)
 class RunState:
-    """The present picture of a run. Losses in nats per character.
+    """The present state of a run. Losses in nats per character.
 
-    What is declared here is what one who attaches late receives, unless it is marked as staying.
+    A client that attaches later receives every field declared here, except those marked as staying.
     """
 
     status: str = "starting"
@@ -50,13 +50,13 @@ class RunState:
     ended: str = ""
     paused_by: str = ""
     trouble: str = ""
-    """Why saving fails now; empty while it works."""
+    """Why saving currently fails; empty while it works."""
     clients: int = 0
     used: e.MachineUsed | None = None
     work: e.WorkAdvanced | None = field(default=None, metadata=wire.STAYS)
-    """The newest, until it is answered."""
+    """The newest progress of a long command, until that is answered."""
     lineage: Lineage = field(default_factory=Lineage)
-    """What led here: panes ask it what belongs to the present line."""
+    """Tells panes which steps belong to the present line."""
     lines: Lines = field(default_factory=Lines)
     validation: Validation = field(default_factory=Validation)
     clip_set: Place = (0, 0)
@@ -70,19 +70,19 @@ class RunState:
     speed: Pace = field(default_factory=Pace)
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
-        """Take an event of Unix time `when` in; events that change nothing shown are ignored."""
+        """Update the state with an event of Unix time `when`; events that change nothing shown are ignored."""
         usable = True
         for take in (self._take, lambda it: self.health.fold(it, when or 0.0, self.lineage, cell(self.config)),
                      lambda it: self.story.fold(it, when or 0.0, self._now())):
             try:
                 take(event)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                usable = False  # another version's, with other keys inside: the rest of the run is still worth a look
+                usable = False  # from another version, with other keys inside; the rest of the run can still be shown
         if not usable:
             self.passed_over(1, when)
 
     def passed_over(self, count: int, when: float | None = None) -> None:
-        """Count what could not be read; the first time it is told."""
+        """Count events that could not be read; the first time, report it in the log."""
         if count and not self.unusable:
             self.story.remark(UNREAD, when or 0.0, self.step)
         self.unusable += count
@@ -155,17 +155,17 @@ class RunState:
 
     @property
     def losses(self) -> History:
-        """Losses of the whole line that led here."""
+        """Losses of the whole present line."""
         return self.lines.present.losses
 
     @property
     def grad_norms(self) -> History:
-        """Gradient norms of the whole line that led here."""
+        """Gradient norms of the whole present line."""
         return self.lines.present.grad_norms
 
     @property
     def left(self) -> tuple[Line, ...]:
-        """The last lines that were left, the newest first."""
+        """The last abandoned lines, newest first."""
         return tuple(reversed(self.lines.left))
 
     @property
@@ -208,17 +208,17 @@ class RunState:
 
     @property
     def clip_since(self) -> int:
-        """The step after which the present clip is in force; 0 if it was from the first."""
+        """The step after which the present clip is in force; 0 if from the first step."""
         return self.clip_set[1]
 
     def clip_acted(self, most: int = 500) -> tuple[int, int]:
-        """(on how many steps the present clip acted, of how many): the newest `most`, or those since it was set."""
+        """Return on how many steps the present clip acted, and of how many: the newest `most` since it was set."""
         steps = self.clipped.last(max(0, min(most, self.step - self.clip_since)))
         return int(steps.sum()), len(steps)
 
     @property
     def steps_per_second(self) -> float:
-        """Over about the last ten seconds of training."""
+        """Speed over about the last ten seconds of training."""
         return self.speed.steps_per_second
 
     @property
@@ -228,7 +228,7 @@ class RunState:
 
     @property
     def read_per_second(self) -> float:
-        """Characters, or steps where there are none."""
+        """Characters per second, or steps per second if the run has no characters."""
         return self.characters_per_second if self.config.get("bptt") else self.steps_per_second
 
     @property
@@ -238,12 +238,12 @@ class RunState:
 
     @property
     def unit(self) -> LossUnit:
-        """What its losses are shown in."""
+        """The unit in which losses are shown."""
         return self.capabilities.loss
 
     @property
     def seconds_left(self) -> float:
-        """Until the last step, at the present speed; inf if there is none."""
+        """Seconds until the last step at the present speed; inf if there is no last step."""
         last = self.knobs.get("steps", 0)
         speed = self.steps_per_second
         return (last - self.step) / speed if last and speed else float("inf")
@@ -254,7 +254,7 @@ class RunState:
 
     @classmethod
     def from_wire(cls, told: dict[str, Any]) -> "RunState":
-        """The state that `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        """Read what `to_wire` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         if told["layout"] != LAYOUT:
             raise ValueError(f"layout {str(told['layout'])[:20]} is not {LAYOUT}")
         state = wire.record_from_wire(cls, told)
@@ -288,7 +288,7 @@ class RunState:
 
     def _learned(self, event: e.StepsDone) -> None:
         origin = self.lineage.fold(event)
-        if origin is not None:  # what opened its branch was lost
+        if origin is not None:  # the event that opened its branch is missing
             self.lines.move(event.branch, origin, self.lineage)
             self._moved()
         self.lines.present.learned(event)
@@ -300,7 +300,7 @@ class RunState:
         self.speed.learned(event.seconds, len(event.loss))
 
     def _move(self, event: e.RolledBack | e.Undone | e.RunResumed) -> None:
-        """To another place, on the line that led there."""
+        """Move to another place and its lineage."""
         origin = self.lineage.fold(event, self._branch_of)
         if origin is None:
             return
@@ -317,7 +317,7 @@ class RunState:
         return known.branch if known is not None else branch_on_disk(point)
 
     def _turn(self, knobs: dict[str, Any]) -> None:
-        """Knobs that came with a move: a clip that is another one, or was set on steps that are left, is set here."""
+        """Set the knobs after a move; a clip that changed, or was set on abandoned steps, counts as set here."""
         if knobs.get("clip") != self.knobs.get("clip") or not self.lineage.holds(*self.clip_set):
             self.clip_set = (self.branch, self.step)
         self.knobs = knobs

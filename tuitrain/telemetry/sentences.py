@@ -1,4 +1,4 @@
-"""What happened, in words a person reads: one sentence per event, the same in the log, headless and in `send`."""
+"""Describes events for a person: one sentence per event, the same in the log, without a screen and in `send`."""
 
 from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
@@ -8,7 +8,7 @@ from tuitrain.telemetry.units import BITS, loss_words, number, safe, size
 
 
 def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
-    """An intervention in words, losses in this unit; empty for events that are none."""
+    """Return the sentence of an intervention, with losses in this unit; empty for other events."""
     match event:
         case e.KnobChanged(name="clip_auto"):
             return f"automatic clip {'on' if event.new else 'off'}"
@@ -65,13 +65,13 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
 
 
 def on_the_way(what: str, done: int, of: int) -> str:
-    """What is being done for somebody who waits, and how much of it is done."""
+    """Return the progress of a command that somebody waits for."""
     share = f" {done / of:.0%}" if of > 1 else ""
     return f"{safe(what)}{share} …"
 
 
 def headline(event: e.Event, unit: LossUnit = BITS) -> str:
-    """One line for the log of the cockpit; empty for what is told elsewhere on the screen, and where nothing moved."""
+    """Return one line for the cockpit's log; empty for what the screen shows elsewhere, and if nothing changed."""
     match event:
         case e.KnobChanged() if event.name != "clip_auto" and _value(event.old) == _value(event.new):
             return ""
@@ -111,7 +111,7 @@ def headline(event: e.Event, unit: LossUnit = BITS) -> str:
 
 
 def skipped(event: e.StepSkipped) -> str:
-    """The word for steps whose numbers are not finite: were they kept from the weights?"""
+    """Return the word for non-finite steps, by whether they were kept from the weights."""
     return "SKIPPED" if event.kept else "NOT FINITE"
 
 

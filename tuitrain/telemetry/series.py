@@ -1,4 +1,4 @@
-"""Numbers by step, in bounded memory: Ring keeps the recent ones, History the whole run at falling resolution."""
+"""Numbers by step in bounded memory: Ring keeps the recent ones, History the whole run at decreasing resolution."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MAX_CAPACITY = 4096
 """Buckets of a history from the wire: what a sender claims is allocated here."""
 MAX_COUNT = 2**53
 _COUNTS = ("good", "bad", "low_at", "high_at")
-"""What a history holds in whole numbers."""
+"""The integer arrays of a history."""
 
 
 class Ring:
@@ -23,7 +23,7 @@ class Ring:
         self._count = self._kept = 0
 
     def extend(self, values: Array) -> None:
-        """Append, forgetting the oldest."""
+        """Append numbers, dropping the oldest."""
         capacity = len(self._values)
         values = np.asarray(values, dtype=float)
         skipped = max(0, len(values) - capacity)
@@ -36,17 +36,17 @@ class Ring:
         return self._kept
 
     def drop(self, count: int) -> None:
-        """Forget the newest `count` numbers."""
+        """Drop the newest `count` numbers."""
         count = min(count, self._kept)
         self._count -= count
         self._kept -= count
 
     def keep(self, count: int) -> None:
-        """Forget all but the newest `count` numbers."""
+        """Drop all but the newest `count` numbers."""
         self._kept = min(count, self._kept)
 
     def last(self, count: int | None = None) -> Array:
-        """The newest `count` numbers (None: all that are kept), oldest first."""
+        """Return the newest `count` numbers (None: all), oldest first."""
         count = len(self) if count is None else min(count, len(self))
         return self._values[np.arange(self._count - count, self._count) % len(self._values)]
 
@@ -91,7 +91,7 @@ class History:
         self._count += len(values)
 
     def _extremes(self, extreme: Array, at: Array, where: Array, values: Array, offsets: Array, beats: Any) -> None:
-        """Raise each bucket's extreme and remember where in the bucket it is, the first of equals."""
+        """Update each bucket's extreme and its offset in the bucket, the first of equals."""
         if not len(values):
             return
         order = np.lexsort((offsets, values if beats is np.less else -values, where))
@@ -102,10 +102,10 @@ class History:
         at[bucket[better]] = (self._count + offsets[first][better]) % self.width
 
     def cut(self, step: int, known: Array | tuple[()] = ()) -> None:
-        """Forget what came after a step. `known` are the newest numbers up to it, as far as they are at hand.
+        """Discard everything after a step. `known` are the newest numbers up to it, as far as available.
 
-        The bucket in which the step lies is made anew from them. Where they do not reach back to its beginning its
-        mean stays, and an extreme from after the step gives way to it.
+        The bucket of the step is recomputed from them. If they do not reach back to its start, its mean is kept, and
+        an extreme from after the step is replaced by the mean.
         """
         count = max(0, min(self._count, step - self.first_step + 1))
         if count == self._count:
@@ -123,7 +123,7 @@ class History:
             self._estimate(used - 1, inside)
 
     def skip(self, count: int) -> None:
-        """Pass over steps of which nothing is known; before the first number the history begins after them."""
+        """Skip steps without numbers; before the first number the history begins after them."""
         if not self._count:
             self.first_step += count
             return
@@ -169,7 +169,7 @@ class History:
         return self.first_step + np.arange(n) * float(self.width), low, high, mean, self._bad[:n].copy()
 
     def largest(self) -> tuple[float, int] | None:
-        """The largest number and its step; None before the first."""
+        """Return the largest number and its step; None before the first."""
         if not self._good.any():
             return None
         place = int(np.argmax(self._high))

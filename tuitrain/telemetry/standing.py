@@ -1,8 +1,8 @@
-"""The warning that stands: raised, and not yet answered, outgrown or dismissed. Knows nothing of screens.
+"""The standing warning: raised, and not yet answered, outgrown or dismissed. Knows nothing of screens.
 
-Answered: somebody set or tightened the clip, lowered the learning rate, landed, or went back to before it. Outgrown:
-nothing further came for as long as a spike may precede the trouble it belongs to, and the recurrence, if that was
-warned of, is below its threshold again. Dismissed: a person said so.
+Answered: somebody set or tightened the clip, lowered the learning rate, landed, or rolled back to before it.
+Outgrown: no further warning came for as long as a spike may precede its trouble, and the recurrence, if it was the
+reason, is below its threshold again. Dismissed: by a person.
 """
 
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from tuitrain.telemetry.lineage import Lineage
 from tuitrain.telemetry.readings import Probe
 
 LASTS = 4000
-"""Steps without another one after which a warning is outgrown; natural collapses broke one to four thousand after."""
+"""Steps without another warning until one is outgrown; natural collapses came one to four thousand steps after."""
 OTHERS = (askers.ADVISOR, askers.BUDGET)
 """Who moves knobs without meaning an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest of `count` warnings, the first of them at step `since`; `lapsed` is an alarm that nobody answered.
+    """The newest of `count` warnings, the first of them at step `since`; `lapsed` if it was an unanswered alarm.
 
-    `radius` is the threshold that the recurrence still exceeds, 0 where that was not warned of.
+    `radius` is the threshold that the recurrence still exceeds, 0 if it was not the reason.
     """
 
     rule: str
@@ -37,7 +37,7 @@ class Standing:
 
 
 def follow(now: Standing | None, event: e.Event, lineage: Lineage) -> Standing | None:
-    """What stands after an event: going back to before the warning answers it, too."""
+    """Return the standing warning after an event, None if there is none; going back to before it also answers it."""
     if now is not None and not lineage.holds(now.branch, now.step):
         now = None
     match event:
@@ -62,7 +62,7 @@ def _raised(now: Standing | None, event: f.WarningRaised) -> Standing:
         radius = event.threshold if event.rule == "growth" else 0.0
         return Standing(event.rule, event.step, event.step, 1, event.sentence, radius, branch=event.branch)
     if event.rule == "outlier":
-        return now  # one odd step is less than what stands
+        return now  # a single unusual step matters less than the standing warning
     return Standing(event.rule, event.step, now.since, now.count + 1, event.sentence,
                     event.threshold if event.rule == "growth" else now.radius, branch=event.branch)
 

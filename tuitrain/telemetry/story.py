@@ -1,4 +1,4 @@
-"""The story of a run: what happened and who did it, restore points, texts drawn. Bounded; knows no numbers per step."""
+"""The story of a run: log entries, interventions, restore points and samples. Bounded; knows no numbers per step."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from tuitrain.telemetry.sentences import headline
 
 ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
 WORDS, LETTERS = 4000, 100_000
-"""Characters of an entry and of a sample that are kept: no host and no journal fills the memory with one of them."""
+"""Maximum characters of an entry and of a sample, so that neither host nor journal can fill the memory."""
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
                  f.WarningRaised, f.AlarmRaised)
 ACTS = (e.KnobChanged, e.RolledBack, e.LandingStarted, e.Undone)
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place on the step axis where somebody intervened or something broke, or gave a `warning` that it may."""
+    """A place on the step axis: an intervention, something that broke, or a `warning`."""
 
     step: int
     branch: int
@@ -40,12 +40,12 @@ class Mark:
     alarming: bool
     warning: bool = False
     act: str = ""
-    """The event's name, if it is an act that undo takes back or an undo; empty for all else."""
+    """The event's name if it is an undo or can be undone, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A restore point; losses in nats as they were when it was taken, `val` None before the first evaluation."""
+    """A restore point with the losses of that time in nats; `val` is None before the first evaluation."""
 
     name: str
     branch: int
@@ -63,7 +63,7 @@ class Point:
 
 @dataclass(slots=True)
 class SampleText:
-    """A sample, whole or still being typed; `bits` is the model's surprise at each character."""
+    """A sample, complete or still being drawn; `bits` is the model's surprise at each character."""
 
     branch: int
     step: int
@@ -76,17 +76,17 @@ class SampleText:
 
 @dataclass(slots=True)
 class Story:
-    """Folded by RunState, which tells it the numbers of the moment."""
+    """Folded by RunState, which passes the numbers of the moment along."""
 
     entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=ENTRIES))
     marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
     texts: deque[SampleText] = field(default_factory=lambda: deque(maxlen=TEXTS))
     points: dict[str, Point] = field(default_factory=dict, metadata=wire.STAYS)
     told: int = 0
-    """Entries ever added: what a log pane compares to know what is new."""
+    """Number of entries ever added, by which a log pane finds the new ones."""
 
     def fold(self, event: e.Event, when: float, now: dict[str, Any]) -> None:
-        """Take an event in; `now` holds step, branch, train, val, lr, clip and unit."""
+        """Update the story with an event; `now` holds step, branch, train, val, lr, clip and unit."""
         match event:
             case e.SamplePiece():
                 self._piece(event)
@@ -99,7 +99,7 @@ class Story:
                 before = self.points.get(name)
                 again = before is not None and before.on_disk and before.reason == event.reason and not event.id
                 self._point(name, event, True, when, now)
-                if again:  # the end of a run saves its last step whatever was saved of it: told once
+                if again:  # the end of a run saves its last step even if it was saved before: logged once
                     return
             case e.RunResumed():  # another process: what was in memory is gone
                 self.points = {name: point for name, point in self.points.items() if point.on_disk}
@@ -117,23 +117,23 @@ class Story:
         self.entries.append(Entry(when, step, e.by_of(event) or "engine", words, alarming))
         self.told += 1
         if isinstance(event, INTERVENTIONS):
-            # A knob that moved along with another, or by itself, answers no command: undo passes over it.
+            # A knob that changed along with another, or automatically, answers no command and cannot be undone.
             acted = isinstance(event, ACTS) and not (isinstance(event, e.KnobChanged) and not event.id)
             self.marks.append(Mark(step, e.branch_of(event, now["branch"]), words, alarming,
                                    isinstance(event, f.WarningRaised), type(event).__name__ if acted else ""))
 
     def remark(self, words: str, when: float, step: int) -> None:
-        """A line of the log that no event said."""
+        """Add an entry that does not come from an event."""
         self.entries.append(Entry(when, step, "tuitrain", words, False))
         self.told += 1
 
     @property
     def last_saved(self) -> Point | None:
-        """The checkpoint told last; times do not order them, a clock can be set back."""
+        """The checkpoint reported last; not by time, as a clock can be set back."""
         return next((point for point in reversed(self.points.values()) if point.on_disk), None)
 
     def last_act(self) -> Mark | None:
-        """The newest act that undo has not taken back."""
+        """Return the newest act that was not undone."""
         undone = 0
         for mark in reversed(self.marks):
             if mark.act == e.Undone.__name__:
@@ -150,7 +150,7 @@ class Story:
 
     @classmethod
     def from_wire(cls, told: dict[str, Any]) -> "Story":
-        """The story that `to_wire` told. Raises KeyError, TypeError or ValueError if it did not."""
+        """Read what `to_wire` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         story = wire.record_from_wire(cls, told)
         story.points = {point.name: point for point in wire.from_wire(list[Point], told["points"][-POINTS:])}
         return story
@@ -172,7 +172,7 @@ class Story:
     def _drawn(self, event: e.SampleDrawn) -> None:
         last = self.texts[-1] if self.texts else None
         if last is None or last.whole or (last.step, last.temperature) != (event.step, event.temperature):
-            # From the journal, which has no pieces: the text is known, the surprise is not.
+            # From the journal, which has no pieces, so the surprise is unknown.
             self.texts.append(SampleText(event.branch, event.step, event.temperature, event.prompt,
                                          event.text[:LETTERS], [], True))
         else:

@@ -1,4 +1,4 @@
-"""The only place where numbers become words, and where text from outside is made safe for a terminal."""
+"""The only place where numbers are formatted and where text from outside is made safe for a terminal."""
 
 import math
 import unicodedata
@@ -8,27 +8,27 @@ from tuitrain.protocol.capabilities import LossUnit
 LN2 = math.log(2)
 BITS = LossUnit()
 LEAST = "best possible"
-"""The name of the level below which no model can come: the entropy rate of a text that is known exactly."""
+"""The name of the lowest possible level: the entropy rate of a text for which it is known exactly."""
 
 
 def bpc(nats: float) -> float:
-    """Bits per character of a loss in nats per character."""
+    """Return the bits per character of a loss in nats per character."""
     return nats / LN2
 
 
 def loss_text(loss: float, unit: LossUnit, digits: int = 3) -> str:
-    """A loss of the engine's in the run's unit: bits per character with so many decimals, others to four digits."""
+    """Format an engine loss in the run's unit: bits per character with `digits` decimals, others to four digits."""
     value = loss * unit.scale
     return f"{value:.{digits}f}" if unit == BITS else number(value, 4)
 
 
 def loss_words(loss: float, unit: LossUnit, digits: int = 3) -> str:
-    """The same with the unit's word, if it has one."""
+    """Format a loss as `loss_text` does, followed by the unit's abbreviation, if any."""
     return f"{loss_text(loss, unit, digits)} {unit.short}".rstrip()
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, without needless zeros: 0.0025, 1.25, 130, 1.2e-05."""
+    """Format a number to `digits` significant digits without needless zeros: 0.0025, 1.25, 130, 1.2e-05."""
     if not math.isfinite(value):
         return str(value)
     if value and not 1e-4 <= abs(value) < 1e6:
@@ -39,12 +39,12 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def many(count: int, word: str, words: str = "") -> str:
-    """1 thread, 2 threads; `words` is a plural of its own."""
+    """Format a count: 1 thread, 2 threads; `words` is an irregular plural."""
     return f"{count:,} {word if count == 1 else words or word + 's'}"
 
 
 def percent(share: float) -> str:
-    """A share as a person says it: 0.4 %, 38 %."""
+    """Format a share as a percentage: 0.4 %, 38 %."""
     value = 100 * share
     if not math.isfinite(value):
         return "-"
@@ -52,7 +52,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0:04:51`; `2d 3:10:00` for days; `-` for what is not known."""
+    """Format seconds: `0:04:51`; `2d 3:10:00` with days; `-` if unknown."""
     if not math.isfinite(seconds) or seconds < 0:
         return "-"
     minutes, secs = divmod(int(seconds), 60)
@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def interval(every: int | str) -> str:
-    """An interval of the configuration as a person says it: `60 s`, `5 min`, `1,200 steps`."""
+    """Format an interval of the configuration: `60 s`, `5 min`, `1,200 steps`."""
     if isinstance(every, int):
         return f"{every:,} steps"
     words = safe(str(every))
@@ -71,7 +71,7 @@ def interval(every: int | str) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Characters per second: `61.2 k/s`."""
+    """Format a rate per second: `61.2 k/s`."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if per_second >= size:
             return f"{per_second / size:.3g} {unit}/s"
@@ -79,7 +79,7 @@ def rate(per_second: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes: `3.4 MB`."""
+    """Format a number of bytes: `3.4 MB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
@@ -92,24 +92,24 @@ _ASCII = str.maketrans({"·": "-", "╌": "-", "─": "-", "━": "=", "○": "o
 
 
 def plain_ascii(text: str) -> str:
-    """For a terminal without anything else: signs of ours as the nearest letter, letters of a text as `?`."""
+    """Convert to ASCII for a terminal without anything else: our symbols as similar ones, other characters as `?`."""
     return text.translate(_ASCII).encode("ascii", "replace").decode()
 
 
 def safe(text: str, *, newlines: bool = False) -> str:
-    """Text from a corpus, a journal, a socket or a file name, with nothing in it that a terminal obeys.
+    """Return text from outside (corpus, journal, socket, file name) without anything that controls a terminal.
 
-    Control characters and bidirectional overrides become visible symbols, and so do code points that some terminals
-    draw together with their neighbours and others apart: nobody knows how wide they are. All others stay as they are,
-    one for one. A tab becomes a space; a newline stays if `newlines`, else it becomes its symbol.
+    Control characters and bidirectional overrides become visible symbols, and so do code points that only some
+    terminals combine with their neighbours, as their width is unknown. All others are unchanged, one for one. A tab
+    becomes a space; a newline stays if `newlines`, else it becomes its symbol.
     """
     return "".join(_safe(c, newlines) for c in text)
 
 
 def plain_output(text: str, *, terminal: bool) -> str:
-    """A program's own output, lines and tabs as they are, with nothing left in it that a terminal obeys.
+    """Return a program's own output without anything that controls a terminal; newlines and tabs stay.
 
-    Also where it goes into a file: that is shown some day. There, letters and the bytes of file names stay untouched.
+    This also applies to output into a file, which may be shown later; there letters and bytes of file names stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -117,7 +117,7 @@ def plain_output(text: str, *, terminal: bool) -> str:
 
 
 def printable(text: str) -> str:
-    """`safe` for one row of a picture: as long as before, and at no cost where nothing is amiss."""
+    """Like `safe`, for one row of a picture: keeps the length, and costs nothing for printable text."""
     return text if text.isprintable() else safe(text)
 
 

@@ -1,4 +1,4 @@
-"""Validation losses of every branch, and those of the line that led here: its curve, its newest, its best."""
+"""Validation losses of every branch, and the curve, the newest and the best of the present lineage."""
 
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from tuitrain.telemetry import wire
 from tuitrain.telemetry.lineage import Lineage
 
 MOST = 800
-"""Measurements that are remembered, of all branches together."""
+"""Maximum number of stored measurements, over all branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Measurement:
 
 @dataclass(slots=True)
 class Validation:
-    """`whole` and `part` are (step, loss) of the present line, by step; a loss of a part is never the best."""
+    """`whole` and `part` hold (step, loss) of the present lineage, by step; a loss of a part is never the best."""
 
     taken: list[Measurement] = field(default_factory=list)
     whole: list[tuple[int, float]] = field(default_factory=list)
@@ -33,25 +33,25 @@ class Validation:
 
     @property
     def newest_part(self) -> tuple[int, float] | None:
-        """The newest loss of a part, None where there is none."""
+        """The newest (step, loss) of a part, None if there is none."""
         return self.part[-1] if self.part else None
 
     def take(self, event: e.Evaluated, lineage: Lineage) -> None:
-        """Remember a measurement."""
+        """Store a measurement."""
         self.taken.append(Measurement(event.branch, event.step, event.loss, event.part))
         if len(self.taken) > MOST:
             self._thin(lineage)
         self.moved(lineage)
 
     def moved(self, lineage: Lineage) -> None:
-        """The line that led here is another one."""
+        """Select the measurements of a new lineage."""
         mine = sorted((m for m in self.taken if lineage.holds(m.branch, m.step)), key=lambda m: m.step)
         self.whole = [(m.step, m.loss) for m in mine if not m.part]
         self.part = [(m.step, m.loss) for m in mine if m.part]
         self.best = min(self.whole, key=lambda at: (at[1], at[0]), default=None)
 
     def _thin(self, lineage: Lineage) -> None:
-        """Every second of the older half goes, never the best of a branch."""
+        """Drop every second measurement of the older half, but never the best of a branch."""
         best: dict[int, Measurement] = {}
         for m in self.taken:
             if not m.part and (m.branch not in best or m.loss < best[m.branch].loss):
@@ -67,7 +67,7 @@ class Validation:
 
     @classmethod
     def from_wire(cls, told: list[Any]) -> "Validation":
-        """What `to_wire` told. Raises TypeError or ValueError if it did not, or told more than is kept."""
+        """Read what `to_wire` wrote. Raises TypeError or ValueError for anything else or for too many measurements."""
         if len(told) > MOST:
             raise ValueError("more measurements than a state holds")
         return cls([Measurement(*wire.from_wire(tuple[int, int, float, bool], row)) for row in told])

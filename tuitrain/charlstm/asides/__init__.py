@@ -1,1 +1,1 @@
-"""What happens beside training, in slices between steps: evaluations, probes, samples."""
+"""Work beside training, in slices between steps: evaluations, probes, samples."""

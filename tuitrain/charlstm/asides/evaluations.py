@@ -1,8 +1,8 @@
-"""When the validation loss is measured: due by step, a few slices of frozen weights after each step.
+"""Measures the validation loss when it is due, in a few slices on frozen weights after each step.
 
-The whole validation part is measured at intervals, and so slowly that training hardly notices; a small fixed part of it
-often and at once. An evaluation never changes what training does next, with one exception: the plateau schedule lives
-on the whole, so there it is measured at once, at its own step, and resuming stays exact.
+The whole validation part is measured at intervals and slowly enough not to delay training; a small fixed part of it
+often and at once. An evaluation never changes what training does next, with one exception: the plateau schedule uses
+the whole, which is then measured at once, at its own step, so that resuming stays exact.
 """
 
 import time
@@ -24,9 +24,9 @@ from tuitrain.protocol.events import END, EPOCH, INTERVAL, EngineSaid, EpochEnde
 
 LN2 = float(np.log(2))
 SPREAD = 3
-"""An evaluation that is due takes its slices over a third of the time to the next one."""
+"""A scheduled evaluation spreads its slices over 1/SPREAD of the time to the next one."""
 AT_A_TIME = 3
-"""Slices after each step of an evaluation that somebody waits for: about as long as the step."""
+"""Slices after each step for an evaluation that somebody waits for: about as long as the step."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class _Evaluation:
 
 
 class Evaluations:
-    """One evaluation of the whole at a time on frozen weights, and parts between its slices."""
+    """Runs one evaluation of the whole at a time on frozen weights, and evaluations of a part between its slices."""
 
     answers: tuple[type[c.Command], ...] = (c.Evaluate,)
 
@@ -60,10 +60,10 @@ class Evaluations:
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """Start what is due and do some slices of what was started."""
+        """Start what is due and do some slices of the running evaluation."""
         step = self._machine.progress.step
         started = due(step, self._every, early=(4,))
-        # A long epoch ends with an evaluation, too. By step alone, so that a resumed run does the same.
+        # A long epoch also ends with an evaluation; by step number alone, so that a resumed run does the same.
         started = started or (epoch is not None and self._machine.steps_per_epoch >= self._every)
         if started:
             yield from self.advance(everything=True)  # what takes longer than the time between two
@@ -74,22 +74,22 @@ class Evaluations:
         yield from self.advance(everything=started and self._at_once)
 
     def while_paused(self) -> Iterator[Event]:
-        """While training is paused: at least a slice."""
+        """Do at least one slice while training is paused."""
         yield from self.advance(hurry=True)
 
     def finish(self, everything: bool) -> Iterator[Event]:
-        """Finish what was begun; a run ends with an evaluation of its last step."""
+        """Finish running evaluations; with `everything` also evaluate the last step."""
         if everything and self.latest[1] != self._machine.progress.step:
             self.start(END)
         yield from self.advance(everything=True)
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
-        """Begin an evaluation; it answers when it is done."""
+        """Start an evaluation, whose result answers the command."""
         self.start("asked for", command.id, command.by)
         yield WorkAdvanced(what="validation", done=0, of=1, answers=command.id)
 
     def start(self, reason: str, id: str = "", by: str = "") -> None:
-        """Evaluate the weights as they are now; asked twice, it is queued."""
+        """Queue an evaluation of the present weights. Raises Refused if too many are waiting."""
         if len(self._running) > 4:
             raise Refused("evaluations are under way already; wait for them")
         self._begin(reason, id, by)
@@ -106,7 +106,7 @@ class Evaluations:
         """The slices that are due after a step, at least one in a hurry, or all slices of all evaluations."""
         while self._running:
             evaluation = self._running[0]
-            # Who waits for the second waits for the first, too.
+            # Whoever waits for the second evaluation also waits for the first.
             evaluation.credit += max(e.pace for e in self._running)
             if hurry:
                 evaluation.credit = max(1.0, evaluation.credit)
@@ -126,7 +126,7 @@ class Evaluations:
                 return
 
     def _on_the_way(self) -> Iterator[WorkAdvanced]:
-        """How far the one is that somebody waits for, with those before it."""
+        """Yield the progress of the evaluation that somebody waits for, including those before it."""
         asked = [i for i, e in enumerate(self._running) if e.id]
         if asked:
             before = list(self._running)[: asked[0] + 1]
@@ -151,7 +151,7 @@ class Evaluations:
         yield Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=best,
                         characters=count, reason=evaluation.reason, id=evaluation.id, by=evaluation.by,
                         seconds=round(self._clock() - evaluation.started, 3))
-        # What a person asks for on the way must not move the plateau schedule.
+        # An evaluation requested by a person must not affect the plateau schedule.
         if evaluation.reason in (INTERVAL, EPOCH) and self._machine.schedule.evaluated(loss):
             yield EngineSaid(text=f"no better validation loss for {self._machine.config.lr_patience} evaluations: "
                                   f"learning rate lowered to {self._machine.lr_in_force:.3g}")
@@ -159,7 +159,7 @@ class Evaluations:
             self.on_best(snapshot)
 
     def with_loss(self, epoch: EpochEnded) -> EpochEnded:
-        """The line of an epoch with the newest loss and the step it is of."""
+        """Return the event with the newest validation loss and its step."""
         loss, step = self.latest
         return EpochEnded(branch=epoch.branch, step=epoch.step, epoch=epoch.epoch, loss=epoch.loss, val_loss=loss,
                           val_step=step, seconds=epoch.seconds)

@@ -1,4 +1,4 @@
-"""When the model is looked into: due by step on a frozen copy, or asked for."""
+"""Runs probes of the model on a frozen copy, at intervals and on request."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tuitrain.run.folder import Folder
 
 
 class Probes:
-    """One probe at a time, made at once: it takes less than a step or two."""
+    """Runs one probe at a time, without slices: it takes less than a step or two."""
 
     def __init__(self, machine: Machine, home: Folder, clock: Callable[[], float] = time.monotonic) -> None:
         self._machine, self._home, self._clock = machine, home, clock
@@ -26,20 +26,20 @@ class Probes:
     busy = False
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """A probe if it is due."""
+        """Run a probe if one is due."""
         if self._machine.progress.step % self.every == 0:
             yield self.look("interval")
 
     def while_paused(self) -> Iterator[Event]:
-        """While training is paused: nothing is under way."""
+        """Do nothing: a probe is never left unfinished."""
         return iter(())
 
     def finish(self, everything: bool) -> Iterator[Event]:
-        """At the end of the run: nothing is under way."""
+        """Do nothing: a probe is never left unfinished."""
         return iter(())
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
-        """A probe, or what is remembered of the time around an onset, written into the run's folder."""
+        """Run a probe, or write the black box of an onset into the run folder."""
         who = {"id": command.id, "by": command.by}
         if not isinstance(command, c.KeepBlackBox):
             yield from _careful(lambda: self.look("asked for", **who))
@@ -52,14 +52,14 @@ class Probes:
         yield from _careful(lambda: black_box.keep(self._machine, self._home, onset, before, **who))
 
     def look(self, reason: str, id: str = "", by: str = "") -> Probed:
-        """The probe of the weights as they are now."""
+        """Probe the present weights."""
         began, snapshot = self._clock(), self._machine.freeze()
         return Probed(branch=snapshot.branch, step=snapshot.step, **self._probe.read(snapshot), reason=reason, id=id,
                       by=by, seconds=round(self._clock() - began, 4))
 
 
 def _careful(look: Callable[[], Event]) -> Iterator[Event]:
-    """To look at a run must never end it."""
+    """Turn errors into Refused, as a probe must never end a run."""
     try:
         yield look()
     except (OSError, RunError, RuntimeError, ValueError, IndexError) as error:

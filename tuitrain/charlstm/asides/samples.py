@@ -1,6 +1,6 @@
-"""When and how much text is drawn: due by step, a few characters at a time inside a share of the clock's time.
+"""Draws samples when they are due, a few characters at a time within a share of the wall time.
 
-Drawing has numbers and random state of its own, so it cannot change what training does next.
+Sampling uses its own copy of the weights and its own generator, so it cannot change what training does next.
 """
 
 import time
@@ -23,15 +23,15 @@ from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, SampleDrawn, SamplePiece, WorkAdvanced
 
 BUDGET, AWAITED = 0.01, 0.3
-"""Shares of the time that sampling may take while training: of itself, and when somebody waits for it."""
+"""Shares of the time that sampling may take during training: for scheduled samples, and when somebody waits for one."""
 BURST = 0.03
-"""Seconds that are saved up before characters are drawn: now and then many, because the weights have to come back into
-the caches first, and so have the training's after it."""
+"""Seconds of allowance that accumulate before characters are drawn: few long bursts, because each has to load the
+weights into the caches, and training has to reload its own afterwards."""
 PIECE = 16
-"""Characters of work between two looks at the clock."""
+"""Characters processed between two readings of the clock."""
 EXCERPT = 80
 PLAIN = 0.9
-"""Temperature from which on a sample shows what the model has lost."""
+"""Minimum temperature of samples whose health is measured: a lower one hides what the model has lost."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Sample:
 
 
 class Samples:
-    """Texts drawn from frozen weights, a few characters at a time inside a share of the time."""
+    """Draws samples from frozen weights, a few characters at a time within a share of the time."""
 
     answers: tuple[type[c.Command], ...] = (c.DrawSample, c.SetPrompt)
 
@@ -60,18 +60,18 @@ class Samples:
         self._drawn: deque[tuple[int, str]] = deque(maxlen=3)
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
-        """Queue what is due, draw a few characters of what waits."""
-        # Not earlier: there is nothing to read in what a model says in its first seconds.
+        """Queue what is due and draw a few characters of waiting samples."""
+        # Not earlier: a model's first samples are unreadable.
         if not self._waiting and due(self._machine.progress.step, self._every, early=(2,)):
             self.start()
         yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
 
     def while_paused(self) -> Iterator[Event]:
-        """While training is paused: half of the time."""
+        """Draw during half of the time while training is paused."""
         yield from self.advance(0.5)
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
-        """Another prompt, or samples, whose last one answers when it is drawn."""
+        """Change the prompt, or draw samples, the last of which answers the command."""
         if isinstance(command, c.SetPrompt):
             yield from steering.set_prompt(command)
             return
@@ -79,7 +79,7 @@ class Samples:
         yield WorkAdvanced(what="samples", done=0, of=1, answers=command.id)
 
     def start(self, id: str = "", by: str = "") -> None:
-        """Draw one sample per temperature from the weights as they are now; the last one answers `id`."""
+        """Queue one sample per temperature from the present weights; the last one answers `id`. Raises Refused."""
         if len(self._waiting) > 24:
             raise Refused("samples are waiting to be drawn already; wait for them")
         snapshot = self._machine.freeze()
@@ -119,7 +119,7 @@ class Samples:
         yield from self._on_the_way()
 
     def _on_the_way(self) -> Iterator[WorkAdvanced]:
-        """How far the samples are that somebody waits for, with those before them."""
+        """Yield the progress of the samples that somebody waits for, including those before them."""
         asked = [i for i, s in enumerate(self._waiting) if s.id]
         if asked:
             before, length = list(self._waiting)[: asked[0] + 1], self._machine.config.sample_length
@@ -129,7 +129,7 @@ class Samples:
                                answers=before[-1].id)
 
     def finish(self, everything: bool) -> Iterator[Event]:
-        """Draw what was asked for by a command; with `everything` what else waits, and the samples a run ends with."""
+        """Draw the requested samples; with `everything` all waiting ones, or if there are none, new ones."""
         if everything and not self._waiting:
             self.start()
         asked = {s.snapshot.step for s in self._waiting if s.id}
@@ -143,7 +143,7 @@ class Samples:
         return bool(self._waiting)
 
     def _health(self, sample: _Sample) -> Mapping[str, float]:
-        """Of the newest texts drawn as the model means them: a low temperature hides what has gone wrong."""
+        """Measure the newest samples; empty at a low temperature, which hides what has gone wrong."""
         if sample.temperature < PLAIN:
             return {}
         if self._tables is None:

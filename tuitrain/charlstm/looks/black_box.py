@@ -1,4 +1,4 @@
-"""What is kept of the time around an onset: the text that was being read, and the last numbers."""
+"""Writes the black box of an onset: the text that was being read, and the numbers of the last steps."""
 
 import json
 
@@ -20,14 +20,14 @@ FOLDER = "blackbox"
 ROWS = 500
 STREAMS = 3
 REPLAYED = 4
-"""Batches that are read again with older weights."""
+"""Number of batches that are evaluated again with older weights."""
 AROUND = (5, 20)
-"""Steps before and after the onset in which the text is looked for."""
+"""Steps before and after the onset that are searched for the text."""
 
 
 def keep(machine: Machine, home: Folder, onset: int, before: Snapshot | None, id: str = "",
          by: str = "") -> BlackBoxKept:
-    """Write `blackbox/b<branch>-s<step>.json` in the folder of the run and say what is in it.
+    """Write `blackbox/b<branch>-s<step>.json` into the run folder and return the event that summarises it.
 
     `onset` may lie up to a ring of steps back. Raises OSError or RunError if it cannot be written.
     """
@@ -35,7 +35,7 @@ def keep(machine: Machine, home: Folder, onset: int, before: Snapshot | None, id
     rows = learner.rows.remembered(ROWS)
     losses, offsets = learner.remembered_streams(len(rows))
     first = progress.step - len(rows) + 1
-    begin, end = (int(np.clip(onset - first + by_, 0, len(rows))) for by_ in (-AROUND[0], AROUND[1]))
+    begin, end = (int(np.clip(onset - first + shift, 0, len(rows))) for shift in (-AROUND[0], AROUND[1]))
     streams = []
     near = losses[begin:end]
     order = np.argsort(np.where(np.isfinite(near), near, np.inf), axis=None)[::-1]
@@ -70,7 +70,10 @@ def keep(machine: Machine, home: Folder, onset: int, before: Snapshot | None, id
 @torch.no_grad()
 def _replayed(machine: Machine, before: Snapshot, offsets: list[NDArray[np.int64]], first: int,
               onset: int) -> dict[str, float]:
-    """The test that tells text from weights: the old weights on the batches before the onset, and on those at it."""
+    """Return the losses of older weights on the batches before the onset and on those at it.
+
+    They tell a change of the text from a change of the weights.
+    """
     model = Scratch(machine.model).load(before)
     text, time = machine.learner._ids, machine.learner._time
     found = {}
@@ -82,7 +85,7 @@ def _replayed(machine: Machine, before: Snapshot, offsets: list[NDArray[np.int64
             where = torch.from_numpy(offsets[i]).to(text.device).unsqueeze(1) + time
             logits, _ = model(text[where].long())
             targets = text[where + 1].long()
-            # Without the carried state the first characters are guesses.
+            # Only the second half counts: without a carried state the first characters are guesses.
             half = logits.shape[1] // 2
             losses.append(F.cross_entropy(logits[:, half:].flatten(0, 1).float(), targets[:, half:].flatten()))
         if losses:

@@ -1,8 +1,7 @@
-"""The loss on the validation part, of the weights as they were at one step, a slice at a time.
+"""Computes the validation loss of a snapshot, a slice at a time. Knows nothing of when evaluations are due.
 
-With `--loss all` every character of the validation part counts once, in carried streams that have read the characters
-before them; with `--loss last` a fixed set of windows does. A small fixed part of it can be measured alone. Knows
-nothing of when evaluations are due.
+With `--loss all` every character of the validation part counts once, in carried streams warmed up on the characters
+before them; with `--loss last` a fixed set of windows counts. A small fixed part of it can be measured alone.
 """
 
 from collections.abc import Iterator
@@ -20,26 +19,26 @@ from tuitrain.charlstm.model.scratch import Scratch
 from tuitrain.engine.snapshot import Snapshot
 
 ROWS, CHUNK = 64, 32
-"""Streams read side by side, and characters of each in a slice: less than a step's time."""
+"""Number of parallel streams, and characters of each in a slice, which takes less time than a step."""
 GPU_ROWS, GPU_CHUNK = 512, 256
-"""The same on a GPU, which is idle with less."""
+"""The same on a GPU, which smaller slices would leave idle."""
 SHORTEST = 64
-"""Characters of a stream at the least."""
+"""Minimum characters of a stream."""
 WARM = 32
-"""Characters that a stream reads before its own, for a hidden state to begin with."""
+"""Characters that a stream reads before its own to build up a hidden state."""
 FORWARD = 0.35
-"""What a character costs in evaluation, over what it costs in training."""
+"""Cost of a character in evaluation relative to training."""
 SHARE, PART_SHARE = 0.01, 0.005
-"""Shares of training time that default evaluations take, and those of a part."""
+"""Shares of training time that default evaluations take, of the whole and of a part."""
 WINDOWS = 4096
 PART_ROWS, PART_LENGTH, PART_WINDOWS = 32, 96, 256
-"""The part: so many streams of so many characters, or so many windows, spread over all of the validation text."""
+"""The part: number of streams and their characters, or number of windows, spread over the whole validation text."""
 LEAST_GAIN = 4
-"""How many times cheaper a part must be than the whole to be worth its while."""
+"""Minimum ratio of the cost of the whole to that of a part at which a part is worthwhile."""
 
 
 class Evaluator:
-    """Owns a scratch model; several evaluations may be under way in turns."""
+    """Evaluates snapshots in a scratch model; several evaluations may take turns."""
 
     def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32]) -> None:
         self._config = config
@@ -49,14 +48,14 @@ class Evaluator:
         self._ids = torch.from_numpy(validation.astype(np.int64)).to(self._device)
 
     def slices(self) -> int:
-        """How many slices one evaluation of the whole takes."""
+        """Return the number of slices of an evaluation of the whole."""
         if self._config.loss == "last":
             return -(-len(self._windows(WINDOWS)) // self._rows_of_windows())
         _, length, warm = self._streams()
         return -(-length // self._chunk()) + (warm > 0)
 
     def run(self, snapshot: Snapshot, *, part: bool = False) -> Iterator[tuple[Tensor, int]]:
-        """(sum of nats so far, on the device; characters so far) after each slice of frozen weights."""
+        """Yield the sum of nats so far (on the device) and the number of characters so far after each slice."""
         slices = self._last(snapshot, part) if self._config.loss == "last" else self._all(snapshot, part)
         yield from slices
         self._scratch.let_go()
@@ -102,7 +101,7 @@ class Evaluator:
         return GPU_CHUNK if self._gpu else CHUNK
 
     def _streams(self) -> tuple[Tensor, int, int]:
-        """Where the streams begin [rows], their length, and how many characters they read before."""
+        """Return the starts of the streams [rows], their length, and their number of warm-up characters."""
         warm = min(WARM, (len(self._ids) - 1) // 8)
         characters = len(self._ids) - 1 - warm
         rows = max(1, min(GPU_ROWS if self._gpu else ROWS, characters // SHORTEST))
@@ -136,13 +135,13 @@ def make_model(config: Config, characters: int) -> CharRNN:
 
 
 def cost_in_steps(config: Config, validation: int) -> float:
-    """Roughly what one evaluation costs, in training steps."""
+    """Return the approximate cost of one evaluation in training steps."""
     characters = validation if config.loss == "all" else min(WINDOWS, validation) * config.bptt
     return FORWARD * characters / (config.batch_size * config.bptt)
 
 
 def steps_between_parts(config: Config, validation: int) -> int:
-    """Steps from one evaluation of a part to the next; 0 where the whole is so small that it needs no part."""
+    """Return the steps between evaluations of a part; 0 if the whole is small enough to need none."""
     characters = PART_ROWS * (WARM + PART_LENGTH) if config.loss == "all" else PART_WINDOWS * config.bptt
     cost = FORWARD * characters / (config.batch_size * config.bptt)
     if cost * LEAST_GAIN > cost_in_steps(config, validation):

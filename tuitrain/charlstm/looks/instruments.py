@@ -1,6 +1,6 @@
-"""What a few of the steps are measured for: weights, updates, gates, and the gradient against Adam's memory of it.
+"""Measures some of the steps: weights, updates, gates, and the gradient relative to Adam's running average.
 
-Read from what a step leaves behind, so the step itself knows nothing of it and can be a captured graph.
+Everything is computed from what a step leaves behind, so the step itself is unaffected and can be a captured graph.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from tuitrain.charlstm.model.optimizers import Optimizer
 from tuitrain.protocol.findings import Measured
 
 EVERY = 5
-"""Steps from one reading to the next: a reading costs a few passes over the weights, at most 8 % of a step."""
+"""Steps between measurements; each costs a few passes over the weights, at most 8 % of a step."""
 LEAST = 1e-16
 
 
 class Instruments:
-    """`before` and `after` a step that is measured; `drain` hands the readings over."""
+    """Measures a step between `before` and `after`; `drain` returns the measurements."""
 
     def __init__(self, model: CharRNN, gradients: Gradients, optimizer: Optimizer) -> None:
         self._gradients, self._optimizer = gradients, optimizer
@@ -38,12 +38,12 @@ class Instruments:
         self._readings: list[tuple[int, Tensor]] = []
 
     def before(self) -> None:
-        """Remember the weights."""
+        """Copy the weights before a step."""
         self._old = [p.clone() for p in self._parameters]
 
     @torch.no_grad()
     def after(self, step: int) -> None:
-        """Take the reading of this step; nothing is fetched from the device yet."""
+        """Measure this step; nothing is fetched from the device yet."""
         weights = self._gradients.by_group(self._parameters)
         updates = self._gradients.by_group(list(torch._foreach_sub(self._parameters, self._old)))
         self._old = []
@@ -51,11 +51,11 @@ class Instruments:
         self._readings.append((step, torch.cat(parts)))
 
     def forget(self) -> None:
-        """The run was set to another step."""
+        """Discard unreported measurements, after the run was moved to another step."""
         self._readings = []
 
     def drain(self, upto: int) -> tuple[list[int], dict[str, NDArray[np.float32]]]:
-        """(steps, {weights, update_ratio, rms, gates: [readings, names]}) since the last call, up to a step."""
+        """Return (steps, {weights, update_ratio, rms, gates: [readings, names]}) since the last call, up to a step."""
         due = [(step, row) for step, row in self._readings if step <= upto]
         if not due:
             return [], {}
@@ -66,7 +66,7 @@ class Instruments:
         return steps, dict(zip(("weights", "update_ratio", "rms", "gates"), np.split(rows, ends, axis=1), strict=True))
 
     def measured(self, branch: int, upto: int) -> Iterator[Measured]:
-        """The readings up to a step that were not told yet."""
+        """Yield the measurements up to a step that were not reported yet."""
         steps, read = self.drain(upto)
         if not steps:
             return
@@ -76,7 +76,7 @@ class Instruments:
             for kind, members in names.items()})
 
     def _rms(self) -> list[Tensor]:
-        """sqrt(mean(g^2 / v)) with v as it was before this step (Wortsman et al. 2023, 2304.13013), g as it was used.
+        """Return sqrt(mean(g^2 / v)), v before this step (Wortsman et al. 2023, 2304.13013), g as used in it.
 
         v before the step follows from v after it, because the step was v' = b v + (1 - b) g^2.
         """

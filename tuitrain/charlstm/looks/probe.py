@@ -1,7 +1,7 @@
-"""Instruments that look inside the model: a fixed held-out batch through frozen weights, forward and once back.
+"""Probes the inside of the model with a fixed held-out batch through frozen weights, forward and backward once.
 
-No loop over time: what the gates did is computed again from the outputs of each layer in one product (Karpathy,
-Johnson, Fei-Fei 2015, 1506.02078, for saturation; Pascanu, Mikolov, Bengio 2013, 1211.5063, for the flow).
+There is no loop over time: the gates are recomputed from the outputs of each layer in one product (Karpathy, Johnson,
+Fei-Fei 2015, 1506.02078, for saturation; Pascanu, Mikolov, Bengio 2013, 1211.5063, for the flow).
 """
 
 from typing import Any
@@ -18,17 +18,19 @@ from tuitrain.engine.snapshot import Snapshot
 
 ROWS = 64
 LONGEST = 64
-"""Characters of a row at most."""
+"""Maximum characters of a row."""
 SHARE = 0.01
-"""Of the training time that probes take."""
+"""Share of the training time that probes take."""
 OPEN, SHUT, PINNED, DEAD = 0.9, 0.1, 0.97, 0.01
 ROUNDS = 60
-"""Products of the power method."""
+"""Number of products of the power method."""
 
 
 def interval(config: Config, validation: int) -> int:
-    """Steps between probes, so that they take about `SHARE` of the time: forward and back without weight gradients, in
-    fp32, while a step may be in bf16 and take half the time."""
+    """Return the steps between probes for them to take about `SHARE` of the time.
+
+    A probe runs forward and backward without weight gradients in fp32; a step in bf16 takes half the time.
+    """
     rows, length = shape(config, validation)
     cost = 0.8 * rows * length / (config.batch_size * config.bptt) + 0.5
     cost *= 2 if config.precision == "bf16" else 1
@@ -36,13 +38,13 @@ def interval(config: Config, validation: int) -> int:
 
 
 def shape(config: Config, validation: int) -> tuple[int, int]:
-    """(rows, characters per row) of the probe's batch."""
+    """Return (rows, characters per row) of the probe's batch."""
     length = max(1, min(config.bptt, LONGEST, validation - 1))
     return max(1, min(ROWS, validation - length)), length
 
 
 class Probe:
-    """`read` gives the numbers of one snapshot; it draws no random number and leaves the training alone."""
+    """Measures snapshots; it draws no random number and does not affect training."""
 
     def __init__(self, config: Config, validation: NDArray[np.uint32], device: torch.device) -> None:
         self._config, self._device, self._cell = config, device, CELLS[config.cell]
@@ -54,9 +56,9 @@ class Probe:
         self._layers: list[nn.RNNBase] = []
 
     def read(self, snapshot: Snapshot) -> dict[str, Any]:
-        """loss, entropy in nats per character, and a dict per layer; see `_layer` for its numbers.
+        """Return loss and entropy in nats per character, and a dict per layer; see `_layer`.
 
-        The host is asked once, for all numbers together.
+        All numbers are fetched from the device in one copy.
         """
         weights = {name: t.to(self._device) for name, t in snapshot.part("model").items()}
         table = weights.get("embedding.weight", torch.eye(len(weights["head.bias"]), device=self._device))
@@ -75,24 +77,24 @@ class Probe:
             loss = F.nll_loss(chances.flatten(0, 1), self._targets[:, counted].flatten())
             entropy = -(chances.exp() * chances).sum(-1).mean()
             rows = torch.stack([self._measure(i, weights, entered[i], left[i], flows[i]) for i in range(len(entered))])
-            told = torch.cat([torch.stack([loss, entropy]), rows.flatten()]).cpu().numpy()
-        return {"loss": float(told[0]), "entropy": float(told[1]),
-                "layers": tuple(_layer(tuple(self._cell.spec.gates), row) for row in told[2:].reshape(rows.shape))}
+            numbers = torch.cat([torch.stack([loss, entropy]), rows.flatten()]).cpu().numpy()
+        return {"loss": float(numbers[0]), "entropy": float(numbers[1]),
+                "layers": tuple(_layer(tuple(self._cell.spec.gates), row) for row in numbers[2:].reshape(rows.shape))}
 
     def _loaded(self, weights: dict[str, Tensor]) -> list[nn.RNNBase]:
         if not self._layers:
-            with torch.random.fork_rng(devices=[]):  # initial weights would move the generator that dropout reads
+            with torch.random.fork_rng(devices=[]):  # initial weights would advance the generator that dropout uses
                 for i in range(self._config.layers):
                     inputs = weights[f"{self._cell.name}.weight_ih_l{i}"].shape[1]
                     layer = self._cell.module(inputs, self._config.hidden, batch_first=True).to(self._device)
                     self._layers.append(layer.requires_grad_(False))
         for i, layer in enumerate(self._layers):
             for name, parameter in layer.named_parameters():
-                parameter.copy_(weights[f"{self._cell.name}.{name[:-1]}{i}"])  # in place, or cuDNN finds them scattered
+                parameter.copy_(weights[f"{self._cell.name}.{name[:-1]}{i}"])  # in place: cuDNN needs one block
         return self._layers
 
     def _measure(self, i: int, weights: dict[str, Tensor], x: Tensor, h: Tensor, flow: Tensor) -> Tensor:
-        """The numbers that `_layer` reads, on the device."""
+        """Return the numbers that `_layer` reads, on the device."""
         before = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1)
         cell, name = self._cell, self._cell.name
         recurrent = weights[f"{name}.weight_hh_l{i}"]
@@ -125,7 +127,7 @@ def _layer(gates: tuple[str, ...], row: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def spectral_radius(matrix: Tensor) -> Tensor:
-    """Largest absolute eigenvalue, by the growth of a few vectors under powers of the matrix; within a few per cent."""
+    """Return the largest absolute eigenvalue, within a few per cent, by the power method on a few vectors."""
     size = matrix.shape[0]
     start = np.random.default_rng(0).standard_normal((size, min(8, size)))
     vectors = torch.from_numpy(start).to(matrix.device, matrix.dtype)

@@ -1,6 +1,6 @@
-"""Does a sample read like the text it was learned from? Counted, not judged: trigrams, words, punctuation, repetition.
+"""Measures how much a sample resembles the training text, by trigrams, words, punctuation and repetition.
 
-A model that has lost the language still has its letters in the right proportion, so unigrams say nothing; trigrams do.
+A model that has lost the language still uses letters in the right proportion, so unigrams are useless; trigrams work.
 """
 
 import re
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 600
-"""Characters below which nothing is said."""
+"""Minimum characters of a sample to be measured."""
 MOST = 2_000_000
 HELD_OUT = 50_000
 PULL = 5.0
 """Weight of the next shorter context in a trigram's probability."""
 WORD = re.compile(r"[^\W\d_]{4,}")
-"""Shorter words are found by chance in pure noise."""
+"""Words of four letters or more; shorter ones occur by chance in pure noise."""
 LOOP = 8
 
 
 class SampleHealth:
-    """Tables of a text, counted once; `read` holds a sample against them."""
+    """N-gram and word tables of a text; `read` compares a sample with them."""
 
     def __init__(self, train: str, held_out: str) -> None:
         train, held_out = train[:MOST], held_out[:HELD_OUT]
@@ -42,9 +42,8 @@ class SampleHealth:
         self._noise = self._bits(noise)
 
     def read(self, text: str) -> Mapping[str, float]:
-        """gibberish (0 held-out text, 1 letter soup), words and repeat as shares, punctuation as a ratio to the text's.
-
-        Empty below `LEAST` characters.
+        """Return gibberish (0: held-out text, 1: random letters), words and repeat as shares, punctuation relative to
+        the text's; empty below `LEAST` characters.
         """
         if len(text) < LEAST:
             return {}
@@ -62,7 +61,7 @@ class SampleHealth:
         return np.fromiter((self._ids.get(c, unknown) for c in text), dtype=np.int64, count=len(text))
 
     def _bits(self, ids: NDArray[np.int64]) -> float:
-        """Mean surprise of a character after the two before it, in bits."""
+        """Return the mean surprise of a character after the two before it, in bits."""
         size, a, b, c = self._size, ids[:-2], ids[1:-1], ids[2:]
         pair = b * size + c
         two = (_found(self._pairs, pair) + PULL * self._one[c]) / (self._singles[b] + PULL)

@@ -1,4 +1,4 @@
-"""A numpy copy of the weights -> characters, one at a time. Knows nothing of training, pacing or prompts.
+"""Samples characters one at a time from a numpy copy of the weights. Knows nothing of training, pacing or prompts.
 
 One character through torch's layers costs ten times its arithmetic; a matrix-vector product per layer, with the first
 layer's input product read from a table, costs little more than the arithmetic.
@@ -29,8 +29,7 @@ class NumpyRNN:
         self._inputs, self._input_bias = each("weight_ih"), each("bias_ih")
         self._recurrent, self._bias = each("weight_hh"), each("bias_hh")
         self.hidden = self._recurrent[0].shape[1]
-        # One row per character: what the first layer makes of it before the recurrent part. One-hot input is the
-        # matrix itself.
+        # One row per character: the first layer's input product. For one-hot input it is the matrix itself.
         embedding, inputs = w.get("embedding.weight"), self._inputs[0].T
         self._table: Array = (inputs if embedding is None else embedding @ inputs) + self._input_bias[0]
         self._head, self._head_bias = w["head.weight"], w["head.bias"]
@@ -40,7 +39,7 @@ class NumpyRNN:
         return tuple(np.zeros((self.layers, self.hidden), dtype=np.float32) for _ in self._cell.states)
 
     def step(self, character: int, state: tuple[Array, ...]) -> Array:
-        """Logits [characters] after one more character; the state is changed in place."""
+        """Return the logits [characters] after one more character; `state` is changed in place."""
         inputs, h = self._table[character], state[0]
         for layer in range(self.layers):
             if layer:
@@ -53,9 +52,9 @@ class NumpyRNN:
 
 
 def draw(logits: Array, temperature: float, rng: np.random.Generator) -> tuple[int, float]:
-    """A character drawn from softmax(logits / temperature), and its surprise in bits at temperature 1.
+    """Draw a character from softmax(logits / temperature); return it and its surprise in bits at temperature 1.
 
-    Logits that are not finite count as impossible; if none is finite, every character is as likely.
+    Non-finite logits count as impossible; if all are, the characters are equally likely.
     """
     logits = logits.astype(np.float64)
     bad = ~np.isfinite(logits)
@@ -84,7 +83,7 @@ class Stream:
         return self._left <= 0
 
     def advance(self, characters: int) -> tuple[list[int], list[float]]:
-        """Up to so many characters of work; those of the prompt count but yield nothing."""
+        """Process up to `characters` characters, those of the prompt first; return the drawn ids and their surprise."""
         ids: list[int] = []
         bits: list[float] = []
         for _ in range(characters):

@@ -1,1 +1,1 @@
-"""A text file as numbers: vocabulary, split, batches, and what counting alone would reach."""
+"""A text file as numbers: vocabulary, split, batches, and the losses that n-gram counts reach."""

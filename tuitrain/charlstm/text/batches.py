@@ -1,4 +1,4 @@
-"""Which characters come next: a cursor over the train split that can be saved and restored exactly.
+"""The order of batches: a cursor over the train split that can be saved and restored exactly.
 
 Knows nothing of tensors. A batch is the offsets of its B rows in the split; the learner gathers the characters.
 """
@@ -14,7 +14,7 @@ from tuitrain.charlstm.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`offsets[b]` is where row b begins; `fresh` says that no hidden state is carried into it."""
+    """The rows of a step: `offsets[b]` is where row b begins; `fresh` if no hidden state is carried into it."""
 
     offsets: NDArray[np.int64]
     fresh: bool
@@ -30,7 +30,7 @@ class Cursor:
         self.index = 0
 
     def next(self) -> Batch:
-        """The next batch; the epoch turns over when it is used up."""
+        """Return the next batch, starting a new epoch when this one is used up."""
         if self.index >= self.batches_per_epoch:
             self.epoch, self.index = self.epoch + 1, 0
         batch = self._batch()
@@ -38,7 +38,7 @@ class Cursor:
         return batch
 
     def skip(self, count: int) -> None:
-        """Leave out the next `count` batches."""
+        """Skip the next `count` batches."""
         done = self.epoch * self.batches_per_epoch + self.index + count
         self.epoch, self.index = divmod(done, self.batches_per_epoch)
 
@@ -60,7 +60,7 @@ class Streams(Cursor):
     """B contiguous streams through the text; hidden state is carried from batch to batch."""
 
     def __init__(self, length: int, batch_size: int, bptt: int) -> None:
-        # Each row needs one character more than it reads: the last target.
+        # Each row needs one more character than it reads: the last target.
         self.stream = (length - 1) // batch_size
         self.bptt = bptt
         super().__init__(batch_size, max(1, self.stream // bptt))
@@ -71,7 +71,7 @@ class Streams(Cursor):
 
 
 class Windows(Cursor):
-    """Shuffled windows, `stride` apart, another order each epoch, none carried into the next."""
+    """Shuffled windows, `stride` apart, in another order each epoch, with no hidden state carried over."""
 
     def __init__(self, length: int, batch_size: int, bptt: int, stride: int, seed: int) -> None:
         self.count = max(1, (length - bptt - 1) // stride + 1)
@@ -89,14 +89,14 @@ class Windows(Cursor):
 
 
 def fitted(config: Config, length: int) -> tuple[int, int]:
-    """Batch size and bptt, shrunk where a train split of `length` characters has too few for them."""
+    """Return batch size and bptt, reduced if a train split of `length` characters is too short for them."""
     bptt = min(config.bptt, max(1, (length - 1) // 2))
     rows = (length - 1) // bptt if config.loss == "all" else (length - bptt - 1) // config.stride + 1
     return max(1, min(config.batch_size, rows)), bptt
 
 
 def make_cursor(config: Config, length: int) -> Cursor:
-    """The cursor that `--loss` asks for."""
+    """Return the cursor for the `--loss` of the configuration."""
     if config.loss == "all":
         return Streams(length, config.batch_size, config.bptt)
     return Windows(length, config.batch_size, config.bptt, config.stride, config.seed)

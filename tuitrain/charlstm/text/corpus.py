@@ -1,4 +1,4 @@
-"""A text file -> vocabulary, train/validation split, ids. Knows nothing of batches or models."""
+"""Reads a text file into vocabulary, train/validation split and ids. Knows nothing of batches or models."""
 
 import codecs
 import errno
@@ -22,11 +22,11 @@ from tuitrain.run.folder import Folder, open_regular
 MIN_CHARACTERS = 64
 BOM = "\ufeff"
 LARGEST_COPY = 64 << 20
-"""Characters up to which a run folder keeps its own copy of the text."""
+"""Maximum characters of a text that is copied into the run folder."""
 MOST_COPIED = 4 * LARGEST_COPY
-"""Bytes of that copy where the run does not say how many there are."""
+"""Maximum bytes of that copy if the run does not state its size."""
 BYTES_EACH = 10
-"""Bytes of memory that a byte of text takes while it is read: itself, its code points twice, its ids."""
+"""Bytes of memory needed per byte of text while reading: the byte, its code point twice, its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Corpus:
     vocabulary: str
     ids: NDArray[np.uint32]
     split: int
-    """Where the validation part begins; it is the end of the text."""
+    """Where the validation part begins, which extends to the end of the text."""
     sha256: str
-    """Of the normalised text in UTF-8."""
+    """Hash of the normalised text in UTF-8."""
     remarks: tuple[str, ...]
     entropy_rate: float | None = None
-    """Bits per character that no model can beat, where whoever made the text could say so."""
+    """Bits per character that no model can beat, if the author of the text provides it."""
 
     @property
     def train(self) -> NDArray[np.uint32]:
@@ -53,7 +53,7 @@ class Corpus:
         return self.ids[self.split :]
 
     def text(self) -> str:
-        """The normalised text itself."""
+        """Return the normalised text."""
         return decode(self.ids, self.vocabulary)
 
 
@@ -91,7 +91,7 @@ def load(path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: 
 
 
 def build(name: str, text: str, val: float, remarks: list[str] | None = None) -> Corpus:
-    """A Corpus from text already in memory. Raises CorpusError if there is too little of it."""
+    """Build a Corpus from text in memory. Raises CorpusError if it is too short."""
     if not text:
         raise CorpusError(f"{name} is empty; give a text of at least {MIN_CHARACTERS} characters")
     if len(text) < MIN_CHARACTERS:
@@ -102,21 +102,21 @@ def build(name: str, text: str, val: float, remarks: list[str] | None = None) ->
         raise CorpusError(f"{name} repeats a single character; there is nothing to learn from it")
     table = np.zeros(int(seen[-1]) + 1, dtype=np.uint32)
     table[seen] = np.arange(len(seen), dtype=np.uint32)
-    # Both parts need an input and a target at the least.
+    # Both parts need at least an input and a target.
     split = min(max(round(len(points) * (1 - val)), 2), len(points) - 2)
     return Corpus(name, "".join(map(chr, seen)), table[points], split,
                   hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), tuple(remarks or ()))
 
 
 def encode(text: str, vocabulary: str) -> tuple[NDArray[np.uint32], str]:
-    """The ids of the characters that the vocabulary has, and the characters it has not."""
+    """Return the ids of the characters in the vocabulary, and the characters that are not in it."""
     known = {c: i for i, c in enumerate(vocabulary)}
     unknown = "".join(sorted(set(text) - known.keys()))
     return np.array([known[c] for c in text if c in known], dtype=np.uint32), unknown
 
 
 def decode(ids: NDArray[np.uint32], vocabulary: str) -> str:
-    """The text of ids."""
+    """Return the text of ids."""
     return _code_points(vocabulary)[ids].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
@@ -125,7 +125,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def check(path: Path, limit: int = 0) -> int:
-    """The size of a text file in bytes, before anything of it is read. Raises CorpusError naming the remedy."""
+    """Check a text file before reading it and return its size in bytes. Raises CorpusError naming the remedy."""
     if re.match(r"[a-z]+:/", str(path)):
         raise CorpusError(f"{path} is an address; download it first (`tuitrain fetch` knows some books)")
     try:
@@ -151,7 +151,7 @@ def check(path: Path, limit: int = 0) -> int:
 
 
 def _read(path: Path, limit: int) -> tuple[bytes, bool]:
-    """The file, or enough of it for `limit` characters, and whether that is all of it."""
+    """Return the file, or enough of it for `limit` characters, and whether that is all of it."""
     size = check(path, limit)
     enough = 4 * limit + 4 if limit else size
     try:
@@ -165,7 +165,7 @@ def _read(path: Path, limit: int) -> tuple[bytes, bool]:
 
 
 def _texts(folder: Path) -> str:
-    """What of a folder could have been meant."""
+    """Return a hint naming the texts in a folder that was given instead of a file."""
     try:
         texts = sorted(p.name for p in folder.iterdir() if p.suffix in (".txt", ".md", ".text") and p.is_file())
     except OSError:
@@ -175,7 +175,7 @@ def _texts(folder: Path) -> str:
 
 
 def _rate(path: Path, sha256: str) -> float | None:
-    """The entropy rate that the file beside a text gives, if it is about this very text."""
+    """Return the entropy rate from the JSON file beside a text, None if that is not about this text."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         return float(about["entropy_rate"]) if about["sha256"] == sha256 else None
@@ -193,9 +193,9 @@ def _near(path: Path) -> str:
 
 
 def save_copy(corpus: Corpus, path: Path) -> int:
-    """Keep the normalised text, compressed, so that a run folder can travel without the original file.
+    """Store the normalised text, compressed, so that a run folder can be copied without the original file.
 
-    It is on the disk for good before this returns the size of the text in UTF-8.
+    Returns the size of the text in UTF-8, once the copy is durable.
     """
     data = corpus.text().encode("utf-8", "surrogatepass")
     with Folder(path.parent) as folder:
@@ -204,7 +204,7 @@ def save_copy(corpus: Corpus, path: Path) -> int:
 
 
 def load_copy(path: Path, name: str, val: float, size: int | None = None) -> Corpus:
-    """The corpus of a run folder's own copy, of `size` bytes when unpacked. Raises CorpusError if it is damaged."""
+    """Load the corpus from a run folder's copy, of `size` bytes when unpacked. Raises CorpusError if damaged."""
     most = MOST_COPIED if size is None else size
     try:
         with open(open_regular(path, os.O_RDONLY), "rb") as packed, gzip.GzipFile(fileobj=packed) as file:

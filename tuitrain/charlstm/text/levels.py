@@ -1,4 +1,4 @@
-"""What a loss means: the bits per character of counting letters, letter pairs and letter triples. No network here."""
+"""Reference levels for a loss: the bits per character of letter, letter pair and letter triple counts. No network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,15 +7,15 @@ from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.telemetry.units import LEAST
 
 MOST = 4_000_000
-"""Characters that are counted: enough for three figures, and counted in well under a second."""
+"""Maximum characters that are counted: enough for three digits, and counted in well under a second."""
 NAMES = ("letters alone", "letter pairs", "letter triples")
 
 
 def levels(corpus: Corpus) -> dict[str, float]:
-    """Bits per character of the validation part under n-grams of one, two and three characters.
+    """Return the bits per character of the validation part under n-grams of one, two and three characters.
 
     Counted on the training part (the `MOST` characters next to the validation part) and smoothed after Witten and Bell
-    (1991): a context that was followed by d different characters hands d / (n + d) to the shorter one. For a text whose
+    (1991): a context followed by d different characters passes d / (n + d) on to the shorter one. For a text whose
     entropy rate is known, `LEAST` is that rate.
     """
     size = len(corpus.vocabulary)
@@ -33,7 +33,7 @@ def levels(corpus: Corpus) -> dict[str, float]:
 
 
 def _keys(ids: NDArray[np.int64], order: int, size: int) -> NDArray[np.int64]:
-    """Each character with the `order` before it, as one number."""
+    """Encode each character with the `order` characters before it as one number."""
     keys = np.zeros(len(ids) - order, dtype=np.int64)
     for i in range(order + 1):
         keys = keys * size + ids[i : len(ids) - order + i]
@@ -42,13 +42,13 @@ def _keys(ids: NDArray[np.int64], order: int, size: int) -> NDArray[np.int64]:
 
 def _chances(train: NDArray[np.int64], val: NDArray[np.int64], size: int,
              shorter: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of the keys of `val`, given those of the next shorter order."""
+    """Return the probabilities of the keys of `val`, given those of the next shorter order."""
     keys, counts = np.unique(train, return_counts=True)
     contexts, first, kinds = np.unique(keys // size, return_index=True, return_counts=True)
     totals = np.add.reduceat(counts, first)
     n = _look_up(val, keys, counts)
     total, kind = _look_up(val // size, contexts, totals), _look_up(val // size, contexts, kinds)
-    # A context never seen in training says nothing: the shorter one stands.
+    # For a context that never occurred in training the shorter one is used.
     return np.where(total > 0, (n + kind * shorter) / np.maximum(total + kind, 1), shorter)
 
 
