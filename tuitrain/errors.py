@@ -66,6 +66,14 @@ def is_out_of_memory(error: Exception) -> bool:
                                    "failed to map segment", "cannot create thread", "can't start new thread"))
 
 
+def what_failed(error: Exception) -> str:
+    """Return one line for a person: the class and message of an unexpected error, and what helps if memory ran out."""
+    words = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    if not is_out_of_memory(error):
+        return words
+    return f"memory ran out ({words}): free some, or train a new run with a smaller --hidden, --batch-size or --bptt"
+
+
 def nearest(word: str, names: Iterable[str], likeness: float = 0.6) -> str:
     """The name that was probably meant, or nothing; `likeness` is 1 for the same word."""
     return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=likeness)), "")

@@ -195,11 +195,15 @@ def test_the_thread_trains_while_a_dead_consumer_never_reads(tmp_path: Path, cor
     assert not any(isinstance(event, e.SamplePiece) for event in kept)
 
 
-def test_a_crash_is_an_event_with_its_traceback(tmp_path: Path, corpus: Path) -> None:
+@pytest.mark.parametrize(("error", "words"), [
+    (ValueError("a cosmic ray"), "ValueError: a cosmic ray"),
+    (MemoryError(), "memory ran out (MemoryError): free some, or"),
+    (RuntimeError("CUDA out of memory. Tried"), "memory ran out (RuntimeError: CUDA out of memory. Tried): free")])
+def test_a_crash_is_an_event_with_its_traceback(tmp_path: Path, corpus: Path, error: Exception, words: str) -> None:
     made = make_worker(RunDirectory(tmp_path / "r"), corpus)
 
     def explode() -> None:
-        raise ValueError("a cosmic ray")
+        raise error
 
     made.trainer.machine.learner.on_gradients = explode
     feed = made.feed()
@@ -207,7 +211,7 @@ def test_a_crash_is_an_event_with_its_traceback(tmp_path: Path, corpus: Path) ->
     assert made.join(60)
     ended = feed.drain()[-1]
     assert isinstance(ended, e.RunEnded) and (ended.reason, ended.exit_code) == ("crashed", 1)
-    assert "a cosmic ray" in ended.message and "in explode" in ended.traceback
+    assert words in ended.message and "in explode" in ended.traceback
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(start: Start, resume: Start) -> None:

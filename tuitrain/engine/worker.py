@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.diagnosis.guard import Guard
 from tuitrain.engine.trainer import Trainer
-from tuitrain.errors import ERROR
+from tuitrain.errors import ERROR, what_failed
 from tuitrain.protocol.channel import Feed
 from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import CRASHED, EngineSaid, Event, RunEnded
@@ -188,7 +188,7 @@ class Worker(Announcer):
             progress = self.trainer.machine.progress
             self.announce(RunEnded(
                 reason=CRASHED, exit_code=ERROR, branch=progress.branch, step=progress.step,
-                message=f"{type(error).__name__}: {error}".splitlines()[0], traceback=traceback.format_exc()))
+                message=what_failed(error), traceback=traceback.format_exc()))
             self.trainer.saves.abandon()
         finally:
             self.close()
