@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="seconds per cell (default 15), or per window")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, each in another order")
     parser.add_argument("--instruments", action="store_true", help="instead: what each instrument costs, a row each")
+    parser.add_argument("--durability", action="store_true",
+                        help="instead: what journal, restore points and checkpoints cost at their default intervals")
     parser.add_argument("--first-minute", action="store_true",
                         help="instead: windows of the default run, all on, from its first step, 12 s each, "
                              "beside cell a or (`--cells a'`) a'")
@@ -47,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _first_minute(shapes, seconds, arguments.precision, ["--ours"] if arguments.cells == "a'" else [])
     if arguments.instruments:
         return _instruments(shapes, arguments.rounds)
+    if arguments.durability:
+        return _durability(shapes, arguments.rounds)
     cells = arguments.cells.split(",")
     if unknown := [cell for cell in cells if cell not in CELLS]:
         raise UsageError(f"--cells: there is no {unknown[0]}; choose from {','.join(CELLS)}")
@@ -108,4 +112,20 @@ def _instruments(shapes: "list[Shape]", rounds: int) -> int:
         for name, share in found.items():
             print(f"  {name:<48}{share:>8.2%} of a step")
         print(f"  {'together':<48}{sum(found.values()):>8.2%}; sample tables once {tables:.2f} s")
+    return 0
+
+
+def _durability(shapes: "list[Shape]", rounds: int) -> int:
+    from functools import partial
+
+    from tuitrain.charlstm import runtime
+    from tuitrain.cli.train import shipped_corpus
+    from tuitrain.experiments.durability import durability
+
+    for shape in shapes:
+        found = runtime.aside(partial(durability, shipped_corpus(), shape, 20 * rounds))
+        print(f"{shape.name}: a step of {shape.batch_size}x{shape.bptt} takes {1000 * found.pop('step'):.1f} ms")
+        for name, share in found.items():
+            print(f"  {name:<48}{share:>8.3%} of training time")
+        print(f"  {'durability, together':<48}{sum(found.values()):>8.3%}")
     return 0
