@@ -13,7 +13,8 @@ from tuitrain.run.directory import RunDirectory
 
 NOT_OPTIONS = ("corpus",)
 GROUPS = {
-    "model": ("preset", "layers", "hidden", "embedding", "dropout", "init", "batch_size", "bptt", "loss", "stride"),
+    "model": ("preset", "cell", "layers", "hidden", "embedding", "dropout", "init", "batch_size", "bptt", "loss",
+              "stride"),
     "optimizer": ("optimizer", "lr", "lr_schedule", "lr_decay", "lr_decay_every", "lr_decay_after", "lr_patience",
                   "warmup", "clip", "clip_kind", "weight_decay", "betas", "eps", "alpha", "momentum"),
     "length and data": ("steps", "epochs", "minutes", "val", "seed", "encoding", "errors", "limit"),
@@ -21,8 +22,8 @@ GROUPS = {
     "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
                         "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
 }
-COMMON = ("preset", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs", "minutes",
-          "seed", "device", "temperature", "prompt", "on_divergence")
+COMMON = ("preset", "cell", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs",
+          "minutes", "seed", "device", "temperature", "prompt", "on_divergence")
 """What `--help` shows; `--help-all` shows every option."""
 KNOBS = ("lr", "clip", "temperature", "prompt")
 
