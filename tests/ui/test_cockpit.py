@@ -81,7 +81,8 @@ def test_every_key_of_the_table_is_tried_here() -> None:
     faces = {"space": "␣", "minus": "-", "plus": "+"}
     tried = {faces.get(keys[0], keys[0]) for keys, _, _ in ASKS} | VIEW_KEYS | ELSEWHERE
     assert {k.face for k in TABLE} == tried
-    assert all(hasattr(CockpitApp, "action_" + k.action.split("(")[0]) for k in TABLE)
+    app = CockpitApp(Path("runs/x"), lambda: Script(healthy()))
+    assert [k.action for k in TABLE if not callable(getattr(app, "action_" + k.action.split("(")[0], None))] == []
 
 
 @pytest.mark.parametrize(("keys", "dialog"), [("c", AskValue), ("r", PickPoint), ("u", Choose),

@@ -113,7 +113,7 @@ def test_no_pane_and_no_dialog_sends_what_a_terminal_obeys(size: tuple[int, int]
     async def act(app: CockpitApp, pilot: Any) -> None:
         app.view.filter = app.view.refused = app.view.remark = HUGE
         app.notify(HUGE, markup=False)
-        app.state = RunState.from_wire(hostile(app.state.to_wire(), HUGE, KEPT | kept | {"status"}))
+        app.link.state = RunState.from_wire(hostile(app.state.to_wire(), HUGE, KEPT | kept | {"status"}))
         for key in DIALOGS:
             if key:
                 await pilot.press(key)

@@ -14,12 +14,12 @@ from tuitrain.diagnosis.guard import COUNTDOWN
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.ui.actions.viewing import THEMES
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.keys import PANES
 from tuitrain.ui.panes.header import HeaderPane
 from tuitrain.ui.panes.machine import MachinePane
 from tuitrain.ui.picture import Picture
-from tuitrain.ui.viewing import THEMES
 from tuitrain.ui.why import Why
 
 

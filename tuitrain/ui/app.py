@@ -3,13 +3,17 @@
 Nothing on the screen waits for training and training never waits for the screen.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
+from textual.app import App
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.worker import get_current_worker
 
 from tuitrain.diagnosis.guard import COUNTDOWN
@@ -17,12 +21,18 @@ from tuitrain.protocol import events as e
 from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.session import Session
-from tuitrain.telemetry.units import safe
-from tuitrain.ui.actions import Actions
+from tuitrain.ui.actions.asking import Asking
+from tuitrain.ui.actions.conducting import Conducting
+from tuitrain.ui.actions.going_back import GoingBack
+from tuitrain.ui.actions.table import actions
+from tuitrain.ui.actions.turning import Turning
+from tuitrain.ui.actions.viewing import Viewing
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
+from tuitrain.ui.link import Link
 from tuitrain.ui.panes.header import HeaderPane, countdown
+from tuitrain.ui.unobeyed import Unobeyed
 from tuitrain.ui.view import View
 
 TICK = 0.05
@@ -34,8 +44,10 @@ HINT = 25.0
 SETTLED = 6.0
 """Seconds after the last event at which every pane has had its turn, and nothing is drawn until the next one."""
 
+UNOBEYED = Unobeyed()
 
-class CockpitApp(Actions):
+
+class CockpitApp(App[int]):
     """`connect` is called in a thread and gives the session, so that the first frame need not wait for torch."""
 
     CSS_PATH = "cockpit.tcss"
@@ -49,10 +61,15 @@ class CockpitApp(Actions):
                  steady: Callable[[], float] = time.monotonic,
                  here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None) -> None:
         super().__init__()
-        self.session: Session | None = None
-        self.state = history or RunState()
-        self.view = View(run=str(run), braille=braille, now=clock())
+        self.link = Link(history or RunState(), View(run=str(run), braille=braille, now=clock()))
         self.cockpit = Cockpit()
+        show = partial(self.redraw, at_once=True)
+        self._asking = asking = Asking(self.link, show)
+        parts = actions(
+            Conducting(self, self.link, asking), Turning(self, self.link, asking), GoingBack(self, self.link, asking),
+            Viewing(self, self.link, self.cockpit, run=run, clock=clock, show=show, show_plots=self.redraw_plots))
+        for name, action in parts.items():
+            setattr(self, f"action_{name}", action)
         self.failure: Exception | None = None
         self.leaving = False
         """Set by a signal, from outside the loop: the next tick leaves."""
@@ -66,7 +83,31 @@ class CockpitApp(Actions):
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
         self._steady, self._waits = steady, (0.0, 0.0)
         self._starting = LogTail(RunDirectory(run).log)
-        self._synchronised, self._next, self._heard = 0, 0.0, time.monotonic()
+        self._next, self._heard = 0.0, time.monotonic()
+
+    @property
+    def session(self) -> Session | None:
+        """The session, once the engine is there."""
+        return self.link.session
+
+    @property
+    def state(self) -> RunState:
+        """What is known of the run."""
+        return self.link.state
+
+    @property
+    def view(self) -> View:
+        """How it is looked at."""
+        return self.link.view
+
+    @property
+    def ending(self) -> bool:
+        """Whether the person here had it save and end."""
+        return self._asking.ending
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Called by Textual: what each row passes through on its way to the terminal."""
+        return [*super().get_line_filters(), UNOBEYED]
 
     def on_mount(self) -> None:
         """Called by Textual."""
@@ -93,34 +134,45 @@ class CockpitApp(Actions):
 
     def joined(self, session: Session) -> None:
         """The engine is there: what it has done so far is shown at once."""
-        self.session = session
-        self.state = session.state
-        self._synchronised = session.resynchronised
-        self.view.connection, self.view.remark = session.connection, ""
+        self.link.join(session)
         self._wait()
         self.redraw(at_once=True)
         if self._hint:
             self.notify(self._hint, timeout=HINT, markup=False)
+
+    def redraw(self, at_once: bool = False) -> None:
+        """Hand the state to the panes."""
+        self.view.tape = self.link.tape.words if self.link.tape is not None else ""
+        if self.cockpit.is_mounted:
+            self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
+
+    def redraw_plots(self) -> None:
+        """Plots at once, because a person asked for it."""
+        self.cockpit.show(self.state, self.view, math.inf)
+
+    def action_suspend_process(self) -> None:
+        """The cockpit only: where the training shares its process, that would stop it too."""
+        if self.here:
+            self.notify("this process trains too: ctrl+z would stop it; d leaves and training goes on", markup=False)
+        else:
+            super().action_suspend_process()
 
     def tick(self) -> None:
         """Fold what happened; draw answers at once and the rest at its own pace."""
         if self.leaving:
             self.exit(0)
             return
-        self.view.now = self.tape.now if self.tape is not None else self._clock()
+        self.view.now = self.link.tape.now if self.link.tape is not None else self._clock()
         answered = False
         if self.session is None and (news := self._starting.news()):
             self.view.remark, answered = news, True
+        anew, events = self.link.drain()
+        answered |= anew
+        for event, when in events:
+            self.state.fold(event, when)
+            self._heard = time.monotonic()
+            answered |= self._asking.answered(event)
         if self.session is not None and self.view.connection not in ("starting", "gone"):
-            events = self.session.drain_timed()
-            if self.session.resynchronised != self._synchronised:  # the events continue a new state
-                self._synchronised = self.session.resynchronised
-                self.state = self.session.state
-                answered = True
-            for event, when in events:
-                self.state.fold(event, when)
-                self._heard = time.monotonic()
-                answered |= self._answered(event)
             if self.ending and self.state.status == "ended" and self.state.ended != e.CRASHED:
                 self.exit(0)
                 return
@@ -146,21 +198,13 @@ class CockpitApp(Actions):
     def _wait(self) -> None:
         """Count the guard's time down by a clock that nobody can set, from what was left when it was first seen."""
         since = self.state.health.waiting_since
-        if self.tape is not None:
-            self.view.guard_waits = COUNTDOWN - (self.tape.now - since)
+        if self.link.tape is not None:
+            self.view.guard_waits = COUNTDOWN - (self.link.tape.now - since)
             return
         if since != self._waits[0]:
             left = min(COUNTDOWN, max(0.0, COUNTDOWN - (self._clock() - since)))
             self._waits = since, self._steady() + left
         self.view.guard_waits = self._waits[1] - self._steady()
-
-    def _answered(self, event: e.Event) -> bool:
-        asked = self.view.asked.pop(e.id_of(event), None)
-        if isinstance(event, e.CommandRefused) and asked is not None:
-            self.view.refused = safe(event.reason)
-            self.ending &= asked[0] != "end"
-        # What another terminal did is shown at once, too; a step's numbers are not.
-        return asked is not None or bool(e.by_of(event))
 
     def _gone(self) -> None:
         self.view.connection = "gone"
@@ -178,9 +222,8 @@ class CockpitApp(Actions):
         if answer == "leave":
             self.exit(0)
         elif answer == "resume" and self._resume is not None:
-            if self.session is not None:
-                self.session.close()
-            self.session, self._connect = None, self._resume
+            self.link.leave()
+            self._connect = self._resume
             self.view.connection, self.view.remark = "starting", "going on from the last checkpoint"
             self.redraw(at_once=True)
             self.begin()

@@ -1,0 +1,1 @@
+"""What the keys of the table do: each part is an object that is handed what it needs."""

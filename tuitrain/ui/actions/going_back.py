@@ -1,0 +1,79 @@
+"""The keys that go back: to a restore point, to before the trouble, to before the last intervention."""
+
+from textual.app import App
+
+from tuitrain.protocol import commands as c
+from tuitrain.telemetry.units import safe
+from tuitrain.ui.actions.asking import Asking
+from tuitrain.ui.dialogs import Choose, Chosen, Confirm, PickPoint, Present
+from tuitrain.ui.link import Link
+from tuitrain.ui.values import proposed, remedy_of, remedy_point, told
+
+
+class GoingBack:
+    """Each method is the action of a key: it shows what would be done, then asks for it."""
+
+    def __init__(self, app: App[int], link: Link, asking: Asking) -> None:
+        self._app, self._link, self._asking = app, link, asking
+
+    def rollback(self) -> None:
+        """Pick a restore point."""
+        if not self._asking.offered("rollback"):
+            return
+        def answered(answer: Chosen | None) -> None:
+            if answer is not None:
+                point, lr, clip = answer
+                self._asking.ask(c.Rollback, "rollback", point=point, **c.going_on(lr, clip))
+
+        state = self._link.state
+        present = Present(state.step, self._link.view.now, self._asking.now("lr"), self._asking.now("clip"),
+                          bool(state.knobs.get("clip_auto")), state.unit, state.lineage)
+        values = proposed(state)
+        found = remedy_of(state) if values else None
+        point = remedy_point(state, found) if found is not None else None
+        self._app.push_screen(PickPoint(list(state.story.points.values()), present, values,
+                                        point.name if point is not None else ""), answered)
+
+    def remedy(self) -> None:
+        """What the verdict advises, once it was said what exactly that is."""
+        if not self._asking.offered("remedy"):
+            return None
+        state = self._link.state
+        found = remedy_of(state)
+        if found is None:
+            verdict = state.health.verdict
+            advice = safe(verdict.remedy) if state.health.broken and verdict is not None else ""
+            return self._asking.refuse(f"going back is no remedy for it; {advice}" if advice else
+                                       "nothing is broken that R could answer; r picks a point to roll back to")
+        point = remedy_point(state, found)
+        if point is None:
+            return self._asking.refuse(
+                f"no restore point that was well from before step {found.onset:,}; r picks one")
+        now, clip = self._asking.now("lr"), found.clip
+        lr = None if found.lr_factor is None else found.lr(point.lr, now)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._asking.ask(c.Rollback, "rollback", point=point.name, healthy=True, lr=lr, clip=clip,
+                                 skip_batches=found.skipped(point.step))
+
+        self._app.push_screen(Confirm("the remedy", told(found, point, state)), answered)
+        return None
+
+    def undo(self) -> None:
+        """Say what it will undo, then do it."""
+        if not self._asking.offered("undo"):
+            return
+        last = self._link.state.story.last_act()
+        what = last.words if last else "the last intervention"
+        choices = [("knob", "undo it, training goes on from here"), ("weights", "weights too: back to just before it"),
+                   ("no", "leave it")]
+        if last is not None and last.act == "RolledBack":  # nothing goes on from here: it returns to what was left
+            choices = [("knob", "undo it: back to the step that was left, with its weights and knobs"),
+                       ("no", "leave it")]
+
+        def answered(choice: str | None) -> None:
+            if choice in ("knob", "weights"):
+                self._asking.ask(c.Undo, "undo", weights=choice == "weights")
+
+        self._app.push_screen(Choose(f"undo: {what}?", choices), answered)

@@ -1,0 +1,107 @@
+"""The keys that change only how the run is looked at: windows, axes, panes, themes, pictures. The engine hears none of
+it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from textual.app import App
+from textual.widget import Widget
+
+from tuitrain.telemetry.units import safe
+from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.dialogs import AskValue, Help
+from tuitrain.ui.link import Link
+from tuitrain.ui.view import WINDOWS
+from tuitrain.ui.why import Why
+
+THEMES = {"textual-dark": "dark", "textual-light": "light", "ansi-dark": "the terminal's own colours, dark",
+          "ansi-light": "the terminal's own colours, light"}
+"""Textual's names and ours."""
+NAMED = 2.0
+"""Seconds that a theme's name stays."""
+
+
+class Viewing:
+    """Each method is the action of a key. `show` draws what a key changes, `show_plots` the plots, too."""
+
+    def __init__(self, app: App[int], link: Link, cockpit: Cockpit, *, run: Path, clock: Callable[[], float],
+                 show: Callable[[], None], show_plots: Callable[[], None]) -> None:
+        self._app, self._link, self._cockpit, self._run, self._clock = app, link, cockpit, run, clock
+        self._show, self._show_plots = show, show_plots
+        self._elsewhere: tuple[Widget, Widget | None] | None = None
+        """The pane that a number chose and that has no place on a screen of this size, and what had the focus then."""
+
+    def focus_pane(self, name: str) -> None:
+        """Focus a pane by its number; maximised, it takes the place of the one shown."""
+        pane = self._cockpit.query_one(f"#{name}")
+        maximised = self._cockpit.has_class("maximised")
+        if maximised:
+            self._cockpit.maximise_pane(None)
+        self._elsewhere = None if pane.focusable else (pane, self._cockpit.focused)
+        pane.focus()
+        if maximised:
+            self._cockpit.maximise_pane(pane)
+        elif self._elsewhere is not None:
+            self._app.notify(f"{name} has no place at this size: z shows it alone", timeout=NAMED, markup=False)
+
+    def maximise(self) -> None:
+        """The focused pane alone, and back."""
+        pane = self._cockpit.focused
+        if self._elsewhere is not None and self._elsewhere[1] is pane:
+            pane = self._elsewhere[0]
+        if self._cockpit.has_class("maximised"):
+            self._cockpit.maximise_pane(None)
+        elif pane is not None:
+            self._cockpit.maximise_pane(pane)
+        else:
+            self._app.notify("1 to 9 or tab choose a pane first", timeout=NAMED, markup=False)
+
+    def window(self, by: int) -> None:
+        """Fewer or more steps in the plots."""
+        place = WINDOWS.index(self._link.view.window) + by
+        self._link.view.window = WINDOWS[min(len(WINDOWS) - 1, max(0, place))]
+        self._show()
+        self._show_plots()
+
+    def log_axis(self) -> None:
+        """Logarithmic loss axis on and off."""
+        self._link.view.log_axis = not self._link.view.log_axis
+        self._show_plots()
+
+    def filter(self) -> None:
+        """Only log lines with a word."""
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self._link.view.filter = text.strip()
+                self._show()
+
+        before = self._link.view.filter
+        self._app.push_screen(AskValue("show log lines with", before, lambda text: (True, "empty: all")), answered)
+
+    def next_theme(self) -> None:
+        """Dark, light, the terminal's own."""
+        names = list(THEMES)
+        place = names.index(self._app.theme) if self._app.theme in THEMES else -1
+        self._app.theme = names[(place + 1) % len(names)]
+        self._app.clear_notifications()  # only the newest name is true
+        self._app.notify(f"theme: {THEMES[self._app.theme]}", timeout=NAMED, markup=False)
+        self._show()
+
+    def screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        """A picture of the screen in the run's folder."""
+        name = filename or f"cockpit-{datetime.fromtimestamp(self._clock()):%Y%m%d-%H%M%S}.svg"
+        try:
+            where = self._app.save_screenshot(name, path=path or str(self._run))
+        except OSError as error:
+            self._app.notify(safe(f"no picture: {error}"), severity="error", markup=False)
+            return
+        self._app.notify(safe(f"picture in {where}"), markup=False)
+
+    def why(self) -> None:
+        """What is wrong and why."""
+        self._app.push_screen(Why(lambda: self._link.state, self._link.view))
+
+    def help(self) -> None:
+        """The table of keys."""
+        self._app.push_screen(Help())
