@@ -155,7 +155,7 @@ class Why(Dialog[None]):
                         (float(betas[0]), float(betas[1])))
         automatic = " It is set by itself (a)." if state.knobs.get("clip_auto") else " a lets it follow the norms."
         kept = state.health.advice
-        if state.health.broken and kept is not None:  # the norms since are not healthy ones
+        if state.health.broken and kept is not None and kept.sentence:  # the norms since are not healthy ones
             return Text.assemble(("clip  ", "bold"), f"{safe(kept.sentence)}; useful from {number(kept.low)} to "
                                  f"{number(kept.high)}")
         if advice is None:
