@@ -15,7 +15,7 @@ from tuitrain.protocol import events as e
 from tuitrain.run.journal import STREAM_ONLY
 from tuitrain.specs import cell
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.sentences import sentence, skipped
+from tuitrain.telemetry.sentences import sentence, skipped, unmoved
 from tuitrain.telemetry.units import duration, interval, loss_text, loss_words, many, number, percent, rate, safe, size
 
 COLUMNS = ("step", "epoch", "train", "val", "norm", "clipped", "lr", "chars", "left")
@@ -164,8 +164,10 @@ class PlainOutput:
                 self._say(self.state.step, safe(event.text))
             case e.CommandRefused():
                 self._say(self.state.step, f"{safe(event.by)}: refused: {safe(event.reason)}")
+            case e.KnobChanged() if unmoved(event):
+                pass
             case _:
-                words = sentence(event, s.unit)
+                words = sentence(event, s.unit, s.health.alarm_said)
                 if words:
                     step = e.step_of(event, self.state.step)
                     self._say(step, f"{safe(e.by_of(event) or 'engine')}: {words}")

@@ -115,7 +115,10 @@ def utc() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("name", "size"), PICTURES, ids=lambda x: x if isinstance(x, str) else "x".join(map(str, x)))
-def test_it_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+def test_it_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Callable[..., bool],
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, cells in zip(("COLUMNS", "LINES"), (size[0], size[1] + 1), strict=True):
+        monkeypatch.setenv(variable, str(cells))  # plotext asks the terminal, which is the tests' own
     state = STATES[name]
     story = [replace(event, text=LONG, bits=tuple(float((i * 7) % 9) for i in range(len(LONG))))
              if isinstance(event, e.SamplePiece) else event for event in state.events]

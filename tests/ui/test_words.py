@@ -4,15 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.geometry import Region
+from textual.widgets import Static
 
 from tests.builders import healthy
-from tests.ui.ills import measured
+from tests.ui.ills import ill, measured
 from tests.ui.script import Script, drive, screen, until
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import headline
+from tuitrain.telemetry.units import LN2
 from tuitrain.ui.app import CockpitApp
+from tuitrain.ui.panes.gradients import GradientsPane
 from tuitrain.ui.panes.log import LogPane
+from tuitrain.ui.panes.loss import LossPane
 from tuitrain.ui.plot import faces, nice_ticks
 from tuitrain.ui.why import Why
 
@@ -32,7 +38,8 @@ def knob(name: str, old: float, new: float) -> e.KnobChanged:
 
 @pytest.mark.parametrize(("event", "words"), [
     (knob("clip_auto", 1.0, 0.0), "automatic clip off"), (knob("clip_auto", 0.0, 1.0), "automatic clip on"),
-    (knob("clip", 1.6, 1.6), ""), (knob("clip", 1.6, 2.0), "clip 1.6 → 2"),
+    (knob("clip", 1.6, 1.6), ""), (knob("clip", 1.6, 2.0), "clip 1.6 → 2"), (knob("clip", 1.0, 0.0), "clip 1 → off"),
+    (knob("clip", 0.0, 1.6), "clip off → 1.6"), (knob("clip", 0.0, 0.0), ""),
     (back(486), "back from step 658 to 460, the last point before 486: branch 1, lr 0.001, clip off"),
     (back(460), "back from step 658 to 460: branch 1, lr 0.001, clip off")])
 def test_the_log_says_it_plainly(event: e.Event, words: str) -> None:
@@ -135,3 +142,70 @@ def test_a_drill_says_that_it_is_one_and_its_note_names_the_faults() -> None:
         assert "name the fault" in words and "lr too high, exploding gradient" in words
 
     drive(script, act, size=(80, 24))
+
+
+def evaluated(step: int, loss: float, part: bool) -> e.Evaluated:
+    return e.Evaluated(branch=0, step=step, loss=loss, bpc=loss / LN2, best=False, characters=9, reason="interval",
+                       seconds=1.0, part=part)
+
+
+@pytest.mark.parametrize(("size", "words"), [((80, 24), "∙ part 2.164"), ((120, 40), "∙ part of it 2.164"),
+                                             ((64, 20), "∙ part")])
+def test_a_part_of_the_validation_text_has_dots_and_a_legend_at_every_size(size: tuple[int, int], words: str) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        loss = app.cockpit.query_one("#loss")
+        rows = [loss.render_line(y).text for y in range(loss.content_size.height)]
+        assert words in rows[-1] and "○ val 2.308" in rows[-1] and any("∙" in row for row in rows[:-1]), rows
+
+    drive(Script([*healthy(), evaluated(520, 1.5, True), evaluated(560, 1.5, True)]), act, size=size)
+
+
+def test_steps_that_were_left_are_dim_in_the_plot_of_the_gradients_as_in_that_of_the_loss() -> None:
+    left = e.RolledBack(from_branch=0, from_step=600, to_step=300, branch=1, id="", by="you", asked=None,
+                        point="b0-s300", knobs={"lr": 0.001, "clip": 1.0})
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        for pane in (app.cockpit.query_one(LossPane), app.cockpit.query_one(GradientsPane)):
+            dim = pane.palette().dim
+            [gone] = [c for c in pane._chart(app.state, app.view).curves if c.colour == dim]
+            assert (gone.x[0], gone.x[-1]) == (301, 600) and len(gone.y) == 300
+
+    drive(Script([*healthy(), left]), act)
+
+
+def test_what_the_alarm_said_is_not_said_again_by_the_verdict_below_it() -> None:
+    state = RunState()
+    for event in ill("explosion"):
+        state.fold(event)
+    entries = [entry.words for entry in state.story.entries]
+    [alarm] = [words for words in entries if words.startswith("ALARM: ")]
+    [verdict] = [words for words in entries if words.startswith("why: ")]
+    assert alarm.removeprefix("ALARM: ") not in verdict and "a gradient 84 times the median at the onset" in verdict
+
+
+@pytest.mark.parametrize(("reason", "told"), [("interval", False), ("best", True), ("kept", True), ("end", True)])
+def test_the_log_tells_the_checkpoints_that_are_no_routine(reason: str, told: bool) -> None:
+    saved = e.CheckpointSaved(branch=0, step=9, id="", by="", reason=reason, path="checkpoints/b0-s9.safetensors",
+                              bytes=10, seconds=0.1, params_sha256="0")
+    assert bool(headline(saved)) is told
+
+
+def test_a_value_that_is_asked_for_is_whole_in_the_pane_of_the_knobs() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        app.view.asked = {"1": ("lr", 0.00625), "2": ("clip", 1.25)}
+        app.redraw(at_once=True)
+        await pilot.pause()
+        assert "asked 0.00625 …" in screen(app) and "asked 1.25 …" in screen(app)
+
+    drive(Script(healthy()), act)
+
+
+def test_evidence_goes_on_below_its_own_beginning() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("w")
+        assert isinstance(app.screen, Why)
+        rows = [row.text for row in app.screen.query_one("#why", Static).render_lines(Region(0, 0, 70, 20))]
+        at = next(i for i, row in enumerate(rows) if "+ in the worst example" in row)
+        assert len(rows[at + 1]) - len(rows[at + 1].lstrip()) == rows[at].index("in the worst"), rows[at:at + 2]
+
+    drive(Script(ill("explosion")), act, size=(80, 24))

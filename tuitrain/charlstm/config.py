@@ -75,7 +75,7 @@ class Config:
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
     precision: str = _option("auto", "number format of layers and head (tf32, fp16: on a GPU)",
                              choices=("auto", "fp32", "tf32", "bf16", "fp16"))
-    graph: str = _option("auto", "the step as one CUDA graph: auto if it proves right, on: else end the run",
+    graph: str = _option("auto", "the step as one CUDA graph; where that fails, auto trains without, on ends the run",
                          choices=("auto", "on", "off"))
     encoding: str = _option("utf-8", "encoding of the text file")
     errors: str = _option("strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore"))

@@ -31,6 +31,7 @@ from tuitrain.protocol.events import (
     Undone,
 )
 from tuitrain.run.folder import Folder
+from tuitrain.telemetry.sentences import turned
 from tuitrain.telemetry.units import many, size
 
 MOVED = 0.2
@@ -207,7 +208,7 @@ class Steering:
         was, will = getattr(old, name), getattr(new, name)
         if name == "steps" and 0 < will < self._machine.progress.step:
             raise Refused(f"step {will:,} has passed; the run is at {self._machine.progress.step:,}")
-        yield from self._intervene(name, f"{name} {was} → {will}", command.by)
+        yield from self._intervene(name, turned(name, was, will), command.by)
         self._machine.knobs = new
         if old.clip_auto and not new.clip_auto:
             yield KnobChanged(**self._here(), name="clip_auto", old=1.0, new=0.0, id="", by=command.by)

@@ -66,6 +66,11 @@ class Health:
     """Branch of the lineage that is shown, and the last step of its parent."""
 
     @property
+    def alarm_said(self) -> str:
+        """The sentence of the alarm that stands, empty while none does."""
+        return "" if self.alarm is None else self.alarm.sentence
+
+    @property
     def broken(self) -> bool:
         """Whether there is an unanswered alarm."""
         return self.alarm is not None

@@ -89,7 +89,8 @@ class RunState:
 
     def _now(self) -> dict[str, Any]:
         return {"step": self.step, "branch": self.branch, "train": self.train_loss, "val": self.val_loss,
-                "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0)}
+                "unit": self.unit, "lr": self.knobs.get("lr", 0.0), "clip": self.knobs.get("clip", 0.0),
+                "said": self.health.alarm_said}
 
     def _take(self, event: e.Event) -> None:
         if self.work is not None and (isinstance(event, e.RunEnded) or e.id_of(event) == self.work.answers):
@@ -167,6 +168,11 @@ class RunState:
     def left(self) -> tuple[Line, ...]:
         """The last abandoned lines, newest first."""
         return tuple(reversed(self.lines.left))
+
+    def left_lines(self) -> list[tuple[Line, int]]:
+        """Each line that was left, the oldest first, with the last step that it shares with the present line."""
+        here = (self.branch, self.step)
+        return [(line, self.lineage.shared((line.branch, line.last_step), here)) for line in self.lines.left]
 
     @property
     def val_loss(self) -> float | None:

@@ -7,13 +7,14 @@ from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.telemetry.units import BITS, loss_words, number, safe, size
 
 
-def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
-    """Return the sentence of an intervention, with losses in this unit; empty for other events."""
+def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
+    """Return the sentence of an intervention, with losses in this unit; empty for other events.
+
+    `said` is the sentence of the alarm that stands: the reader has been told it, so a verdict does not repeat it.
+    """
     match event:
-        case e.KnobChanged(name="clip_auto"):
-            return f"automatic clip {'on' if event.new else 'off'}"
         case e.KnobChanged():
-            return f"{event.name} {_value(event.old)} → {_value(event.new)}"
+            return turned(event.name, event.old, event.new)
         case e.PromptChanged():
             return f"prompt {safe(event.new)!r}"
         case e.RolledBack():
@@ -21,7 +22,7 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
             over = "over" if event.to_step > event.from_step else "back"
             of = "" if event.parent in (None, event.from_branch) else f" of branch {event.parent}"
             return (f"{over} from step {event.from_step:,} to {event.to_step:,}{of}{asked}: branch {event.branch}, "
-                    f"lr {number(float(event.knobs['lr']))}, clip {_clip(event.knobs['clip'])}")
+                    f"lr {number(float(event.knobs['lr']))}, clip {_value('clip', event.knobs['clip'])}")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
         case e.SnapshotTaken() if event.id:
@@ -52,7 +53,7 @@ def sentence(event: e.Event, unit: LossUnit = BITS) -> str:
             return f"ALARM: {safe(event.sentence)}"
         case f.VerdictReached():
             return (f"why: {event.cause.replace('_', ' ')}. {safe(event.sentence)} " +
-                    "".join(f"{safe(x)}; " for x in event.evidence) + f"what to do: {safe(event.remedy)}")
+                    "".join(f"{safe(x)}; " for x in event.evidence if x != said) + f"what to do: {safe(event.remedy)}")
         case f.AdviceGiven():
             return f"advice: {event.knob} {number(event.value)}; {safe(event.sentence)}"
         case f.BlackBoxKept():
@@ -70,10 +71,10 @@ def on_the_way(what: str, done: int, of: int) -> str:
     return f"{safe(what)}{share} …"
 
 
-def headline(event: e.Event, unit: LossUnit = BITS) -> str:
+def headline(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
     """Return one line for the cockpit's log; empty for what the screen shows elsewhere, and if nothing changed."""
     match event:
-        case e.KnobChanged() if event.name != "clip_auto" and _value(event.old) == _value(event.new):
+        case e.KnobChanged() if unmoved(event):
             return ""
         case e.RunStarted():
             return "training begins"
@@ -89,6 +90,8 @@ def headline(event: e.Event, unit: LossUnit = BITS) -> str:
             return ""  # the plot has it
         case e.Evaluated():
             return f"validation {loss_words(event.loss, unit)}" + (", the best so far" if event.best else "")
+        case e.CheckpointSaved(reason="interval"):
+            return ""  # nobody asked for it; the time line has it
         case e.CheckpointSaved():
             return f"checkpoint saved, {size(event.bytes)}, {event.reason}"
         case e.SavingFailed():
@@ -107,7 +110,7 @@ def headline(event: e.Event, unit: LossUnit = BITS) -> str:
             return f"{safe(event.by)} {verb}, {event.clients} watching"
         case e.SampleDrawn():
             return ""
-    return sentence(event, unit)
+    return sentence(event, unit, said)
 
 
 def skipped(event: e.StepSkipped) -> str:
@@ -115,11 +118,21 @@ def skipped(event: e.StepSkipped) -> str:
     return "SKIPPED" if event.kept else "NOT FINITE"
 
 
-def _clip(value: object) -> str:
-    return _value(value) if value else "off"
+def turned(name: str, old: object, new: object) -> str:
+    """A knob's way from one value to another, in words."""
+    if name == "clip_auto":
+        return f"automatic clip {'on' if new else 'off'}"
+    return f"{name} {_value(name, old)} → {_value(name, new)}"
 
 
-def _value(value: object) -> str:
+def unmoved(event: e.KnobChanged) -> bool:
+    """Whether a knob was set to what it was, as far as a reader can tell."""
+    return _value(event.name, event.old) == _value(event.name, event.new)
+
+
+def _value(name: str, value: object) -> str:
+    if name == "clip" and not value:
+        return "off"
     if isinstance(value, tuple | list):
         return ",".join(number(float(v)) for v in value)
     return number(value, 4) if isinstance(value, float | int) else safe(str(value))

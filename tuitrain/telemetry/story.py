@@ -86,7 +86,7 @@ class Story:
     """Number of entries ever added, by which a log pane finds the new ones."""
 
     def fold(self, event: e.Event, when: float, now: dict[str, Any]) -> None:
-        """Update the story with an event; `now` holds step, branch, train, val, lr, clip and unit."""
+        """Update the story with an event; `now` holds step, branch, train, val, lr, clip, unit and the alarm `said`."""
         match event:
             case e.SamplePiece():
                 self._piece(event)
@@ -107,7 +107,7 @@ class Story:
                 self.points.pop(event.point, None)
             case e.CheckpointPruned():
                 self.points.pop(PurePath(event.path).stem, None)
-        words = headline(event, now["unit"])
+        words = headline(event, now["unit"], now["said"])
         words = words if len(words) <= WORDS else words[:WORDS] + " …"
         if not words:
             return

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -98,12 +99,12 @@ class Why(Dialog[None]):
             style = "bold " + (colours.alarm if verdict.alarming else colours.limit)
             parts.append(Text(f"{_name(verdict.cause)}, since step {verdict.onset:,}", style=style))
             parts.append(Text(safe(verdict.sentence)))
-            parts += [Text(f"  + {safe(x)}") for x in verdict.evidence]
+            parts += [_item("+", safe(x)) for x in verdict.evidence]
             runner_up = _name(verdict.runner_up)
             against = safe(verdict.against)
             rather = f"rather than: {runner_up}" + (f" ({against})" if against else "") if runner_up else against
             if rather:
-                parts.append(Text(f"  - {rather}", style=colours.dim))
+                parts.append(_item("-", rather, colours.dim))
             if not state.health.broken and verdict.alarming:
                 parts.append(Text(f"answered; the run is at step {state.step:,} on branch {state.branch}",
                                   style=colours.limit))
@@ -117,7 +118,7 @@ class Why(Dialog[None]):
         if left is not None:
             parts.append(Text(f"the guard rolls back in {left} s; space goes on", style="bold " + colours.alarm))
         parts.append(self._clip(state))
-        parts += [Text(f"  ! {safe(w.sentence)} (step {w.step:,})", style=colours.validation)
+        parts += [_item("!", f"{safe(w.sentence)} (step {w.step:,})", colours.validation)
                   for w in state.health.warnings[-3:]]
         parts.append(Padding(self._plots(state, colours), (1, 0)))
         parts += self._text(state)
@@ -186,6 +187,15 @@ class Why(Dialog[None]):
                              f"{words if self._view.braille else plain_ascii(words)}", no_wrap=True,
                              overflow="ellipsis"))
         return rows
+
+
+def _item(sign: str, words: str, style: str = "") -> Table:
+    """A sign and words, which go on below themselves."""
+    row = Table.grid()
+    row.add_column(width=4)
+    row.add_column()
+    row.add_row(f"  {sign}", Text(words), style=style)
+    return row
 
 
 def _name(cause: str) -> str:

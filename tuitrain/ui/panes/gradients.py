@@ -40,7 +40,11 @@ class GradientsPane(Picture):
         # One spike among a hundred steps is what a person looks for, and a mean hides it.
         at, extremes = shown.band
         band = np.log10(np.maximum(extremes, 1e-12))
-        curves = [Curve(shown.steps, np.log10(np.maximum(shown.mean, 1e-12)), colours.train)]
+        curves = []
+        for line, before in state.left_lines():
+            gone = stretch(line.grad_norms, line.grad_norm, 0).after(before)
+            curves.append(Curve(gone.steps, np.log10(np.maximum(gone.mean, 1e-12)), colours.dim))
+        curves.append(Curve(shown.steps, np.log10(np.maximum(shown.mean, 1e-12)), colours.train))
         if shown.width > 1:
             curves.insert(0, Curve(at, band, colours.ghost))
         band = band[np.isfinite(band)]

@@ -39,9 +39,9 @@ class KnobsPane(Picture):
         if state.capabilities.knobs.get(name):
             return row.append("the script's own" if name == "clip" else "none", style=self.palette().dim)
         row.append(face(name, state.knobs.get(name)), style="bold")
-        if name == "lr":
-            row.append(f"  in force {number(state.lr_in_force)}", style=self.palette().dim)
         asked = view.asking(name)
+        if name == "lr" and asked is None:  # the two do not fit side by side
+            row.append(f"  in force {number(state.lr_in_force)}", style=self.palette().dim)
         if asked is not None:
             row.append(f"  asked {face(name, asked)} …", style="italic " + self.palette().limit)
         elif name == "clip" and state.knobs.get("clip"):

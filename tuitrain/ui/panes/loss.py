@@ -48,8 +48,7 @@ class LossPane(Picture):
         at, extremes = numbers.band
         band = extremes * scale
         curves = [Curve(at, band, colours.ghost)]
-        for line in reversed(state.left):  # only what is not on the present line
-            before = state.lineage.shared((line.branch, line.last_step), (state.branch, state.step))
+        for line, before in state.left_lines():
             gone = stretch(line.losses, line.loss, 0).after(before)
             curves.append(Curve(gone.steps, _smooth(gone.mean * scale, gone.width), colours.dim))
         curves.append(Curve(numbers.steps, _smooth(numbers.mean * scale, numbers.width), colours.train))
@@ -90,7 +89,11 @@ class LossPane(Picture):
         if state.val_loss is not None:
             parts.append(Text(f"○ val {loss_text(state.val_loss, unit)}", style=colours.validation))
         if newest is not None:
-            parts.append(Text(f"{PART} part of it {loss_text(newest[1], unit)}", style=colours.validation))
+            value = loss_text(newest[1], unit)
+            of = "of it" if state.val_loss is not None else "of val"
+            wordings = [f"{PART} part {of} {value}", f"{PART} part {value}", f"{PART} part"]
+            room = width - sum(part.cell_len + 2 for part in parts)
+            parts.append(Text(next((w for w in wordings if len(w) <= room), wordings[-1]), style=colours.validation))
         if best is not None:
             words, at = f"best {loss_text(best, unit)}", f" at {state.best_step:,}"
             room = width - sum(part.cell_len + 2 for part in parts)
