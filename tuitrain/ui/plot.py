@@ -58,7 +58,7 @@ class Chart:
         floor = self.y[0] - (self.y[1] - self.y[0]) / max(1, height - 3) if self.marks else self.y[0]
         plot.ylim(floor, self.y[1])
         plot.yticks([t for t, _ in self.ticks], [f"{face} " for _, face in self.ticks])
-        places = nice_ticks(*self.x, max(2, width // 14))
+        places = nice_ticks(*self.x, max(3, width // 14))
         plot.xticks([float(p) for p in places], [short(p) for p in places])
         levels = [line for line in self.levels if self.y[0] <= line[0] <= self.y[1]]
         for level, colour, _ in levels:

@@ -13,6 +13,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.start import choices, formats
 from tuitrain.charlstm.start.choices import Choice
 from tuitrain.engine.promise import UNDISTURBED
+from tuitrain.telemetry.units import many
 
 BF16_GAIN = 1.2
 """bf16 is taken only where it is at least this much faster."""
@@ -26,8 +27,9 @@ ROUNDS, LONGEST_RACE = 7, 3.0
 def choose(config: Config, device: str, characters: int, report: runtime.Report) -> Choice:
     """Threads and precision for this machine and shape, by a race of a few timed steps, remembered for some days.
 
-    A race on a busy machine is neither trusted nor remembered: then it is a thread per core. Consumes neither data nor
-    a seed: the scratch model has its own, and the run seeds torch afterwards.
+    A race on a busy machine is neither trusted nor remembered: then it is a thread per core, or for this run fewer
+    where that wins by more than those cores could ever give back. Consumes neither data nor a seed: the scratch model
+    has its own, and the run seeds torch afterwards.
     """
     key = _key(config, device, characters)
     known = choices.remembered().get(key)
@@ -71,7 +73,7 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
         if time.perf_counter() + sum(min(taken) for taken in times.values()) > deadline:
             break
     trusted = all(share >= UNDISTURBED for share in used.values())
-    threads = fastest(times) if trusted else counts[0]
+    threads = fastest(times) if trusted else endurable(times)
     precision, seconds = "fp32", min(times[threads])
     compared = ", ".join(_words(count, min(times[count])) for count in counts)
     if len(counts) < len(asked_counts):
@@ -86,7 +88,8 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
         if config.precision == "bf16" or seconds / half >= BF16_GAIN:
             precision, seconds = "bf16", half
     if not trusted:
-        compared += " on a busy machine, so a thread per core and timed again at the next start"
+        fewer = "" if threads == counts[0] else " for now"
+        compared += f" on a busy machine, so {many(threads, 'thread')}{fewer} and timed again at the next start"
     report(f"timed: {compared}")
     runtime.apply(threads)
     return Choice(threads, precision, seconds, compared), trusted
@@ -124,6 +127,15 @@ def fastest(times: dict[int, list[float]]) -> int:
                 and min(times[count]) < min(times[best]):
             best = count
     return best
+
+
+def endurable(times: dict[int, list[float]]) -> int:
+    """The number of threads to take on a busy machine: the first, unless fewer win by twice what the threads that they
+    do without could save. Where others compute, threads that wait for one another can take fifty times as long."""
+    first, *others = times
+    ours = min(times[first])
+    far = [count for count in others if min(times[count]) * 2 * first / count < ours]
+    return min(far, key=lambda count: min(times[count]), default=first)
 
 
 class _Runner:

@@ -1,5 +1,7 @@
 """What trains, on what, and how much of it is used."""
 
+import textwrap
+
 from rich.text import Text
 
 from tuitrain.protocol.events import MachineUsed
@@ -8,6 +10,9 @@ from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import duration, interval, many, number, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
+
+NAME = 8
+"""Cells of a fact's name."""
 
 
 class MachinePane(Picture):
@@ -22,10 +27,11 @@ class MachinePane(Picture):
         if not c:
             return [Text(view.remark or "torch is being loaded", style=self.palette().dim)]
         if f.description:
-            return [self._row(safe(name), safe(words)) for name, words in (
+            return [row for name, words in (
                 ("device", f"{state.device}, {state.precision}"), ("threads", str(state.threads)), *_used(state.used),
                 ("speed", f"{number(state.steps_per_second)} steps/s"), *f.description,
-                ("trained", duration(state.trained_seconds)), ("guard", state.guard), *_saved(state), *_unread(state))]
+                ("trained", duration(state.trained_seconds)), ("guard", state.guard), *_saved(state), *_unread(state))
+                for row in self._rows(safe(name), safe(words), width)]
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         rows = [
             ("device", ", ".join(state.computes)),
@@ -42,10 +48,13 @@ class MachinePane(Picture):
             *_saved(state),
             *_unread(state),
         ]
-        return [self._row(name, words) for name, words in rows]
+        return [row for name, words in rows for row in self._rows(name, words, width)]
 
-    def _row(self, name: str, words: str) -> Text:
-        return Text(f"{name:<8} ", style=self.palette().dim).append(words, style="default")
+    def _rows(self, name: str, words: str, width: int) -> list[Text]:
+        """A fact, which goes on below its own beginning."""
+        first, *others = textwrap.wrap(words, max(12, width - NAME - 1)) or [""]
+        return [Text(f"{name:<{NAME}} ", style=self.palette().dim).append(first, style="default"),
+                *(Text(" " * (NAME + 1) + words) for words in others)]
 
 
 def _saved(state: RunState) -> list[tuple[str, str]]:
