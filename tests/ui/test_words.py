@@ -8,7 +8,7 @@ import pytest
 from textual.geometry import Region
 from textual.widgets import Static
 
-from tests.builders import healthy
+from tests.builders import healthy, steps
 from tests.ui.ills import ill, measured
 from tests.ui.script import Script, drive, screen, until
 from tuitrain.protocol import events as e
@@ -242,3 +242,25 @@ def test_facts_of_the_machine_go_on_below_themselves() -> None:
         assert max(map(len, rows)) <= 40 and timed in " ".join(" ".join(rows).split())
 
     drive(script, act)
+
+
+@pytest.mark.parametrize(("size", "most"), [((80, 24), "max"), ((120, 40), "largest")])
+def test_the_clip_is_told_beside_the_largest_norm_at_every_size(size: tuple[int, int], most: str) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        [told] = [row for row in screen(app).splitlines() if f" · {most} 16.4 at 61" in row]
+        assert " · clip 1" in told
+
+    drive(Script([*healthy(), steps(601, 20, norm=12.6), steps(621, 100, norm=0.2345)]), act, size=size)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+def test_a_refusal_is_read_whole(size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("R")
+        await pilot.pause()
+        pane = app.cockpit.query_one("#knobs")
+        rows = [pane.render_line(y).text.strip(" │") for y in range(pane.size.height)]
+        assert "nothing is broken that R could answer; r picks a point to roll back to" in " ".join(rows), rows
+        assert rows[0].startswith("lr") or size[0] == 80 or rows[1].startswith("lr"), rows
+
+    drive(Script(healthy()), act, size=size)

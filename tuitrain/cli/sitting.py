@@ -38,6 +38,8 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     folder = new_run(Path("runs"), "drill")
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
+    if reached(folder) < at:
+        return code  # there is nothing to be compared with
     turn = Turn(streams.steering(sys.stderr))
     before = signal.signal(signal.SIGINT, lambda *_: turn.skip())
     try:
@@ -91,6 +93,12 @@ class Turn:
             self._out.flush()
 
 
+def reached(folder: RunDirectory) -> int:
+    """The last step that the journal knows of."""
+    return max((event.step for event, _ in journal.read(folder.journal)
+                if isinstance(event, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)
+
+
 def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     """What it was, and what the person did, from the journal."""
     events = [event for event, _ in journal.read(folder.journal)]
@@ -99,8 +107,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == askers.PERSON
             and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
     losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
-    reached = max((x.step for x in events if isinstance(x, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)
-    if reached < at:
+    if reached(folder) < at:
         return f"you left before it happened: {fault.words}, at step {at:,}"
     rows = [f"it was {fault.name}: {fault.words}, at step {at:,}; right is {' or '.join(map(_name, fault.right))}"]
     if named:

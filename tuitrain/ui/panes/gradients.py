@@ -63,14 +63,14 @@ class GradientsPane(Picture):
                      colours.dim)
 
     def _words(self, state: RunState, width: int) -> Text:
-        colours, words = self.palette(), Text()
-        words.append(f"now {number(state.norm)}", style=colours.train)
-        largest = state.grad_norms.largest()
-        if largest is not None and largest[0] > LARGE * state.norm:
-            words.append(f" · largest {number(largest[0])} at {largest[1]:,}", style=colours.alarm)
-        for clip in self._clip(state):
-            if words.cell_len + len(clip) <= width:
-                return words.append(clip, style=colours.limit)
+        colours, largest, clips = self.palette(), state.grad_norms.largest(), self._clip(state)
+        for most in ("largest", "max"):  # the shorter word rather than nothing of the clip
+            words = Text(f"now {number(state.norm)}", style=colours.train)
+            if largest is not None and largest[0] > LARGE * state.norm:
+                words.append(f" · {most} {number(largest[0])} at {largest[1]:,}", style=colours.alarm)
+            for clip in clips:
+                if words.cell_len + len(clip) <= width:
+                    return words.append(clip, style=colours.limit)
         return words
 
     @staticmethod

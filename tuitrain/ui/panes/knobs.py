@@ -1,6 +1,7 @@
 """The knobs as confirmed by the engine, what was asked and not answered yet, and the learning rate in force."""
 
 import math
+import textwrap
 from typing import Any
 
 from rich.text import Text
@@ -23,9 +24,9 @@ class KnobsPane(Picture):
             return [Text("…", style=self.palette().dim)]
         rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")]
         if height >= 3:
-            if view.refused:
-                rows[-1 if height == 3 else 2 :] = [rows[2]] if height == 3 else [rows[2], Text("")]
-                rows = [*rows[: height - 1], Text(f"refused: {view.refused}", style=self.palette().alarm)]
+            if view.refused:  # whole: it says what to do instead
+                words = textwrap.wrap(f"refused: {view.refused}", max(12, width))[: height - 1]
+                rows = [*rows[: height - len(words)], *(Text(row, style=self.palette().alarm) for row in words)]
             elif height > 3 and not state.capabilities.knobs.get("prompt"):
                 rows.append(Text("prompt ").append(safe(str(state.knobs.get("prompt", "")))[: width - 8]))
             return rows
