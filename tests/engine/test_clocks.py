@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.conftest import Run
-from tuitrain.cli.runs import _facts
+from tuitrain.cli.runs import _columns
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol import events as e
 from tuitrain.recording.past import Past
@@ -89,7 +89,7 @@ def test_a_run_from_the_future_has_no_age(start: Start) -> None:
     run = start()
     later = time.time() + DAY
     os.utime(run.folder.config, (later, later))
-    assert _facts(run.folder)[-1] == "-"
+    assert _columns(run.folder)[-1] == "-"
 
 
 def test_an_interval_in_seconds_holds_whatever_a_step_takes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
