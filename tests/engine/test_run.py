@@ -303,3 +303,12 @@ def test_a_branch_without_steps_is_resumed_as_it_was(start: Start, resume: Start
     run.stop()
     opening = resume(run.folder).of(e.RunResumed)[0]
     assert (opening.branch, opening.step) == (back.branch, 20)
+
+
+@pytest.mark.parametrize("end", [{"epochs": 0.3}, {"minutes": 0.01}], ids=str)
+def test_a_run_with_an_end_in_epochs_or_minutes_goes_on(
+        start: Callable[..., Run], resume: Callable[..., Run], end: dict[str, float]) -> None:
+    run = start(**end)
+    assert run.machine.config.steps > 0
+    run.stop()
+    assert resume(run.folder).machine.config.steps == run.machine.config.steps

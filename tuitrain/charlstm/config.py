@@ -113,6 +113,9 @@ class Config:
         if preset == "auto" and not ends and not given.keys() & {"optimizer", "weight_decay"}:
             recipe |= _AUTO_OPEN_ENDED
         config = cls(**{**recipe, **given})
+        # Asked of what is given alone: a sealed configuration has the steps that its epochs or minutes have become.
+        if sum(bool(getattr(config, name)) for name in ENDS) > 1:
+            raise UsageError("--steps, --epochs and --minutes each say when to end: give one of them")
         if "stride" in given and config.loss == "all" and config.stride != 1:
             raise UsageError("--stride belongs to --loss last; streams (--loss all) have no stride")
         budget = config.steps or config.epochs or config.minutes
@@ -188,8 +191,6 @@ class Config:
             raise UsageError("--clip auto goes with --clip-kind norm; give a number")
         if self.threads != "auto" and not (isinstance(self.threads, int) and 1 <= self.threads <= 1024):
             raise UsageError(f"--threads {self.threads}: give a number from 1 to 1024, or auto")
-        if sum(bool(x) for x in (self.steps, self.epochs, self.minutes)) > 1:
-            raise UsageError("--steps, --epochs and --minutes each say when to end: give one of them")
         if self.clip_kind == "element" and self.optimizer == "muon":
             raise UsageError("--clip-kind element does not go with --optimizer muon; use norm")
         for name in INTERVALS:
