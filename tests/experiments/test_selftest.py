@@ -28,7 +28,7 @@ def test_it_passes_on_this_cpu_and_can_be_pasted(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "tuitrain selftest --device cpu --steps 2" and f"torch {torch.__version__}" in lines[2]
     table = [line for line in lines if line[32:48].strip() in (selftest.OK, selftest.NOT_APPLICABLE)]
-    assert len(table) == 27 and all(len(line) <= 120 for line in lines)
+    assert len(table) == 31 and all(len(line) <= 120 for line in lines)
     assert [line[32:48].strip() for line in table if line.startswith(("rollback", "resume", "withheld"))] == ["ok"] * 15
     assert lines[-1] == "22 ok, 0 failed, 5 not applicable"
 
@@ -101,7 +101,7 @@ def test_a_failed_check_is_the_exit_code(monkeypatch: Patch, capsys: pytest.Capt
 def test_an_optimizer_repeats_if_both_its_rollback_and_its_resume_do() -> None:
     seen = [selftest.Check(f"{what}, {name}", state, "") for what, name, state in (
         ("rollback", "adam", "ok"), ("resume", "adam", "ok"), ("rollback", "sgd", "ok"), ("resume", "sgd", "failed"))]
-    assert selftest.repeated(seen) == {"adam"}
+    assert selftest.repeated(seen) == {("lstm", "adam"), ("gru", "adam")}
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -91,7 +91,7 @@ TENSORS = {"model.a": np.arange(6, dtype=np.float32).reshape(2, 3), "rng.cpu": n
 
 
 def save(folder: Path, step: int, branch: int = 0, **more: object) -> Checkpoint:
-    values = {"reason": "interval", "pinned": False, "facts": {"serial": step}, **more}
+    values = {"reason": "interval", "pinned": False, "values": {"serial": step}, **more}
     return checkpoints.save(folder, TENSORS, branch=branch, step=step, run=ID, **values)
 
 
@@ -161,7 +161,7 @@ def test_retention_keeps_the_newest_the_best_the_pinned_and_each_nth(
 
 def job(step: int, **more: object) -> Job:
     values = {"reason": "interval", "pinned": False, "bytes": 100, "tensors": lambda: TENSORS,
-              "facts": {"serial": step}, **more}
+              "values": {"serial": step}, **more}
     return Job(branch=0, step=step, **values)
 
 

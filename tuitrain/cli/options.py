@@ -23,7 +23,7 @@ GROUPS = {
                         "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "on_divergence"),
 }
 COMMON = ("preset", "cell", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs",
-          "minutes", "seed", "device", "temperature", "prompt", "on_divergence")
+          "minutes", "device", "temperature", "prompt", "on_divergence")
 """What `--help` shows; `--help-all` shows every option."""
 KNOBS = ("lr", "clip", "temperature", "prompt")
 

@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tuitrain.cli.signals import ENDINGS
 from tuitrain.errors import ERROR, RunError, TuitrainError
 from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.glossary import HINT
-from tuitrain.telemetry.session import Session
+
+if TYPE_CHECKING:
+    from tuitrain.telemetry.session import Session
 
 HOSTS = ("process", "here")
 
@@ -102,8 +104,8 @@ class Vanishing:
 class Screen:
     """One sitting at the cockpit; after `run` it can be asked how it ended."""
 
-    def __init__(self, run: RunDirectory, connect: Callable[[], Session], *, here: bool = False,
-                 mouse: bool = True, greets: bool = True, resume: Callable[[], Session] | None = None) -> None:
+    def __init__(self, run: RunDirectory, connect: Callable[[], "Session"], *, here: bool = False,
+                 mouse: bool = True, greets: bool = True, resume: Callable[[], "Session"] | None = None) -> None:
         from tuitrain.ui.app import CockpitApp
 
         self._run, self._connect, self._mouse = run, connect, mouse
@@ -161,7 +163,7 @@ class Screen:
     def _comeback(self) -> str:
         return f"training goes on; come back with `tuitrain attach {self._run.path}`"
 
-    def _joined(self) -> Session:
+    def _joined(self) -> "Session":
         self.connecting = True
         return self._connect()
 
@@ -174,7 +176,7 @@ class Screen:
             signal.signal(signal.SIGCONT, lambda *_: None)
 
 
-def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = True, corpus: str | None = None,
+def show(run: RunDirectory, connect: Callable[[], "Session"], *, mouse: bool = True, corpus: str | None = None,
          goes_on: bool = True) -> int:
     """The cockpit on a run of another process until the person leaves; returns the exit code.
 
@@ -188,7 +190,7 @@ def show(run: RunDirectory, connect: Callable[[], Session], *, mouse: bool = Tru
     return screen.exit_code
 
 
-def _rejoin(run: RunDirectory, corpus: str | None) -> Session:
+def _rejoin(run: RunDirectory, corpus: str | None) -> "Session":
     """A session with whoever trains the run now: a new process, unless another terminal has started one already."""
     from tuitrain.host.client import SocketSession
     from tuitrain.host.launch import PATIENCE, launch
