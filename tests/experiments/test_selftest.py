@@ -30,7 +30,8 @@ def test_it_passes_on_this_cpu_and_can_be_pasted(capsys: pytest.CaptureFixture[s
     table = [line for line in lines if line[32:48].strip() in (selftest.OK, selftest.NOT_APPLICABLE)]
     assert len(table) == 31 and all(len(line) <= 120 for line in lines)
     assert [line[32:48].strip() for line in table if line.startswith(("rollback", "resume", "withheld"))] == ["ok"] * 15
-    assert lines[-1] == "22 ok, 0 failed, 5 not applicable"
+    fine = sum(line[32:48].strip() == selftest.OK for line in table)
+    assert lines[-1] == f"{fine} ok, 0 failed, {31 - fine} not applicable" and fine > 20
 
 
 def forgets_the_hidden_state(patch: Patch) -> None:
