@@ -115,6 +115,7 @@ def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None
     assert machine.order == [2] and now[0] <= race.LONGEST_RACE
     assert (choice.threads, choice.precision, choice.step_seconds) == (2, "fp32", 2.0)
     assert said[0] == "timing steps" and "too slow to time more" in choice.compared
+    assert choices.remembered() == {}, "one step compares nothing: the next start may find a quieter machine"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"x": 3}', '{"x": {"time": 1, "choice": {"threads": 2}}}'])

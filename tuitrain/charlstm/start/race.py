@@ -93,7 +93,8 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
         compared += f" on a busy machine, so {many(threads, 'thread')}{fewer} and timed again at the next start"
     report(f"timed: {compared}")
     runtime.apply(threads)
-    return Choice(threads, precision, seconds, compared), trusted
+    # Where nothing could be compared there is nothing to remember: a crowded second makes any model that slow.
+    return Choice(threads, precision, seconds, compared), trusted and len(counts) == len(asked_counts)
 
 
 def _in_time(deadline: float, step: float) -> bool:
@@ -160,10 +161,12 @@ class _Runner:
         another one before, which also pays for set-up, unless a step is so slow that one must do."""
         runtime.apply(threads)
         if warm:
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             self._learn(precision)
-            if time.perf_counter() - began > LONGEST_RACE / 4:
-                return time.perf_counter() - began, 1.0
+            seconds = time.perf_counter() - began
+            if seconds > LONGEST_RACE / 4:
+                # Set-up is done by one thread, so one that computes all the time is all that can be asked for.
+                return seconds, min(1.0, (time.process_time() - used) / seconds)
         began, used = time.perf_counter(), time.process_time()
         self._learn(precision)
         seconds = time.perf_counter() - began
