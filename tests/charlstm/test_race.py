@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuitrain.charlstm import runtime
+from tuitrain.charlstm import cache, runtime
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.start import choices, formats, race
 from tuitrain.charlstm.start.choices import Choice
@@ -33,7 +33,7 @@ class Machine:
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(race, "cores", lambda: 2)
-    monkeypatch.setattr(choices, "_cache", lambda: tmp_path / "cache" / "races.json")
+    monkeypatch.setattr(cache, "path", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(runtime, "apply", lambda threads: None)
 
 
@@ -74,17 +74,16 @@ def test_a_choice_is_forgotten_after_days(monkeypatch: pytest.MonkeyPatch) -> No
     raced(monkeypatch, Machine({1: 0.01, 2: 0.04}, 1.0))
     fresh = Machine({1: 0.04, 2: 0.01}, 1.0)
     assert raced(monkeypatch, fresh)[0].threads == 1 and not fresh.order
-    entries = json.loads(choices._cache().read_text())
+    entries = json.loads(cache.path(choices.FILE).read_text())
     for entry in entries.values():
         entry["time"] = time.time() - choices.FORGOTTEN_AFTER - 1
-    choices._cache().write_text(json.dumps(entries))
+    cache.path(choices.FILE).write_text(json.dumps(entries))
     assert raced(monkeypatch, fresh)[0].threads == 2 and fresh.order
 
 
-def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    machine = Machine({1: 0.75, 2: 0.5}, 1.0)
-    real = machine.step
+def with_a_clock(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> list[float]:
+    """A clock that only the machine's steps move."""
+    now, real = [0.0], machine.step
 
     def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
         now[0] += machine.seconds[threads]
@@ -92,22 +91,20 @@ def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> Non
 
     machine.step = step  # type: ignore[method-assign]
     monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine({1: 0.75, 2: 0.5}, 1.0)
+    with_a_clock(monkeypatch, machine)
     raced(monkeypatch, machine)
     assert machine.order == [2, 1]
 
 
 def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of 2 s: one, and then training may begin."""
-    now = [0.0]
     machine = Machine({1: 3.0, 2: 2.0}, 1.0)
-    real = machine.step
-
-    def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
-        now[0] += machine.seconds[threads]
-        return real(threads, precision, warm=warm)
-
-    machine.step = step  # type: ignore[method-assign]
-    monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+    now = with_a_clock(monkeypatch, machine)
     monkeypatch.setattr(formats, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(race, "_Runner", machine)
     said: list[str] = []
@@ -120,8 +117,8 @@ def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"x": 3}', '{"x": {"time": 1, "choice": {"threads": 2}}}'])
 def test_a_cache_of_another_kind_is_passed_over(content: str) -> None:
-    choices._cache().parent.mkdir()
-    choices._cache().write_text(content)
+    cache.path(choices.FILE).parent.mkdir()
+    cache.path(choices.FILE).write_text(content)
     assert choices.remembered() == {}
 
 

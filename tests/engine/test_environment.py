@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from tuitrain.charlstm import repeats
+from tuitrain.charlstm import cache, repeats
 from tuitrain.charlstm.config import Config
 from tuitrain.engine import environment
 
@@ -63,7 +63,7 @@ def test_a_gpu_is_recorded_with_what_computes_on_it() -> None:
 
 @pytest.mark.usefixtures("h100")
 def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(repeats, "_file", lambda: tmp_path / "cache" / "repeats.json")
+    monkeypatch.setattr(cache, "path", lambda name: tmp_path / "cache" / name)
     config = Config.of({**TINY, "device": "cuda", "optimizer": "adam"})
 
     def why() -> str:

@@ -160,17 +160,11 @@ class Machine:
     def absorb(self, rows: NDArray[np.float32]) -> None:
         """Fold drained rows into the running means that snapshots carry."""
         self.norms = np.concatenate([self.norms, rows[:, 1]])[-len(self.norms) :]
-        losses = rows[:, 0][rows[:, 3] == 0].astype(float)
-        progress = self.progress
-        for skipped in rows[:, 3].tolist():
-            progress.not_finite = progress.not_finite + 1 if skipped else 0
-        for loss in losses:
-            progress.epoch_loss += loss
-            progress.epoch_steps += 1
-            old = progress.smooth_loss
-            progress.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
-        if progress.step >= 50:
-            progress.best_smooth = min(progress.best_smooth, progress.smooth_loss)
+        losses, finite = rows[:, 0], rows[:, 3] == 0
+        for loss in losses[finite].astype(float):
+            self.progress.epoch_loss += loss
+            self.progress.epoch_steps += 1
+        self.progress.absorb(losses, finite)
 
     def freeze(self) -> Snapshot:
         """A copy of everything that the next steps depend on; the same one until something changes.

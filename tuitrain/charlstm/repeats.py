@@ -4,17 +4,14 @@ Kept in the person's cache, under the versions that decide: another driver's lib
 has been shown nothing yet.
 """
 
-import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from tuitrain.charlstm import runtime
+from tuitrain.charlstm import cache, runtime
 from tuitrain.charlstm.config import Config
 from tuitrain.engine import devices, environment
+
+FILE = "repeats.json"
 
 
 def remember(device: str, shown: Iterable[tuple[str, str]]) -> None:
@@ -22,15 +19,7 @@ def remember(device: str, shown: Iterable[tuple[str, str]]) -> None:
 
     Where there is no cache, nothing is promised.
     """
-    known = {**_known(), _key(device): sorted(map(" ".join, shown))}
-    path = _file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps(known))
-        part.replace(path)
-    except OSError:
-        return
+    cache.write(FILE, {**_known(), _key(device): sorted(map(" ".join, shown))})
 
 
 def shown(device: str, cell: str, optimizer: str) -> bool:
@@ -57,14 +46,6 @@ def _key(device: str) -> str:
     return ", ".join(there[name] for name in environment.DECISIVE[devices.kind(device)])
 
 
-def _file() -> Path:
-    return Path(platformdirs.user_cache_dir("tuitrain", appauthor=False)) / "repeats.json"
-
-
 def _known() -> dict[str, list[str]]:
-    """What is kept; what another version wrote or somebody damaged is passed over."""
-    try:
-        kept = json.loads(_file().read_text())
-        return {str(key): list(map(str, names)) for key, names in kept.items() if isinstance(names, list)}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    """What is kept; what another version wrote is passed over."""
+    return {str(key): list(map(str, names)) for key, names in cache.read(FILE).items() if isinstance(names, list)}

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuitrain.knobs import Knobs
 
 GOOD_LOSS = (0.1, 0.08)
@@ -34,6 +37,17 @@ class Progress:
         # Compared with the best so far, not of all time: otherwise a fast-improving run would have only bad points.
         most = self.best_smooth + max(GOOD_LOSS[0], GOOD_LOSS[1] * abs(self.best_smooth))
         return self.step == 0 or (math.isfinite(self.smooth_loss) and self.smooth_loss <= most)
+
+    def absorb(self, losses: NDArray[np.float32], finite: NDArray[np.bool_]) -> None:
+        """Fold the losses of the newest steps, in order, into the running mean; those of steps that are not `finite`
+        only count as such."""
+        for good in finite.tolist():
+            self.not_finite = 0 if good else self.not_finite + 1
+        for loss in losses[finite].astype(float):
+            old = self.smooth_loss
+            self.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
+        if self.step >= 50:
+            self.best_smooth = min(self.best_smooth, self.smooth_loss)
 
     @property
     def parent(self) -> int | None:

@@ -93,12 +93,7 @@ class Subject:
     def absorb(self, losses: Any, norms: Any) -> None:
         """Fold numbers into the running means that snapshots carry."""
         self.norms = np.concatenate([self.norms, norms])[-len(self.norms):]
-        progress = self.progress
-        for loss in losses[np.isfinite(losses)].astype(float):
-            old = progress.smooth_loss
-            progress.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
-        if progress.step >= 50:
-            progress.best_smooth = min(progress.best_smooth, progress.smooth_loss)
+        self.progress.absorb(losses, np.isfinite(losses))
 
     def freeze(self) -> Snapshot:
         """A copy of everything that the next steps depend on but the data; the same one until something changes."""

@@ -1,11 +1,11 @@
 """What races of threads chose, remembered in the person's cache for some days. Knows nothing of how they are run."""
 
-import json
-import os
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from tuitrain.charlstm import cache
+
+FILE = "races.json"
 FORGOTTEN_AFTER = 7 * 86400.0
 """Seconds: a machine changes, and a choice made in a bad hour must not stay for good."""
 
@@ -33,30 +33,15 @@ def forget(key: str) -> None:
     _keep({name: entry for name, entry in remembered().items() if name != key})
 
 
-def _cache() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("tuitrain", appauthor=False)) / "races.json"
-
-
 def remembered() -> dict[str, tuple[float, Choice]]:
     """The choices of the last days with their Unix times; what another version wrote or somebody damaged is passed
     over."""
     try:
-        known = json.loads(_cache().read_text())
-        return {key: (float(entry["time"]), Choice(**entry["choice"])) for key, entry in known.items()
+        return {key: (float(entry["time"]), Choice(**entry["choice"])) for key, entry in cache.read(FILE).items()
                 if 0 <= time.time() - entry["time"] < FORGOTTEN_AFTER}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
 def _keep(known: dict[str, tuple[float, Choice]]) -> None:
-    path = _cache()
-    entries = {name: {"time": when, "choice": asdict(chosen)} for name, (when, chosen) in known.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps(entries))
-        part.replace(path)
-    except OSError:
-        return  # without a cache the next run races again
+    cache.write(FILE, {name: {"time": when, "choice": asdict(chosen)} for name, (when, chosen) in known.items()})
