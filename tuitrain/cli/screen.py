@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -126,6 +127,8 @@ class Screen:
 
     def run(self) -> None:
         """Until the person leaves or a signal ends it. Raises what hindered it from connecting."""
+        from asyncio import CancelledError  # Textual has imported it by now; the plain commands do without
+
         numbers = [n for n in ENDINGS if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._received) for number in numbers}
         stream = sys.__stderr__
@@ -135,6 +138,11 @@ class Screen:
         self._app.resized = terminal.delta.forget
         try:
             self._app.run(mouse=self._mouse)
+        except (OSError, termios.error, CancelledError):
+            # A terminal that is taken away in the middle of an exit: Textual fails to restore it, or is cancelled in
+            # its last steps.
+            if self.signal is None:
+                raise
         finally:
             sys.__stderr__ = stream  # type: ignore[misc]
             for number, handler in before.items():
