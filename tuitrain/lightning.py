@@ -1,6 +1,6 @@
-"""A Lightning Trainer as a watched loop: `Trainer(callbacks=[tuitrain.lightning.Pilot()])`.
+"""Watches a Lightning Trainer: `Trainer(callbacks=[tuitrain.lightning.Pilot()])`.
 
-Needs the package `lightning` (or `pytorch_lightning`), which tuitrain does not bring.
+Requires the package `lightning` (or `pytorch_lightning`), which tuitrain does not install.
 """
 
 import math
@@ -19,11 +19,11 @@ from tuitrain.watching.offers import BY_VALUE
 
 
 class Pilot(Callback):
-    """Takes what `tuitrain.watch` takes by name; `monitor` is the metric that counts as the validation loss.
+    """A callback that takes the keyword arguments of `tuitrain.watch`; `monitor` names the validation loss metric.
 
-    Gradients are seen before clipping, and the clip of the very step is the knob's (`gradient_clip_val`). A stop ends
-    the fit after the batch. A rollback sets weights, optimizers, schedulers and generators back; the data and the
-    Trainer's own counts go on.
+    Gradients are measured before clipping, and the knob sets the clip of the same step (`gradient_clip_val`). A stop
+    ends the fit after the batch. A rollback restores weights, optimizers, schedulers and random generators; the data
+    and the Trainer's own counters go on.
     """
 
     def __init__(self, *, monitor: str = "val_loss", **how: Any) -> None:
@@ -60,7 +60,8 @@ class Pilot(Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         batches = trainer.num_training_batches
         epoch = trainer.current_epoch + ((batch_idx + 1) / batches if math.isfinite(batches) else 0)
-        loss = math.nan if loss is None else loss * trainer.accumulate_grad_batches  # Lightning divides it
+        # Lightning has divided the loss by the number of accumulated batches.
+        loss = math.nan if loss is None else loss * trainer.accumulate_grad_batches
         if not self.pilot.step(loss, epoch=epoch):
             trainer.should_stop = True
 

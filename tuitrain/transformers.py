@@ -1,6 +1,6 @@
-"""A Hugging Face Trainer as a watched loop: `Trainer(callbacks=[tuitrain.transformers.Pilot()])`.
+"""Watches a Hugging Face Trainer: `Trainer(callbacks=[tuitrain.transformers.Pilot()])`.
 
-Needs the package `transformers`, which tuitrain does not bring.
+Requires the package `transformers`, which tuitrain does not install.
 """
 
 from typing import Any
@@ -15,16 +15,16 @@ except ImportError:
 from tuitrain import watching
 from tuitrain.protocol import commands as c
 
-NO_WAY_BACK = ("the Trainer's own counts cannot be set back inside a run: stop it, then "
+NO_WAY_BACK = ("the Trainer's own counters cannot be restored during a run: stop it, then "
                "trainer.train(resume_from_checkpoint=…)")
 
 
 class Pilot(TrainerCallback):
-    """Takes what `tuitrain.watch` takes by name.
+    """A callback that takes the keyword arguments of `tuitrain.watch`.
 
-    The Trainer shows no gradient before its own clip, so norms are those after it; the clip itself is a knob, because
-    `max_grad_norm` is read at each step. Losses are read off the model's outputs. There is no rollback: a stop, and
-    `resume_from_checkpoint`.
+    The Trainer exposes no gradients before its own clipping, so norms are measured after it; the clip itself is a knob,
+    because `max_grad_norm` is read at each step. Losses are taken from the model's outputs. There is no rollback: stop,
+    then train with `resume_from_checkpoint`.
     """
 
     def __init__(self, **how: Any) -> None:
@@ -47,7 +47,7 @@ class Pilot(TrainerCallback):
         self._hook = model.register_forward_hook(self._seen, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Called by the Trainer after each step of the optimizer."""
+        """Called by the Trainer after each optimizer step."""
         if self.pilot is None:
             return
         losses, self._losses = self._losses, []
@@ -57,7 +57,7 @@ class Pilot(TrainerCallback):
         args.max_grad_norm = self.pilot.clip_in_force(args.max_grad_norm)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-        """Called by the Trainer, which now and then has the norm before its clip."""
+        """Called by the Trainer, whose logs contain the norm before clipping."""
         if self.pilot is not None and logs and "grad_norm" in logs:
             self.pilot.log(norm_before_clipping=logs["grad_norm"])
 
@@ -74,9 +74,10 @@ class Pilot(TrainerCallback):
             self.pilot.close()
 
     def _seen(self, model: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-        """The forward hook: the loss of a part of a step."""
+        """Forward hook: collect the loss of one forward pass, which may be a part of a step."""
         loss = outputs.get("loss") if hasattr(outputs, "get") else None
         if model.training and loss is not None:
-            # With the number of items of all parts the model divides by those, else by its own part's.
+            # Given the number of items of the whole step, the model divides by that; otherwise by the items of this
+            # pass.
             whole = self._parts if kwargs.get("num_items_in_batch") is not None else 1
             self._losses.append(loss.detach() * whole)

@@ -1,4 +1,7 @@
-"""Anybody's own PyTorch loop as a run: `tuitrain.watch(model, optimizer)` gives a Pilot. Knows no text and no LSTM."""
+"""Any PyTorch training loop as a run: `tuitrain.watch(model, optimizer)` returns a Pilot.
+
+Knows nothing of text or LSTMs.
+"""
 
 from tuitrain.watching.opening import watch
 from tuitrain.watching.pilot import Pilot

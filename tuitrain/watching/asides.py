@@ -1,4 +1,4 @@
-"""What the loop's own functions do beside training: an evaluation, a sample. They change nothing of what comes next."""
+"""Helpers for the script's own evaluation and sample functions, which must not affect training."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ from tuitrain.watching import rng
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Generators and the modules' training flags are afterwards as they were before."""
+    """Restore random generators and the modules' training flags on exit."""
     states, training = rng.states(), [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -25,7 +25,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 class Interval:
-    """`every` so many steps, `30s` or `5m`; None: only when it is asked for. Due for the first time after one."""
+    """An interval in steps or time (`500`, `30s`, `5m`); None means only on request. First due after one interval."""
 
     def __init__(self, every: Every | None, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         number, unit = (0.0, "steps") if every is None else parse_every(every, name)
@@ -35,7 +35,7 @@ class Interval:
         self._since = clock()
 
     def due(self, step: int) -> bool:
-        """Whether it is time; if so, the next one is counted from here."""
+        """Return whether the interval has passed; if it has, the next one starts now."""
         if not self._number:
             return False
         if self._in_steps:
@@ -47,25 +47,25 @@ class Interval:
 
 
 def loss_of(result: Any) -> tuple[float, dict[str, float]]:
-    """The loss an evaluation returned, and its other numbers: a number, a mapping with `loss`, or a pair of both."""
+    """Split the result of an evaluation, a number or a mapping with `loss`, into the loss and its other numbers."""
     if isinstance(result, Mapping):
         numbers = {str(name): _number(value) for name, value in result.items()}
         if "loss" not in numbers:
-            raise UsageError(f"an evaluation returns a number or a dict with 'loss'; this one has {sorted(numbers)}")
+            raise UsageError(f"an evaluation returns a number or a dict with 'loss', but got {sorted(numbers)}")
         return numbers.pop("loss"), numbers
     return _number(result), {}
 
 
-def words_of(result: Any) -> str:
-    """A sample as text: as it is, or numbers in rows."""
+def sample_text(result: Any) -> str:
+    """Return a sample as text: strings as they are, numbers in rows."""
     if isinstance(result, str):
         return result
     if isinstance(result, Mapping):
-        return "\n".join(f"{name}: {words_of(value)}" for name, value in result.items())
+        return "\n".join(f"{name}: {sample_text(value)}" for name, value in result.items())
     if isinstance(result, Tensor):
         result = result.detach().cpu().tolist()
     if isinstance(result, Sequence):
-        return " ".join(words_of(value) for value in result)
+        return " ".join(sample_text(value) for value in result)
     return f"{float(result):.5g}"
 
 

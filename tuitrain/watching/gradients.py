@@ -1,4 +1,4 @@
-"""Norms of a model's gradients, whole and by group, without waiting for a device. Changes no gradient."""
+"""Global and per-group norms of a model's gradients, without waiting for a device. Changes no gradient."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from tuitrain.errors import UsageError
 
 Groups = Mapping[str, str | Iterable[nn.Parameter]] | Callable[[str], str]
-"""Name of a group -> prefix of its parameters' names, or the parameters; or a function from a parameter's name to its
-group's."""
+"""A mapping from a group's name to the prefix of its parameters' names, or to the parameters themselves; or a function
+from a parameter's name to the name of its group."""
 OWN = "own"
-"""The group of parameters that belong to no module below the top."""
+"""The group of parameters that belong directly to the top-level module."""
 
 
 class Grouped:
-    """Which parameter is in which group. `names` in the order in which they first come."""
+    """Assigns parameters to groups. `names` lists the groups in the order of their first parameter."""
 
     def __init__(self, model: nn.Module, groups: Groups | None) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -26,7 +26,7 @@ class Grouped:
         self.parameters = [p for _, p in named]
 
     def norms(self, parameters: Iterable[nn.Parameter], each: list[Tensor]) -> Tensor | None:
-        """L2 norm per group [groups], from the norm of each of these parameters' gradients; None if in no group."""
+        """Return the L2 norm per group [groups] from the norm of each gradient; None if no parameter is in a group."""
         members: list[list[Tensor]] = [[] for _ in self.names]
         for parameter, norm in zip(parameters, each, strict=True):
             place = self._group.get(id(parameter))
@@ -40,7 +40,7 @@ class Grouped:
 
 
 def _by_module(names: list[str]) -> dict[str, str]:
-    """Top-level modules; a top that holds a single module is passed through."""
+    """Return the group of each parameter: its top-level module, descending where there is only one."""
     cut = 0
     while True:
         heads = {tuple(name.split(".")[: cut + 1]) for name in names}
@@ -72,8 +72,8 @@ def _chosen(groups: Groups, named: list[tuple[str, nn.Parameter]]) -> dict[str, 
 
 
 @torch.no_grad()
-def norm_of_each(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[Tensor]]:
-    """The parameters that have a gradient, and the L2 norm of each one's."""
+def gradient_norms(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[Tensor]]:
+    """Return the parameters that have a gradient, and the L2 norm of each gradient."""
     mine, gradients = [], []
     for parameter in parameters:
         gradient = parameter.grad
@@ -84,13 +84,13 @@ def norm_of_each(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter]
         return [], []
     try:
         return mine, list(torch._foreach_norm(gradients))
-    except (RuntimeError, NotImplementedError):  # sparse ones, or on several devices: one by one
+    except (RuntimeError, NotImplementedError):  # sparse gradients, or several devices: one by one
         return mine, [torch.linalg.vector_norm(g.coalesce().values() if g.is_sparse else g) for g in gradients]
 
 
 @torch.no_grad()
-def total(each: list[Tensor]) -> Tensor:
-    """The global L2 norm, from that of each gradient."""
+def global_norm(each: list[Tensor]) -> Tensor:
+    """Return the global L2 norm from the norms of the single gradients."""
     try:
         return torch.linalg.vector_norm(torch.stack(each))
     except RuntimeError:  # on several devices

@@ -1,6 +1,6 @@
-"""Between two steps of somebody's own loop: tell the numbers, obey what was asked, keep and save.
+"""What happens between two steps of a watched loop: report numbers, carry out commands, take snapshots, save.
 
-Runs in the loop's own thread, so it must be quick and may touch the model. Knows no file and no socket.
+Runs in the script's own thread, so it must be quick and may touch the model. Knows nothing of files or sockets.
 """
 
 import time
@@ -19,29 +19,32 @@ from tuitrain.intervals import Every
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.saver import Saver
-from tuitrain.watching.asides import Interval, loss_of, undisturbed, words_of
+from tuitrain.watching.asides import Interval, loss_of, sample_text, undisturbed
 from tuitrain.watching.offers import Offers
 from tuitrain.watching.recorder import Recorder
 from tuitrain.watching.report import Reporter
 from tuitrain.watching.subject import Subject
 
-LEAST_SHARE = 0.01
-"""Of the time that snapshots may take: they come less often where a copy takes longer."""
-Make = Callable[[], e.RunStarted | e.RunResumed]
+SNAPSHOT_SHARE = 0.01
+"""Largest share of the time that snapshots may take; where copies are slow they are taken less often."""
+MakeOpening = Callable[[], e.RunStarted | e.RunResumed]
 
 
 @dataclass(slots=True)
 class _Aside:
-    """A function of the loop's own and when it is due."""
+    """A function of the script, and when it is due."""
 
     call: Callable[[], Any]
     interval: Interval
 
 
 class Loop:
-    """`between` is the whole of it: a generator of events, run through at each step. `orders.inbox` takes commands."""
+    """Does the work between steps: `between` is a generator of events that is exhausted after each step.
 
-    def __init__(self, subject: Subject, recorder: Recorder, saver: Saver, make_opening: Make, offers: Offers, *,
+    `orders.inbox` takes commands from any thread.
+    """
+
+    def __init__(self, subject: Subject, recorder: Recorder, saver: Saver, make_opening: MakeOpening, offers: Offers, *,
                  guard: str, snapshot_every: Every, checkpoint_every: Every, snapshot_memory: int, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.subject, self.recorder, self.offers = subject, recorder, offers
@@ -49,9 +52,9 @@ class Loop:
         recorder.every = lambda: self.reporter.every
         self.saves = Saves(subject, saver, 1 << 62, serial)
         self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)
-        self.orders = Orders(subject, self.steering, self.saves, self.reporter, guard, others=self._asked,
+        self.orders = Orders(subject, self.steering, self.saves, self.reporter, guard, others=self._carry_out,
                              refuse=offers.why_not, clock=clock)
-        self.orders.on_continue, self.orders.on_move = lambda seconds: self.reporter.waited(), self._say_what_came_back
+        self.orders.on_continue, self.orders.on_move = lambda seconds: self.reporter.waited(), self._report_restored
         self.best = float("inf")
         self.ended: e.RunEnded | None = None
         self._usage = Usage(recorder.device, clock)
@@ -62,22 +65,22 @@ class Loop:
         self._make_opening, self._opened = make_opening, False
         self._clock = clock
         self._not_before = 0.0
-        """Before this no snapshot is taken: the last one was expensive."""
+        """Time before which no snapshot is taken, because the last one was expensive."""
         self.saves.extra = lambda: {"best_val": self.best, "branches": self.steering.branches,
                                     "guard_mode": self.orders.guard_mode}
 
     def evaluates(self, call: Callable[[], Any], every: Every | None) -> None:
-        """Have this measured now and then."""
+        """Call this function for a validation loss at the given interval."""
         self._evaluation = _Aside(call, Interval(every, "every", self._clock))
         self.offers.evaluates = True
 
     def samples(self, call: Callable[[], Any], every: Every | None) -> None:
-        """Have this shown now and then."""
+        """Call this function for a sample at the given interval."""
         self._sample = _Aside(call, Interval(every, "every", self._clock))
         self.offers.samples = True
 
     def between(self, epoch: float | None) -> Iterator[e.Event]:
-        """After a step that the optimizer made: everything that happens before the next one."""
+        """Yield the events of everything that is done between one optimizer step and the next."""
         if not self._opened:
             yield from self._open()
         if epoch is not None:
@@ -96,14 +99,14 @@ class Loop:
         while orders.paused and orders.stop is None:
             yield from self.saves.results()
             yield from orders.wait(0.2)
-        if self._reached_the_end_that_was_set():
+        if self._reached_requested_end():
             orders.stop = c.Stop(id="", by="", reason="finished")
         if orders.stop is not None:
             yield from self.finish(orders.stop.reason, orders.stop.exit_code, id=orders.stop.id, by=orders.stop.by)
 
     def finish(self, reason: str, code: int, *, message: str = "", traceback: str = "", save: bool = True, id: str = "",
                by: str = "") -> Iterator[e.Event]:
-        """The end of the run, once."""
+        """End the run, once: report what is left, save unless `save` is False, yield RunEnded."""
         if self.ended is not None:
             return
         if not self._opened:
@@ -129,7 +132,7 @@ class Loop:
         yield from self._snapshot("start")
 
     def _keep_up(self) -> Iterator[e.Event]:
-        """A few times a second: what goes by the clock."""
+        """Do what goes by the clock, a few times a second: capabilities, snapshots, checkpoints, memory use."""
         step = self.subject.progress.step
         if (facts := self.offers.news()) is not None:
             yield e.FactsAdded(facts=facts)
@@ -149,10 +152,10 @@ class Loop:
         began = self._clock()
         yield from self.steering.snapshot(reason, **who)
         now = self._clock()
-        self._not_before = now + (now - began) / LEAST_SHARE
+        self._not_before = now + (now - began) / SNAPSHOT_SHARE
 
-    def _asked(self, command: c.Command) -> Iterator[e.Event]:
-        """What not every run knows."""
+    def _carry_out(self, command: c.Command) -> Iterator[e.Event]:
+        """Carry out the commands that not every kind of run knows. Raises Refused."""
         who = {"id": command.id, "by": command.by}
         match command:
             case c.DrawSample():
@@ -160,15 +163,15 @@ class Loop:
             case c.Evaluate():
                 yield from self._evaluate("asked for", **who)
             case _:
-                raise Refused(f"a watched loop knows no command {type(command).__name__}")
+                raise Refused(f"{type(command).__name__} is not available in a watched loop")
 
-    def _say_what_came_back(self) -> Iterator[e.Event]:
-        data = ("the data loader was set back, too, which counts from its next pass" if self.subject.sets_data_back
+    def _report_restored(self) -> Iterator[e.Event]:
+        data = ("the data loader was restored, too, which takes effect at its next pass" if self.subject.restores_data
                 else "the data goes on")
         yield e.EngineSaid(text=f"weights, optimizer and RNG as at step {self.subject.progress.step:,}; {data}")
 
-    def _reached_the_end_that_was_set(self) -> bool:
-        """The loop ends by itself; somebody may have set an earlier end."""
+    def _reached_requested_end(self) -> bool:
+        """Return whether the end that someone set with the `steps` knob is reached; the script's own end is its own."""
         last = self.subject.knobs.steps
         return last != self.offers.total_steps and 0 < last <= self.subject.progress.step
 
@@ -188,7 +191,7 @@ class Loop:
         yield from events
 
     def measured(self, result: Any, reason: str, seconds: float, id: str = "", by: str = "") -> Iterator[e.Event]:
-        """A validation loss, or a mapping of it and other numbers, of the weights as they are."""
+        """Report a validation loss of the current weights, or a mapping with `loss` and other numbers."""
         if not self._opened:
             yield from self._open()
         loss, others = loss_of(result)
@@ -206,7 +209,7 @@ class Loop:
         yield from self.reporter.flush()
         try:
             with undisturbed(self.subject.model):
-                text = words_of(self._sample.call())
+                text = sample_text(self._sample.call())
         except Exception as error:
             self._sample, self.offers.samples = None, False
             yield from self._failed("sample", error, id, by)
@@ -217,15 +220,15 @@ class Loop:
                             health={}, id=id, by=by)
 
     def _failed(self, what: str, error: Exception, id: str, by: str) -> Iterator[e.Event]:
-        """A function of the loop's own raised: it is not called again, and training goes on."""
+        """Report that a function of the script raised: it is not called again, and training goes on."""
         words = f"the script's {what} failed and is off: {type(error).__name__}: {error}".splitlines()[0][:MAX_REASON]
         if id:
             yield e.CommandRefused(id=id, by=by, reason=words)
         else:
             yield e.EngineSaid(text=words, level="warning")
 
-    def clip_given(self, clip: float) -> Iterator[e.Event]:
-        """The loop passed another threshold than the last time, and nobody had turned the knob."""
+    def adopt_clip(self, clip: float) -> Iterator[e.Event]:
+        """Set the clip knob to a new threshold that the script passed while nobody had changed the knob."""
         progress, old = self.subject.progress, self.subject.knobs
         self.subject.knobs = replace(old, clip=clip)
         if self._opened:

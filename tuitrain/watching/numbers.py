@@ -1,5 +1,7 @@
-"""The numbers of the last steps until they are told. What lies on a GPU comes by one small copy now and then, which
-nobody waits for; everything else is a number of the host at once."""
+"""Buffers the numbers of the last steps until they are reported.
+
+Numbers on a GPU are fetched by one small asynchronous copy now and then; all others are host numbers at once.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,16 +19,17 @@ COLUMNS = 3
 
 @dataclass(slots=True)
 class Window:
-    """Steps from `first` on: (loss, norm, lr) [steps, 3], the clip of each, group norms of some, curves of one's own.
+    """The numbers of consecutive steps from `first` on: rows of (loss, norm, lr) [steps, 3], the clip of each step,
+    group norms of some steps, and the script's own curves.
 
-    `asked` is when they were complete, on the caller's clock.
+    `asked` is the time on the caller's clock at which the window was closed.
     """
 
     first: int
     rows: NDArray[np.float32]
     clips: list[float]
     measured: list[bool]
-    """Whether the norm of each step should be a number."""
+    """For each step, whether its norm was measured, so that nan means a broken gradient."""
     groups: dict[int, NDArray[np.float32]]
     curves: dict[str, list[tuple[int, float]]]
     asked: float
@@ -51,7 +54,7 @@ class _Copying:
 
 
 def value_of(value: Any) -> Any:
-    """A number of the host, or a copy on its device of a tensor that lies elsewhere: the loop may write over it."""
+    """Return a float, or for a tensor on another device a copy there, because the loop may overwrite the tensor."""
     if not isinstance(value, Tensor):
         return float(value)
     value = value.detach()
@@ -63,7 +66,7 @@ def value_of(value: Any) -> Any:
 
 
 class Numbers:
-    """`step` adds a row, `drain` hands over what is there."""
+    """Buffers rows: `step` adds one, `drain` returns those that are complete."""
 
     def __init__(self) -> None:
         self._pending = _Pending()
@@ -71,8 +74,10 @@ class Numbers:
 
     def step(self, step: int, loss: Any, norm: Any, lr: Any, clip: float, groups: Tensor | None = None, *,
              measured: bool = True) -> None:
-        """The numbers of a step, each as `value_of` gives it; `groups` a tensor [groups]. `measured`: the norm should
-        be a number."""
+        """Add the numbers of a step, each as returned by `value_of`; `groups` is a tensor [groups].
+
+        `measured` says that the norm was measured, so that nan means a broken gradient.
+        """
         pending = self._pending
         if not pending.clips:
             pending.first = step
@@ -83,31 +88,31 @@ class Numbers:
             pending.groups[step] = groups if groups.device.type != "cpu" else groups.numpy()
 
     def curve(self, name: str, step: int, value: Any) -> None:
-        """A number of a curve of one's own."""
+        """Add a value of a curve that the script logs itself."""
         self._pending.curves.append((name, step, value))
 
     @property
     def waiting(self) -> int:
-        """Steps that no drain has asked for yet."""
+        """Number of steps that were not drained yet."""
         return len(self._pending.clips)
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Drop everything that was not returned yet."""
         self._pending = _Pending()
         self._copying.clear()
 
     def drain(self, clock: Callable[[], float], *, wait: bool) -> list[Window]:
-        """The windows that have arrived, oldest first; `wait` fetches all there is."""
+        """Return the windows that have arrived, oldest first; with `wait`, wait for the device and return all."""
         windows = self._arrived(wait)
         pending = self._pending
         if not pending.clips and not pending.curves:
             return windows
         self._pending = _Pending()
-        away = [v for v in (*pending.values, *(value for _, _, value in pending.curves), *pending.groups.values())
+        on_device = [v for v in (*pending.values, *(value for _, _, value in pending.curves), *pending.groups.values())
                 if isinstance(v, Tensor)]
-        if not away:
+        if not on_device:
             return [*windows, _window(pending, iter(()), clock())]
-        flat = torch.cat([v.detach().to(away[0].device).reshape(-1).float() for v in away])
+        flat = torch.cat([v.detach().to(on_device[0].device).reshape(-1).float() for v in on_device])
         ready = None
         if flat.is_cuda:
             host = torch.empty(flat.shape, pin_memory=True).copy_(flat, non_blocking=True)
@@ -132,7 +137,7 @@ class Numbers:
 
 
 def _window(pending: _Pending, fetched: Any, asked: float) -> Window:
-    """With the fetched numbers in the places of the tensors, in the order in which they were asked for."""
+    """Build a window, replacing tensors by the fetched numbers in the same order."""
     def number(value: Any) -> float:
         return next(fetched) if isinstance(value, Tensor) else value
 

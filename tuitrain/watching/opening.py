@@ -1,4 +1,4 @@
-"""`watch`: from a model and an optimizer to a run with a folder, a journal and a socket."""
+"""`watch`: opens a run with a folder, a journal and a socket for a model and its optimizer."""
 
 import dataclasses
 import os
@@ -32,12 +32,12 @@ from tuitrain.watching.offers import SEVERAL, Offers
 from tuitrain.watching.outlet import Outlet
 from tuitrain.watching.pilot import Pilot
 from tuitrain.watching.recorder import Recorder
-from tuitrain.watching.subject import Stateful, Subject, of_one_process
+from tuitrain.watching.subject import Stateful, Subject, check_not_sharded
 
 KIND = "watched"
-"""What a configuration calls a run of somebody's own loop."""
+"""`kind` in the configuration of a run that is a watched loop."""
 RUN_VARIABLE = "TUITRAIN_RUN"
-"""Names the run folder of a script that names none: `tuitrain run` sets it."""
+"""Environment variable with the run folder for a script that names none; `tuitrain run` sets it."""
 
 
 def watch(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, run: str | os.PathLike[str] | None = None,
@@ -45,15 +45,15 @@ def watch(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, run: 
           groups: Groups | None = None, resume: bool = False, guard: str = "warn", loss: str = "loss",
           checkpoint_every: Every = "60s", snapshot_every: Every = "5s", snapshot_memory: int | None = None,
           keep: int = 3) -> Pilot:
-    """Open a run folder and a socket for the training loop that follows, say how to attach, and give its Pilot.
+    """Open a run folder and a socket for the training loop that follows, print how to attach, and return its Pilot.
 
-    `run` is the run's folder (default: runs/<script>-<n>); with `resume` it goes on from its newest checkpoint if it
-    has one. `scheduler` is kept and restored along with the optimizer. `total_steps` is shown as the end. `groups`
-    names the parts of the model whose gradients are told apart (default: its top-level modules). `guard` is what
-    happens when training breaks: warn, pause, rollback or stop. `loss` is the name of what is minimised.
-    `snapshot_memory` is in MB (default: a twentieth of the memory).
+    `run` is the run folder (default: runs/<script>-<n>); with `resume` the run continues from its newest checkpoint,
+    if it has one. `scheduler` is saved and restored along with the optimizer. `total_steps` is shown as the end.
+    `groups` names the parts of the model whose gradient norms are shown separately (default: its top-level modules).
+    `guard` decides what happens when training breaks: warn, pause, rollback or stop. `loss` is the name of the quantity
+    that is minimised. `snapshot_memory` is in MB (default: a twentieth of the machine's memory).
 
-    Raises UsageError for what cannot be meant, RunError if the folder is another run or in use.
+    Raises UsageError for invalid arguments, RunError if the folder belongs to another run or is in use.
     """
     optimizers = _checked(model, optimizer, guard, total_steps)
     schedulers = [] if scheduler is None else list(scheduler) if isinstance(scheduler, Sequence) else [scheduler]
@@ -86,7 +86,7 @@ def watch(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, run: 
 
 
 class _Bystander(Pilot):
-    """Of a process whose neighbour of rank 0 is watched: does nothing."""
+    """The pilot of a process other than rank 0, which alone is watched: does nothing."""
 
     def __init__(self) -> None:
         self._live = self._stopped = False
@@ -108,12 +108,12 @@ def _checked(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], guard
         raise UsageError(f"tuitrain.watch: guard={guard!r}; choose one of {', '.join(GUARD_MODES)}")
     if total is not None and total < 0:
         raise UsageError(f"tuitrain.watch: total_steps={total}; give the number of the last step, or None")
-    of_one_process(model)
+    check_not_sharded(model)
     return optimizers
 
 
 def _place() -> tuple[int, int]:
-    """(rank of this process, number of processes) of a training that several do together."""
+    """Return (rank of this process, number of processes) of distributed training; (0, 1) without it."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
@@ -138,14 +138,14 @@ def _opened(folder: RunDirectory, resumes: bool) -> Lock:
 
 
 def _config(subject: Subject, total: int | None) -> dict[str, Any]:
-    """What stands in the place of a sealed configuration: what is known of a loop that is not ours."""
+    """Return what is known of a script's loop, in the place of a sealed configuration."""
     group = subject.optimizers[0].param_groups[0]
     return {"kind": KIND, "optimizer": subject.config.optimizer, "betas": list(subject.config.betas),
             "alpha": float(group.get("alpha", 0.99)), "lr": subject.reference, "clip": 0.0, "steps": total or 0}
 
 
 def _begun(folder: RunDirectory, subject: Subject, name: str, total: int | None) -> dict[str, Any]:
-    """config.json of a new run."""
+    """Write and return config.json of a new run."""
     kept = {"v": codec.VERSION, "run": new_id(), "config": _config(subject, total), "vocabulary": "",
             "corpus_name": name, "corpus_sha256": "", "levels": {}, **subject.environment}
     folder.write_config(kept)
@@ -156,8 +156,8 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
            unit: LossUnit, total: int | None, alone: bool, how: dict[str, Any], keep: int) -> tuple[Loop, Outlet]:
     run = str(kept.get("run", ""))
     if resumes and kept.get("config", {}).get("kind") != KIND:
-        raise RunError(f"{folder.path} is not a run of a script; go on with `tuitrain resume {folder.path}`, or name "
-                       "another folder with run=")
+        raise RunError(f"{folder.path} is not the run of a script; continue it with `tuitrain resume {folder.path}`, "
+                       "or name another folder with run=")
     restored = _restored(subject, folder, run) if resumes else None
     script = f"run the script again with tuitrain.watch(…, run={str(folder.path)!r}, resume=True)"
     offers = Offers(unit, total or 0, script, alone=alone)
@@ -173,7 +173,7 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
                                   **subject.environment}
         if restored is None:
             return RunStarted(**common)
-        why = "" if subject.sets_data_back else "the data comes as the script gives it, from its beginning"
+        why = "" if subject.restores_data else "the script feeds its data from the beginning"
         progress = subject.progress
         return RunResumed(branch=progress.branch, step=restored.step, checkpoint=restored.name, exact=not why,
                           why_not=why, parent=progress.parent if progress.branch != restored.branch else None, **common)
@@ -190,13 +190,13 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
 
 
 def _restored(subject: Subject, folder: RunDirectory, run: str) -> checkpoints.Checkpoint | None:
-    """Set the subject to the newest whole checkpoint; None if the run never came to one. Raises RunError."""
+    """Restore the newest valid checkpoint and return it; None if the run has none. Raises RunError."""
     checkpoints.clean(folder.checkpoints, run)
     if not checkpoints.list_all(folder.checkpoints, run):
         return None
     mark, tensors, wrong = checkpoints.load_newest(folder.checkpoints, run=run)
     for words in wrong:
-        sys.stderr.write(f"tuitrain: {words}; goes on from {mark.name}\n")
+        sys.stderr.write(f"tuitrain: {words}; resuming from {mark.name}\n")
     try:
         subject.thaw(snapshot_of(mark, tensors))
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
@@ -216,7 +216,7 @@ def _highest_branch(folder: RunDirectory) -> int:
 
 
 def _described(subject: Subject, grouped: Grouped) -> Iterable[tuple[str, str]]:
-    """Rows for a person: what is trained, by what."""
+    """Yield (label, value) rows that describe the model and its optimizers to a person."""
     model, count = subject.model, sum(p.numel() for p in subject.model.parameters())
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     yield "model", type(model).__name__

@@ -1,4 +1,4 @@
-"""Events leave the loop here: a thread journals, analyses and spreads them, so a disk that hangs holds up nobody."""
+"""Takes events from the loop; a thread journals, analyses and distributes them, so a hanging disk delays no step."""
 
 import queue
 import sys
@@ -10,39 +10,39 @@ from tuitrain.protocol.commands import Command
 from tuitrain.protocol.events import Event, StepsDone
 from tuitrain.run.journal import Journal
 
-MOST = 10_000
-"""Events that wait for a disk that takes none; beyond, numbers of steps are left out."""
+MAX_WAITING = 10_000
+"""Largest number of queued events; above it the numbers of steps are dropped, as when a disk hangs."""
 
 
 class Outlet(Announcer):
-    """An announcer with a queue before it. `failure` is what ended it, if anything did."""
+    """An announcer with a queue in front of it. `failure` is the exception that ended it, if any."""
 
     def __init__(self, send: Callable[[Command], None], journal: Journal, guard_mode: str) -> None:
         super().__init__(send, journal, guard_mode)
         self.failure: Exception | None = None
         self._saved: Callable[[Callable[[], None]], None] = lambda call: None
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        # A daemon: a disk that hangs must not keep the script from ending.
+        # A daemon thread: a hanging disk must not keep the script from exiting.
         self._thread = threading.Thread(target=self._carry, name="watching", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Announce it soon. Never waits."""
-        if self._queue.qsize() < MOST or not isinstance(event, StepsDone):
+        """Queue an event. Never waits."""
+        if self._queue.qsize() < MAX_WAITING or not isinstance(event, StepsDone):
             self._queue.put(event)
 
     def finish(self, timeout: float) -> bool:
-        """Announce what waits and close the journal; False if that took longer."""
+        """Announce the queued events and close the journal; return False if that took longer than `timeout` seconds."""
         self._queue.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def on_saving(self, saves: Callable[[Callable[[], None]], None]) -> None:
-        """Who is asked to call back after each checkpoint."""
+        """Set the function that registers a callback for after each checkpoint."""
         self._saved = saves
 
     def after_saving(self, call: Callable[[], None]) -> None:
-        """Have this called in the writer's thread after each checkpoint."""
+        """Register a function to be called in the writer's thread after each checkpoint."""
         self._saved(call)
 
     def _carry(self) -> None:

@@ -1,4 +1,4 @@
-"""Any `state_dict` as named tensors and one piece of JSON, and back. No pickle: what is neither is refused by name."""
+"""Converts any `state_dict` to named tensors plus JSON, and back. No pickle: any other type is refused by name."""
 
 import json
 import math
@@ -12,19 +12,19 @@ from torch import Tensor
 from tuitrain.errors import Refused
 
 MARK = "~"
-"""The key that tells a packed value from a plain dict."""
+"""The key that distinguishes a packed value from a plain dict."""
 PLAIN = {torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
          torch.bool}
-"""Types of numbers that a checkpoint has; others are kept as integers of their size."""
+"""Types of numbers that a checkpoint stores; others are stored as integers of the same size."""
 _OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 TREE = "tree"
 """The tensor that holds the JSON."""
 
 
 def pack(values: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors by name, which share memory with those in `values`, and the rest as JSON under `tree`.
+    """Return tensors by name, sharing memory with those in `values`, and everything else as JSON under `tree`.
 
-    Raises Refused naming the place of what can be neither.
+    Raises Refused, naming the place of a value that is neither a tensor nor plain data.
     """
     tensors: dict[str, Tensor] = {}
     tree = {name: _packed(value, name, tensors) for name, value in values.items()}
@@ -33,7 +33,7 @@ def pack(values: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What `pack` took, with tensors of its own on the CPU or wherever the packed ones are."""
+    """Return what was given to `pack`, with new tensors on the device of the packed ones."""
     tree = json.loads(bytes(tensors[TREE].cpu().numpy().tobytes()))
     return {name: _unpacked(value, tensors) for name, value in tree.items()}
 
@@ -66,14 +66,14 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         case tuple() | set() | frozenset():
             return {MARK: type(value).__name__ if type(value) in (set, frozenset) else "tuple",
                     "of": [_packed(member, f"{name}.{i}", tensors) for i, member in enumerate(value)]}
-    raise Refused(f"{name} is a {type(value).__name__}, which cannot be saved without pickle; let its state_dict hold "
-                  "tensors, numbers, texts, lists and dicts")
+    raise Refused(f"{name} is a {type(value).__name__}, which cannot be saved without pickle; its state_dict may "
+                  "hold tensors, numbers, strings, lists and dicts")
 
 
 def _tensor(value: Tensor, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if value.layout != torch.strided or value.is_quantized:
         raise Refused(f"{name} is a {value.layout} tensor, which cannot be saved")
-    while name in tensors:  # two keys of one name: 1 and "1"
+    while name in tensors:  # two keys with the same name, such as 1 and "1"
         name += "'"
     found: dict[str, Any] = {MARK: "tensor", "of": name}
     if value.dtype not in PLAIN:
@@ -104,7 +104,7 @@ def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](_unpacked(m, tensors) for m in of)
         case "dict":
             return {_unpacked(key, tensors): _unpacked(member, tensors) for key, member in of}
-    held = tensors[of].clone()  # what takes it may keep it and write into it
+    held = tensors[of].clone()  # the receiver may keep it and write into it
     if "dtype" in value:
         dtype = getattr(torch, value["dtype"])
         held = torch.view_as_complex(held) if dtype.is_complex else held.view(dtype)

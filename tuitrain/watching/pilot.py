@@ -1,4 +1,7 @@
-"""What the script holds: a few calls beside its own. What goes wrong behind them ends the watching, never the loop."""
+"""The object that a watched script calls.
+
+An error in tuitrain's own code ends the watching, never the script's loop.
+"""
 
 import atexit
 import math
@@ -17,24 +20,24 @@ from tuitrain.host.host import Host
 from tuitrain.intervals import Every
 from tuitrain.protocol import events as e
 from tuitrain.protocol.commands import Command
-from tuitrain.watching.gradients import norm_of_each, total
+from tuitrain.watching.gradients import global_norm, gradient_norms
 from tuitrain.watching.loop import Loop
 from tuitrain.watching.numbers import value_of
 from tuitrain.watching.outlet import Outlet
 from tuitrain.watching.subject import Stateful
 
-LAST_WORDS = 10.0
-"""Seconds at the end in which what waits is written."""
-UNSEEN = 200
-"""Calls of `step` without any step of the optimizer after which each call counts as one."""
+FINISH_TIMEOUT = 10.0
+"""Seconds allowed at the end for writing the events that are still queued."""
+CALLS_WITHOUT_STEP = 200
+"""After this many calls of `step` without an optimizer step, each call counts as a step."""
 T = TypeVar("T")
 
 
 class Pilot:
-    """A run that is somebody's own loop; `tuitrain.watch` makes it.
+    """The handle of a watched training loop, returned by `tuitrain.watch`.
 
-    Every method may be called at any time, also when the watching is over: then `step` says True unless a stop was
-    asked for, `clip_grad_norm_` clips as torch does, and the rest does nothing.
+    Every method may be called at any time, even after watching has ended: `step` then returns True unless a stop was
+    requested, `clip_grad_norm_` clips as torch does, and the other methods do nothing.
     """
 
     def __init__(self, loop: Loop, outlet: Outlet, host: Host) -> None:
@@ -55,20 +58,20 @@ class Pilot:
 
     @property
     def steps(self) -> int:
-        """Steps of the optimizer until now, those before a resume included."""
+        """Number of optimizer steps so far, including those before a resume."""
         return self._loop.subject.progress.step
 
     @property
     def run(self) -> str:
-        """The run's folder."""
+        """Path of the run folder."""
         return str(self._host.run.path)
 
     def step(self, loss: Any, **more: Any) -> bool:
-        """Say that a step was made: its loss (a number, or a tensor on any device) and numbers of curves of your own.
+        """Report a training step: its loss (a number, or a tensor on any device) and values of your own curves.
 
-        Everything that was asked from a cockpit or by `tuitrain send` happens here; a pause waits here. Returns False
-        once a stop was asked for. `epoch`, a number of passes over the data, is shown as such. With several backward
-        passes to a step of the optimizer it may be called after each of them, or once.
+        Commands from a cockpit or `tuitrain send` are carried out inside this call; a pause waits here. Returns False
+        once a stop was requested. `epoch`, the number of passes over the data, is shown as such. With several backward
+        passes per optimizer step, call it after each of them or once per step.
         """
         if self._live:
             self._guarded(lambda: self._step(loss, more), None)
@@ -76,9 +79,9 @@ class Pilot:
 
     def clip_grad_norm_(self, parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
                         error_if_nonfinite: bool = False, foreach: bool | None = None) -> Tensor:
-        """As `torch.nn.utils.clip_grad_norm_`, at `max_norm` until somebody turns the clip, then at the knob.
+        """Clip like `torch.nn.utils.clip_grad_norm_`: at `max_norm` until the clip knob is changed, then at the knob.
 
-        Returns the norm before clipping.
+        Returns the total norm before clipping.
         """
         members: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         clip: float | None = max_norm
@@ -93,7 +96,10 @@ class Pilot:
         return norm
 
     def see_gradients(self, parameters: Iterable[Any], max_norm: float) -> float | None:
-        """For a loop that clips by itself a moment later: measure the norm, say at what to clip (None: not at all)."""
+        """Measure the gradient norm for a loop that clips by itself afterwards.
+
+        Returns the threshold to clip at, or None for no clipping.
+        """
         members = list(parameters)
         clip: float | None = max_norm if math.isfinite(max_norm) else None
         if not self._live:
@@ -105,44 +111,45 @@ class Pilot:
         return clip
 
     def own_clip(self, max_norm: float) -> None:
-        """For a loop that clips by itself, out of sight, at what `clip_in_force` says before each step."""
-        def give() -> None:
+        """Declare that the loop clips by itself, at the value that `clip_in_force` returns before each step."""
+        def report() -> None:
             recorder = self._loop.recorder
-            recorder.limited = float(max_norm or 0.0)
+            recorder.script_clip = float(max_norm or 0.0)
             self._loop.offers.clips = True
-            for event in self._loop.clip_given(recorder.limited):
+            for event in self._loop.adopt_clip(recorder.script_clip):
                 self._outlet.put(event)
 
         if self._live:
-            self._guarded(give, None)
+            self._guarded(report, None)
 
     def clip_in_force(self, otherwise: float) -> float:
-        """The clip as it was turned, 0 for none; `otherwise` where nobody watches."""
+        """Return the clip in force, 0 for none; `otherwise` if the loop is not being watched."""
         return self._loop.subject.knobs.clip if self._live else otherwise
 
     def evaluated(self, loss: Any, **others: Any) -> None:
-        """Say that the loop itself has measured a validation loss, and other numbers with it."""
-        def tell() -> None:
+        """Report a validation loss that the loop measured itself, and other numbers measured with it."""
+        def report() -> None:
             for event in self._loop.measured({"loss": loss, **others}, "interval", 0.0):
                 self._outlet.put(event)
 
         if self._live:
-            self._guarded(tell, None)
+            self._guarded(report, None)
 
     def lacks(self, command: type[Command], why: str) -> None:
-        """Say that this loop cannot do what a command asks, and why."""
+        """Declare that this loop cannot carry out a command; `why` is shown to the person who tries it."""
         if self._live:
             self._loop.offers.lacking[command.__name__] = why
 
     def lacks_clip(self, why: str) -> None:
-        """Say that the clip cannot be turned, and why."""
+        """Declare that the clip cannot be changed; `why` is shown to the person who tries it."""
         if self._live:
             self._loop.offers.lacking["clip"] = why
 
     def register(self, name: str, stateful: Stateful) -> None:
-        """Save and restore this along with the model: a data loader, a gradient scaler, an average of the weights.
+        """Save and restore an object along with the model: a data loader, a gradient scaler, an average of the weights.
 
-        After a resume its state is set here. What cannot be saved without pickle is refused, and said.
+        After a resume, this call restores its state. A state that cannot be saved without pickle is left out, with a
+        line on standard error. Raises UsageError for an object without `state_dict` and `load_state_dict`.
         """
         if not (hasattr(stateful, "state_dict") and hasattr(stateful, "load_state_dict")):
             raise UsageError(f"register({name!r}): a {type(stateful).__name__} has no state_dict and load_state_dict")
@@ -150,16 +157,16 @@ class Pilot:
             try:
                 self._loop.subject.register(name, stateful)
             except TuitrainError as error:
-                sys.stderr.write(f"tuitrain: {name} is not kept: {error}\n")
+                sys.stderr.write(f"tuitrain: {name} will not be saved: {error}\n")
             except Exception as error:
                 self._give_up(error)
 
     def evaluate(self, fn: Callable[[], Any] | None = None, every: Every | None = None) -> Any:
-        """Have `fn()` called every so many steps, or `'30s'`, `'5m'`, and whenever somebody asks for it.
+        """Call `fn()` at an interval (a number of steps, or a time such as `'30s'` or `'5m'`) and on request.
 
-        It returns the validation loss, or a dict of it (`loss`) and of other numbers. Generators and training flags
-        are put back after it. An exception in it is told and ends it, not the loop. Also a decorator:
-        `@pilot.evaluate(every=500)`.
+        `fn` returns the validation loss, or a dict with `loss` and other numbers. Random generators and the modules'
+        training flags are restored afterwards. If it raises, the exception is reported and `fn` is not called again;
+        the loop goes on. Also works as a decorator: `@pilot.evaluate(every=500)`.
         """
         if fn is None:
             return lambda decorated: self.evaluate(decorated, every)
@@ -168,7 +175,7 @@ class Pilot:
         return fn
 
     def sample(self, fn: Callable[[], Any] | None = None, every: Every | None = None) -> Any:
-        """Have `fn()` shown in the cockpit as `evaluate` is measured: text, or numbers."""
+        """Show what `fn()` returns, text or numbers, in the cockpit; called and handled like `evaluate`."""
         if fn is None:
             return lambda decorated: self.sample(decorated, every)
         if self._live:
@@ -176,12 +183,12 @@ class Pilot:
         return fn
 
     def log(self, **values: Any) -> None:
-        """Add a number to each of these curves at the present step."""
+        """Add a value to each named curve at the current step."""
         if self._live:
             self._guarded(lambda: self._log(values), None)
 
     def close(self) -> None:
-        """End the run: its last state is saved. Called of itself when the script ends."""
+        """End the run and save its last state. Called automatically when the script ends."""
         if self._live:
             self._guarded(lambda: self._finish(self._loop.finish("finished", FINISHED)), None)
 
@@ -197,18 +204,18 @@ class Pilot:
 
     def _step(self, loss: Any, more: dict[str, Any]) -> None:
         if os.getpid() != self._process:
-            return  # a process that was forked off: the run is not its own
+            return  # in a forked child: the run belongs to the parent
         if self._outlet.failure is not None:
             raise self._outlet.failure
         recorder = self._loop.recorder
         recorder.loss(loss)
         self._calls += 1
-        if not recorder.stepped and recorder.updates == 0 and self._calls == UNSEEN:
+        if not recorder.stepped and recorder.updates == 0 and self._calls == CALLS_WITHOUT_STEP:
             self._outlet.put(e.EngineSaid(level="warning", text=(
-                f"no step of the optimizer was seen in {UNSEEN} calls of step, so each call counts as one; is it the "
-                "optimizer that was given to tuitrain.watch?")))
-        if not recorder.stepped and (recorder.updates or self._calls < UNSEEN):
-            recorder.part_of_a_step()
+                f"the optimizer made no step during {CALLS_WITHOUT_STEP} calls of pilot.step, so each call now counts "
+                "as a step; check that the script steps the optimizer it passed to tuitrain.watch")))
+        if not recorder.stepped and (recorder.updates or self._calls < CALLS_WITHOUT_STEP):
+            recorder.carry_losses_over()
             return
         recorder.close_step()
         epoch = more.pop("epoch", None)
@@ -227,13 +234,14 @@ class Pilot:
 
     def _threshold(self, members: list[Any], max_norm: float) -> float | None:
         recorder = self._loop.recorder
-        before, turned = recorder.limited, recorder.limited not in (None, self._loop.subject.knobs.clip)
+        before = recorder.script_clip
+        turned = before not in (None, self._loop.subject.knobs.clip)
         clip = recorder.threshold(members, max_norm)
         self._loop.offers.clips = self._loop.offers.sees_before = True
-        if not turned and recorder.limited != before:
-            for event in self._loop.clip_given(recorder.limited or 0.0):
+        if not turned and recorder.script_clip != before:
+            for event in self._loop.adopt_clip(recorder.script_clip or 0.0):
                 self._outlet.put(event)
-        # The very number that was passed, so that nothing is rounded that nobody turned.
+        # Return the very number that was passed: as long as the knob is unchanged, nothing may be rounded.
         return max_norm if clip is not None and not turned and math.isfinite(max_norm) else clip
 
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -245,7 +253,7 @@ class Pilot:
             self._guarded(lambda: self._loop.recorder.after(optimizer), None)
 
     def _guarded(self, call: Callable[[], T], otherwise: T) -> T:
-        """What `call` gives; if it raises, the watching ends and the loop goes on with `otherwise`."""
+        """Return the result of `call`; if it raises, end the watching and return `otherwise`."""
         try:
             return call()
         except Exception as error:
@@ -253,11 +261,11 @@ class Pilot:
             return otherwise
 
     def _give_up(self, error: Exception) -> None:
-        """One line, and nothing more of us in the loop."""
+        """End the watching after an error of our own: print one line and remove all hooks from the loop."""
         if not self._live:
             return
         self._live = False
-        sys.stderr.write(f"tuitrain: the watching failed and is off, training goes on: {type(error).__name__}: "
+        sys.stderr.write(f"tuitrain: watching failed and is off; training goes on: {type(error).__name__}: "
                          f"{str(error).splitlines()[0] if str(error) else ''}\n")
         if os.environ.get("TUITRAIN_TRACEBACK"):
             traceback.print_exception(error)
@@ -267,14 +275,14 @@ class Pilot:
             self._outlet.put(e.RunEnded(
                 reason="no longer watched", exit_code=ERROR, branch=progress.branch, step=progress.step,
                 message=f"{type(error).__name__}: {error}"[:500], traceback="".join(traceback.format_exception(error))))
-            self._outlet.finish(LAST_WORDS)
+            self._outlet.finish(FINISH_TIMEOUT)
             self._loop.saves.abandon()
         except Exception as second:
-            sys.stderr.write(f"tuitrain: and its end could not be written: {second}\n")
+            sys.stderr.write(f"tuitrain: the end of the run could not be recorded: {second}\n")
         try:
             self._host.end()
         except Exception as third:
-            sys.stderr.write(f"tuitrain: and its folder could not be freed: {third}\n")
+            sys.stderr.write(f"tuitrain: the run folder could not be unlocked: {third}\n")
 
     def _finish(self, events: Iterator[e.Event]) -> None:
         for event in events:
@@ -282,17 +290,17 @@ class Pilot:
         self._release()
 
     def _release(self) -> None:
-        """The run has ended: let go of the loop, then of the folder."""
+        """After the end of the run: remove the hooks, then finish the journal and unlock the folder."""
         self._live = False
         self._unhook()
-        self._outlet.finish(LAST_WORDS)
+        self._outlet.finish(FINISH_TIMEOUT)
         self._host.end()
 
     def _unhook(self) -> None:
         atexit.unregister(self._at_exit)
         for hook in self._hooks:
             hook.remove()
-        self._loop.recorder.rates.put_back()
+        self._loop.recorder.rates.restore()
 
     def _at_exit(self) -> None:
         if not self._live or os.getpid() != self._process:
@@ -304,12 +312,12 @@ class Pilot:
             self._end_with(error)
 
     def _end_with(self, error: BaseException) -> None:
-        """The script ends by an exception of its own."""
+        """Record that the script ended by an exception of its own."""
         if not self._live:
             return
         interrupted = isinstance(error, KeyboardInterrupt)
         words = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-        # Between two parts of an optimizer's step the weights are of no step at all.
+        # In the middle of an optimizer step the weights belong to no step, so they are not saved.
         save = not self._loop.recorder.inside and isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else (0 if error.code is None else ERROR)
@@ -324,8 +332,8 @@ class Pilot:
 
 @torch.no_grad()
 def _norm(parameters: list[Any], norm_type: float) -> Tensor:
-    """The norm of the gradients, which stay as they are."""
+    """Return the total norm of the gradients without changing them."""
     if norm_type != 2.0 and hasattr(nn.utils, "get_total_norm"):
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type)
-    _, each = norm_of_each(parameters)
-    return total(each) if each else torch.tensor(0.0)
+    _, each = gradient_norms(parameters)
+    return global_norm(each) if each else torch.tensor(0.0)

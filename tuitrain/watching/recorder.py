@@ -1,4 +1,4 @@
-"""What is read off each step: loss, gradient norm, rates. Hooks on the optimizers, and the clip in the loop's name.
+"""Collects the numbers of each step (loss, gradient norm, learning rate) from optimizer hooks and from the clip call.
 
 Nothing here waits for a device.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuitrain.watching.gradients import Grouped, norm_of_each, total
+from tuitrain.watching.gradients import Grouped, global_norm, gradient_norms
 from tuitrain.watching.numbers import Numbers, value_of
 from tuitrain.watching.rates import Rates
 from tuitrain.watching.subject import Subject
@@ -20,23 +20,23 @@ from tuitrain.watching.subject import Subject
 
 @dataclass(slots=True)
 class _Step:
-    """What is known of a step before it is counted."""
+    """The numbers of a step before it is counted."""
 
     losses: list[Any] = field(default_factory=list)
     clipped: list[Tensor] = field(default_factory=list)
-    """Norms from calls of clip_grad_norm_, before clipping."""
+    """Norms before clipping, from calls of clip_grad_norm_."""
     seen: list[Tensor] = field(default_factory=list)
-    """Norms that the hooks saw."""
+    """Norms measured by the optimizer hooks."""
     groups: Tensor | None = None
     clip: float = 0.0
     rate: Any = 0.0
     updates: int = 0
     doubtful: bool = False
-    """A gradient scaler decides on the device whether the step counts: no norm is an alarm."""
+    """Whether a gradient scaler decides on the device if the step counts; then no norm raises an alarm."""
 
 
 class Recorder:
-    """Collects a step's numbers until `close_step`."""
+    """Collects the numbers of a step until `close_step`."""
 
     def __init__(self, subject: Subject, groups: Grouped, device: torch.device) -> None:
         self._subject, self.groups, self.device = subject, groups, device
@@ -44,55 +44,55 @@ class Recorder:
         self.rates = Rates(subject.optimizers, lambda: subject.factor)
         self.every: Callable[[], int] = lambda: 1
         self.clips = False
-        """Whether the loop clips by `clip_grad_norm_`."""
+        """Whether the loop clips with `clip_grad_norm_`."""
         self.updates = 0
         self.inside = False
-        """The optimizer is in the middle of a step."""
-        self.limited: float | None = None
-        """The threshold that the loop passed when nobody had turned the knob, 0 for none: it is turned while it
-        differs."""
+        """Whether the optimizer is in the middle of a step."""
+        self.script_clip: float | None = None
+        """The threshold that the script last passed, 0 for none. As long as the knob differs from it, the knob was
+        changed by someone and wins."""
         self._now = _Step()
 
     def loss(self, loss: Any) -> None:
-        """The loss of a step, or of a part of it."""
+        """Add the loss of a step, or of one of its backward passes."""
         self._now.losses.append(value_of(loss))
 
     @property
     def stepped(self) -> bool:
-        """Whether an optimizer has made a step since the last one was closed."""
+        """Whether an optimizer has made a step since the last `close_step`."""
         return self._now.updates > 0
 
     def threshold(self, parameters: Sequence[nn.Parameter], max_norm: float) -> float | None:
-        """What to clip at: the loop's own threshold, or the knob's if that was turned; None for no clip."""
+        """Return the clip to use: the script's own, or the knob's if that was changed; None for no clipping."""
         self.clips = True
         asked = float(max_norm) if math.isfinite(max_norm) else 0.0
         clip = self._subject.knobs.clip
         if self._is_sampled:
-            mine, each = norm_of_each(parameters)
+            mine, each = gradient_norms(parameters)
             if each:
                 self._now.groups = self.groups.norms(mine, each)
-        if clip == self.limited or self.limited is None:
-            self.limited = asked
+        if clip == self.script_clip or self.script_clip is None:
+            self.script_clip = asked
             return asked or None
         return clip or None
 
     def clipped(self, norm: Tensor, clip: float | None) -> None:
-        """The norm before a clip, and the threshold."""
+        """Add a norm before clipping, and the threshold it was clipped at."""
         self._now.clipped.append(norm)
         self._now.clip = clip or 0.0
 
     def before(self, optimizer: Optimizer, args: Any = (), kwargs: Any = None) -> None:
-        """The hook before an optimizer's step."""
+        """Run before an optimizer step: measure the gradients, apply the learning rate factor."""
         self.inside = True
         now = self._now
         if getattr(optimizer, "found_inf", None) is not None:
             now.doubtful = True
-        # With a closure the gradients are computed inside the step; what is there now is of the one before.
+        # With a closure the gradients are computed inside the step; those present now belong to the previous one.
         closure = any(callable(arg) for arg in (*args, *(kwargs or {}).values()))
         if not now.clipped and not closure:
-            mine, each = norm_of_each(p for group in optimizer.param_groups for p in group["params"])
+            mine, each = gradient_norms(p for group in optimizer.param_groups for p in group["params"])
             if each:
-                norm, scale = total(each), getattr(optimizer, "grad_scale", None)
+                norm, scale = global_norm(each), getattr(optimizer, "grad_scale", None)
                 now.seen.append(norm / scale if isinstance(scale, Tensor) else norm)
                 if self._is_sampled:
                     found = self.groups.norms(mine, each)
@@ -103,35 +103,38 @@ class Recorder:
             now.rate = value_of(rate) if isinstance(rate, Tensor) else float(rate)
 
     def after(self, optimizer: Optimizer, args: Any = (), kwargs: Any = None) -> None:
-        """The hook after it."""
-        self.rates.put_back()
+        """Run after an optimizer step: restore the learning rates, count the update."""
+        self.rates.restore()
         self._now.updates += 1
         self.updates += 1
         self.inside = False
 
-    def part_of_a_step(self) -> None:
-        """No optimizer made a step: more of it comes, or a scaler left it out. Only its losses count, with the next."""
+    def carry_losses_over(self) -> None:
+        """Keep only the losses for the next step.
+
+        For a call without an optimizer step: more backward passes follow, or a gradient scaler skipped the step.
+        """
         losses, self._now = self._now.losses[-1000:], _Step()
         self._now.losses = losses
 
     def close_step(self) -> None:
-        """Count what was collected as the next step."""
+        """Count the collected numbers as the next step."""
         now, self._now = self._now, _Step()
         self._subject.stepped()
         norms = now.clipped or now.seen
         norm: Any = None
         if norms:
-            norm = value_of(norms[0] if len(norms) == 1 else total(norms))
+            norm = value_of(norms[0] if len(norms) == 1 else global_norm(norms))
         step = self._subject.progress.step
         measured = norm is not None and not now.doubtful
         if now.doubtful and norm is not None:
             norm = _finite_or_nan(norm)
-        clip = now.clip if now.clipped or self.limited is None else self._subject.knobs.clip
+        clip = now.clip if now.clipped or self.script_clip is None else self._subject.knobs.clip
         self.numbers.step(step, _mean(now.losses), math.nan if norm is None else norm, now.rate, clip, now.groups,
                           measured=measured)
 
     def discard(self) -> None:
-        """Forget what was collected: the run was set to another step."""
+        """Drop the collected numbers, because the run was restored to another step."""
         self._now = _Step()
 
     @property
@@ -151,7 +154,7 @@ def _mean(values: list[Any]) -> Any:
 
 
 def _finite_or_nan(norm: Any) -> Any:
-    """A norm that a scaler judges: what is not finite belongs to a step that it left out."""
+    """Replace a norm that is not finite by nan: a gradient scaler skips such a step by itself."""
     if isinstance(norm, Tensor):
         return torch.where(norm.isfinite(), norm, torch.full_like(norm, torch.nan))
     return norm if math.isfinite(norm) else math.nan

@@ -1,4 +1,4 @@
-"""Numbers of steps -> events, a few times a second. Knows no schedule and no commands."""
+"""Turns the numbers of steps into events, a few times a second. Knows nothing of schedules or commands."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +10,15 @@ from tuitrain.protocol.events import Event, Logged, StepsDone, StepSkipped
 from tuitrain.watching.numbers import Numbers, Window
 from tuitrain.watching.subject import Subject
 
-LONGEST = 512
-"""Steps between drains at most."""
+MAX_STEPS = 512
+"""Largest number of steps between two reports."""
 FULL_RATE = 16.0
-"""Up to so many steps per second every number of every step is told, and each group is measured at each; above, all but
-loss and norm are thinned."""
+"""Steps per second up to which every number of every step is reported and every group is measured. Above it, all
+numbers but loss and norm are thinned."""
 
 
 class Reporter:
-    """Tells what `numbers` holds. `every`: the norms of the groups are wanted of each step divisible by it."""
+    """Reports what `numbers` holds. Group norms are measured at each step that is divisible by `every`."""
 
     def __init__(self, subject: Subject, numbers: Numbers, groups: list[str],
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,22 +29,22 @@ class Reporter:
         self._streak, self._good = 0, (float("nan"), float("nan"))
 
     def moved(self) -> None:
-        """The run was set to another step: what comes next is counted from there."""
+        """Start afresh after the run was restored to another step."""
         self._numbers.forget()
         self._since = self._asked = self._clock()
         self._streak = 0
 
     def waited(self) -> None:
-        """What has passed since the last drain was no training."""
+        """Leave the time since the last report out of the training time."""
         self._since = self._asked = self._clock()
 
     @property
     def due(self) -> bool:
-        """Whether it is time to tell."""
-        return self._clock() - self._asked >= PERIOD or self._numbers.waiting >= LONGEST
+        """Whether it is time for a report."""
+        return self._clock() - self._asked >= PERIOD or self._numbers.waiting >= MAX_STEPS
 
     def flush(self, wait: bool = True) -> Iterator[Event]:
-        """The events of all that was not told yet; without `wait` of what has arrived."""
+        """Yield the events of all steps not reported yet; without `wait` only of those already fetched."""
         self._asked = self._clock()
         for window in self._numbers.drain(self._clock, wait=wait):
             seconds, self._since = max(0.0, window.asked - self._since), window.asked
@@ -59,7 +59,7 @@ class Reporter:
 
     def _steps_done(self, window: Window, seconds: float) -> StepsDone:
         rows, first = window.rows, window.first
-        # Thinned as it was decided before these steps: the groups of the others were not measured.
+        # `every` as it was during these steps: at the others the groups were not measured.
         every = self.every
         where = np.arange((-(first - 1)) % every, len(rows), every)
         clips = np.array(window.clips, dtype=np.float32)
@@ -82,7 +82,7 @@ class Reporter:
         self.every = every
 
     def _not_finite(self, window: Window) -> Iterator[StepSkipped]:
-        """Steps whose loss is not finite, or whose norm is inf. They were made all the same: nothing was kept."""
+        """Report steps with a loss or norm that is not finite. The script's optimizer made them all the same."""
         loss, norm = window.rows[:, 0], window.rows[:, 1]
         bad = ~np.isfinite(loss) | np.isinf(norm) | (np.isnan(norm) & np.array(window.measured, dtype=bool))
         where = np.flatnonzero(bad)
@@ -103,5 +103,5 @@ class Reporter:
         yield StepSkipped(
             branch=self._subject.progress.branch, step=window.first + int(where[-1]), onset=onset, rule=NON_FINITE,
             value=value, threshold=float("inf"), count=len(where), streak=self._streak, kept=False,
-            sentence=f"the {name} was {value} at step {onset:,}, {before[column]:.3g} before it, and the step was made "
-                     "all the same")
+            sentence=f"the {name} was {value} at step {onset:,}, {before[column]:.3g} before it; the optimizer made "
+                     "the step all the same")

@@ -1,4 +1,4 @@
-"""The state of every generator that a loop may draw from: Python's, NumPy's, torch's, and each GPU's."""
+"""Saves and restores the state of every random generator: Python's, NumPy's, torch's, and each GPU's."""
 
 import random
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import torch
 
 
 def states() -> dict[str, Any]:
-    """All of them, as `packing` takes them. Asks no GPU for anything: its generators live on the host."""
+    """Return the states in a form that `packing` takes. Synchronises with no GPU: its generators live on the host."""
     found: dict[str, Any] = {"python": random.getstate(), "numpy": np.random.get_state(legacy=False),
                              "torch": torch.get_rng_state()}
     version, words, gauss = found["python"]
@@ -22,7 +22,7 @@ def states() -> dict[str, Any]:
 
 
 def restore(found: Mapping[str, Any]) -> None:
-    """Be as when `states` was asked; devices that are not here are passed over."""
+    """Restore what `states` returned; devices that this machine lacks are skipped."""
     python = found["python"]
     gauss = python["gauss"]
     random.setstate((int(python["version"]), tuple(int(w) for w in python["words"]), gauss))

@@ -1,5 +1,7 @@
-"""The live parts of somebody's own loop between two steps: model, optimizers, schedulers, generators, what else was
-registered. Knows how to freeze and thaw them; knows nothing of commands, events or files."""
+"""The live state of a watched loop: model, optimizers, schedulers, random generators and registered objects.
+
+Knows how to freeze and thaw them; knows nothing of commands, events or files.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +24,7 @@ from tuitrain.watching.rates import Landing, reference_of
 
 
 class Stateful(Protocol):
-    """Anything that can be saved and set back: a scaler, a data loader, an average of weights."""
+    """Anything that can be saved and restored: a scaler, a data loader, an average of the weights."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
     def load_state_dict(self, state: Any) -> Any: ...
@@ -30,21 +32,21 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the advice on a clip depends on."""
+    """The properties of an optimizer that the advice on the clip depends on."""
 
     optimizer: str
     betas: tuple[float, ...]
 
 
-class _Elsewhere:
-    """The loop's data: it goes on where the loop is, whatever is restored, so nothing of it comes a second time."""
+class _ScriptData:
+    """The script's data, which goes on from where the loop is after a rollback, so no batch comes a second time."""
 
     def skip(self, batches: int) -> None:
-        """Nothing to pass over."""
+        """Do nothing: there is no place in the data to move."""
 
 
 class Subject:
-    """What a run of somebody's own loop consists of."""
+    """Everything that belongs to the state of a watched loop."""
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Stateful],
                  knobs: Knobs) -> None:
@@ -52,51 +54,54 @@ class Subject:
         self.registered: dict[str, Stateful] = {}
         self.knobs = knobs
         self.reference = reference_of(self.optimizers[0])
-        self.schedule, self.cursor = Landing(), _Elsewhere()
+        self.schedule, self.cursor = Landing(), _ScriptData()
         self.progress = Progress()
         self.norms = np.zeros(LOOK_BACK, dtype=np.float32)
         self.config = recipe_of(self.optimizers[0])
         self.make_room: Callable[[int], bool] = lambda bytes: False
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._frozen: Snapshot | None = None
-        self._owed: dict[str, Any] = {}
-        """States from a checkpoint for what has not been registered yet."""
+        self._unclaimed: dict[str, Any] = {}
+        """Restored states of objects that are not registered yet, by name."""
 
     @property
     def factor(self) -> float:
-        """What multiplies the loop's own learning rates at the next step."""
+        """Factor on the script's own learning rates at the next step."""
         turned = 1.0 if self.knobs.lr == self.reference else self.knobs.lr / self.reference
         return turned * self.schedule.factor(self.progress.step + 1)
 
     @property
-    def sets_data_back(self) -> bool:
-        """Whether a data loader that has a state was registered."""
+    def restores_data(self) -> bool:
+        """Whether a stateful data loader is registered."""
         return any(hasattr(held, "__iter__") for held in self.registered.values())
 
     def register(self, name: str, held: Stateful) -> None:
-        """Keep and restore this, too. Raises Refused if its state cannot be saved."""
+        """Save and restore this object, too. Raises Refused if its state cannot be saved."""
         packing.pack({name: held.state_dict()})
         self.registered[name] = held
         self._frozen = None
-        if name in self._owed:
-            held.load_state_dict(self._owed.pop(name))
+        if name in self._unclaimed:
+            held.load_state_dict(self._unclaimed.pop(name))
 
     def stepped(self) -> None:
-        """The optimizer made a step."""
+        """Count an optimizer step."""
         self.progress.step += 1
         self._frozen = None
 
     def changed(self) -> None:
-        """Something else moved: what was frozen is no longer the present."""
+        """Discard the cached frozen copy after any other change of the state."""
         self._frozen = None
 
     def absorb(self, losses: Any, norms: Any) -> None:
-        """Fold numbers into the running means that snapshots carry."""
+        """Fold losses and norms of steps, each [steps], into the running statistics that snapshots carry."""
         self.norms = np.concatenate([self.norms, norms])[-len(self.norms):]
         self.progress.absorb(losses, np.isfinite(losses))
 
     def freeze(self) -> Snapshot:
-        """A copy of everything that the next steps depend on but the data; the same one until something changes."""
+        """Copy all state that the next steps depend on, except the data.
+
+        Returns the same copy until something changes.
+        """
         if self._frozen is not None and self._frozen.values == self._values():
             return self._frozen
         state: dict[str, Any] = {f"model.{name}": t for name, t in self._weights().items()}
@@ -110,12 +115,15 @@ class Subject:
         return self._frozen
 
     def _copied(self, live: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies on the host: the memory of a GPU is the loop's own. They are under way there until the snapshot is
-        `ready`. Where memory is short, older copies make room. Raises NoRoom."""
+        """Copy tensors to the host, because GPU memory belongs to the script.
+
+        Copies from a GPU are complete once the snapshot's `ready` event is. Where memory is short, older copies are
+        dropped first. Raises NoRoom.
+        """
         size = sum(t.numel() * t.element_size() for t in live.values())
         while True:
             try:
-                return copied(live) if self.device.type == "cpu" else fetched(live)
+                return copied(live) if self.device.type == "cpu" else host_copies(live)
             except (RuntimeError, MemoryError, OSError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,7 +146,10 @@ class Subject:
         return {"progress": asdict(self.progress), "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
 
     def thaw(self, snapshot: Snapshot) -> None:
-        """Be as at the snapshot, knobs included. Tensors are set in place wherever they are the same ones."""
+        """Restore a snapshot, knobs included.
+
+        Tensors are written in place wherever the optimizer still has the same ones.
+        """
         self._frozen = None
         if snapshot.ready is not None:
             snapshot.ready.synchronize()
@@ -151,37 +162,37 @@ class Subject:
         for i, scheduler in enumerate(self.schedulers):
             if f"scheduler.{i}" in state:
                 scheduler.load_state_dict(state[f"scheduler.{i}"])
-        owed = {name.removeprefix("registered."): held for name, held in state.items()
-                if name.startswith("registered.")}
+        unclaimed = {name.removeprefix("registered."): held for name, held in state.items()
+                     if name.startswith("registered.")}
         for name, held in self.registered.items():
-            if name in owed:
-                held.load_state_dict(owed.pop(name))
-        self._owed = owed
+            if name in unclaimed:
+                held.load_state_dict(unclaimed.pop(name))
+        self._unclaimed = unclaimed
         rng.restore(state["rng"])
         self.norms = state["diagnosis.norms"].cpu().numpy()
         self.schedule.restore(dict(snapshot.values["schedule"]))
         self.progress, self.knobs = progress_of(snapshot.values), knobs_of(snapshot.values)
 
     def _weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers, those that a state_dict leaves out too; a tensor of two names under its first."""
+        """Return parameters and all buffers, even non-persistent ones; a shared tensor has its first name."""
         return {**{name: p.data for name, p in self.model.named_parameters()},
                 **dict(self.model.named_buffers())}
 
     @staticmethod
     def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-        """A scheduler's state without the functions and the optimizer that some keep in it: the loop has those."""
+        """Return a scheduler's state without the functions and the optimizer that some schedulers put into it."""
         return {key: value for key, value in state.items() if not callable(value) and not isinstance(value, Optimizer)}
 
 
 def recipe_of(optimizer: Optimizer) -> Recipe:
-    """The name and decay rates of an optimizer."""
+    """Return the name and decay rates of an optimizer."""
     group = optimizer.param_groups[0]
     betas = group.get("betas", (0.9, 0.999))
     return Recipe(type(optimizer).__name__.lower(), tuple(float(b) for b in betas))
 
 
 def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """In place where the optimizer has the same tensors, so that what was captured or compiled stays valid."""
+    """Restore in place where the tensors have the same shapes, so that captured graphs and compiled code stay valid."""
     own = type(optimizer).load_state_dict is not Optimizer.load_state_dict
     live = optimizer.state_dict()
     if own or not _alike(live["state"], state["state"]) or len(live["param_groups"]) != len(state["param_groups"]):
@@ -205,7 +216,7 @@ def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def _alike(live: Mapping[Any, Any], kept: Mapping[Any, Any]) -> bool:
-    """Whether both hold the same names with tensors of the same shapes."""
+    """Return whether both hold the same names with tensors of the same shapes."""
     return live.keys() == kept.keys() and all(
         isinstance(live[k], dict) and isinstance(kept[k], dict) and live[k].keys() == kept[k].keys()
         and all(isinstance(a, Tensor) == isinstance(kept[k][name], Tensor)
@@ -213,8 +224,8 @@ def _alike(live: Mapping[Any, Any], kept: Mapping[Any, Any]) -> bool:
         for k in live)
 
 
-def fetched(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies in one block of host memory that a GPU writes by itself, in the order of its own work."""
+def host_copies(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors into one block of host memory; copies from a GPU are queued on its stream and not awaited."""
     size = sum(-(-t.numel() * t.element_size() // ALIGNMENT) * ALIGNMENT for t in live.values())
     block, begin, copies = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available()), 0, {}
     for name, tensor in live.items():
@@ -225,9 +236,9 @@ def fetched(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return copies
 
 
-def of_one_process(model: nn.Module) -> None:
-    """Raises Refused where the parameters of a model are pieces of tensors that several processes hold."""
+def check_not_sharded(model: nn.Module) -> None:
+    """Raise Refused if the parameters of a model are sharded over several processes."""
     for name, parameter in model.named_parameters():
         if type(parameter.data) is not Tensor:
-            raise Refused(f"{name} is a {type(parameter.data).__name__}: a model in pieces over several processes "
-                          "cannot be watched")
+            raise Refused(f"{name} is a {type(parameter.data).__name__}: a model that is sharded over several "
+                          "processes cannot be watched")
