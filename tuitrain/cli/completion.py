@@ -31,7 +31,7 @@ def answer(parser: argparse.ArgumentParser, command: str, first: tuple[str, ...]
     import argcomplete
 
     for action in parser._actions:
-        if action.dest == "run" and not action.option_strings:
+        if action.dest in ("run", "runs") and not action.option_strings:
             action.completer = _runs  # type: ignore[attr-defined]
         elif action.dest == "device":
             action.completer = lambda **_: ("auto", "cpu", "cuda")  # type: ignore[attr-defined]

@@ -26,14 +26,17 @@ SUBCOMMANDS = {
     "send": "one command to a run that is alive",
     "sample": "draw text from a checkpoint",
     "runs": "a table of runs",
+    "compare": "runs side by side: numbers, curves, settings, samples",
     "verify": "is this run whole? checks every file of its folder",
-    "fetch": "download a public-domain book by name",
-    "help": "what the words on the screen mean",
-    "completion": "what makes bash, zsh or fish complete your typing",
-    "drill": "faults to be spotted, by you or by the analyst",
-    "selftest": "does this CPU or GPU do what is promised?",
-    "bench": "what this machine gives, as ratios measured in one run",
+    "help": "what words on the screen mean",
+    "completion": "what completes your typing in a shell",
+    "drill": "faults to be spotted",
+    "fetch": "a public-domain book by name",
+    "selftest": "whether this machine does what is promised",
+    "bench": "how fast, as ratios",
 }
+TOGETHER = {"help": "completion", "drill": "fetch", "selftest": "bench"}
+"""Commands that share a line of the help with the next."""
 NEAR = 100_000_000
 """Bytes below the limit of addresses from which on any odd error is the limit's."""
 
@@ -167,10 +170,11 @@ def _check_word(words: list[str]) -> None:
 def _help() -> str:
     lines = ["Train a character LSTM on a text and steer it while it learns.", "",
              "  tuitrain [CORPUS] [options]    train; without CORPUS on the text that ships with the package"]
-    lines += [f"  tuitrain {name:<22} {words}" for name, words in SUBCOMMANDS.items() if name != "train"]
-    lines += ["", "examples",
-              "  tuitrain copperfield.txt --no-ui --minutes 10",
-              "  tuitrain send runs/copperfield-1 lr x0.5",
+    for name in SUBCOMMANDS:
+        if name != "train" and name not in TOGETHER.values():
+            names = [name, *([TOGETHER[name]] if name in TOGETHER else [])]
+            lines.append(f"  tuitrain {', '.join(names):<22} {'; '.join(SUBCOMMANDS[each] for each in names)}")
+    lines += ["", "example: tuitrain copperfield.txt --no-ui --minutes 10",
               "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
               "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 75 out of time (resume it),",
               "130 interrupted, 131 quit, 143 terminated; each of the last four after a checkpoint"]
