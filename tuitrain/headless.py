@@ -33,7 +33,7 @@ class PlainOutput:
         self._out, self._run, self._json, self._period, self._clock = out, run, json, period, clock
         self._live = out.isatty() and not json
         self.state = RunState()
-        self._next = clock()
+        self._next = self._heard = clock()
         self._lines = 0
         self._epoch_shown = 0.0
         self._bar = self._again = False
@@ -105,8 +105,11 @@ class PlainOutput:
             self._out.flush()
 
     def _progress(self) -> None:
-        if self._clock() >= self._next:
-            self._next = self._clock() + self._period
+        now = self._clock()
+        since, self._heard = now - self._heard, now
+        # Where a step takes seconds, the line comes with the step that is nearest to its time.
+        if now + min(since, self._period) / 2 >= self._next:
+            self._next = now + self._period
             if self._lines % 20 == 0:
                 self._print(" ".join(name.rjust(w) for name, w in zip(self._columns(), WIDTHS, strict=True)))
             self._lines += 1

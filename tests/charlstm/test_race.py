@@ -13,11 +13,12 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.start import choices, formats, race
 from tuitrain.charlstm.start.choices import Choice
 
-CONFIG = Config.of({"layers": 1, "hidden": 8, "batch_size": 2, "bptt": 8, "precision": "fp32"})
+CONFIG = Config.of({"layers": 1, "hidden": 8, "batch_size": 2, "bptt": 32, "precision": "fp32"})
 
 
 class Machine:
-    """Steps of made-up length. `shares`: of its wall time that each thread computes."""
+    """Steps of made-up length, in proportion to their characters. `share`: of its wall time that each thread
+    computes."""
 
     def __init__(self, seconds: dict[int, float], share: float) -> None:
         self.seconds, self.share, self.order = seconds, share, list[int]()
@@ -25,9 +26,10 @@ class Machine:
     def __call__(self, *_: Any) -> "Machine":
         return self
 
-    def step(self, threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
-        self.order.append(threads)
-        return self.seconds[threads], self.share
+    def step(self, threads: int, precision: str, length: int, *, warm: bool) -> tuple[float, float]:
+        if length == CONFIG.bptt:
+            self.order.append(threads)
+        return self.seconds[threads] * length / CONFIG.bptt, self.share
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +62,7 @@ def test_one_lucky_turn_is_no_win() -> None:
 def test_the_candidates_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({1: 0.02, 2: 0.02}, 1.0)
     raced(monkeypatch, machine)
-    assert machine.order[:6] == [2, 1, 2, 1, 2, 1]
+    assert machine.order[:6] == [1, 2, 2, 1, 2, 1]
 
 
 def test_a_busy_machine_is_neither_trusted_nor_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,33 +87,41 @@ def with_a_clock(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> list[floa
     """A clock that only the machine's steps move."""
     now, real = [0.0], machine.step
 
-    def step(threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
-        now[0] += machine.seconds[threads]
-        return real(threads, precision, warm=warm)
+    def step(threads: int, precision: str, length: int, *, warm: bool) -> tuple[float, float]:
+        seconds, share = real(threads, precision, length, warm=warm)
+        now[0] += seconds * (1 + (warm and seconds <= race.LONGEST_RACE / 4))
+        return seconds, share
 
     machine.step = step  # type: ignore[method-assign]
     monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
     return now
 
 
-def test_a_slow_model_gets_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine({1: 0.75, 2: 0.5}, 1.0)
-    with_a_clock(monkeypatch, machine)
-    raced(monkeypatch, machine)
-    assert machine.order == [2, 1]
-
-
-def test_a_very_slow_model_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of 2 s: one, and then training may begin."""
-    machine = Machine({1: 3.0, 2: 2.0}, 1.0)
+@pytest.mark.parametrize(("one", "two"), [(0.75, 0.5), (7.0, 4.0), (0.02, 30.0)])
+def test_a_slow_model_is_raced_on_few_characters_in_as_little_time(monkeypatch: pytest.MonkeyPatch, one: float,
+                                                                   two: float) -> None:
+    """Also where a step takes 4 s, or threads that wait for one another take for ever."""
+    machine = Machine({1: one, 2: two}, 1.0)
     now = with_a_clock(monkeypatch, machine)
     monkeypatch.setattr(formats, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(race, "_Runner", machine)
     said: list[str] = []
     choice = race.choose(replace(CONFIG, precision="auto"), "cpu", 30, said.append)
-    assert machine.order == [2] and now[0] <= race.LONGEST_RACE
-    assert (choice.threads, choice.precision, choice.step_seconds) == (2, "fp32", 2.0)
-    assert said[0] == "timing steps" and "too slow to time more" in choice.compared
+    assert now[0] <= race.LONGEST_RACE * (1.5 if two > 20 else 1)
+    assert choice.threads == (2 if two < one else 1)
+    assert choice.step_seconds == pytest.approx(min(one, two)), "of all characters, whatever was timed"
+    assert "timing steps" in said and any(words.startswith("timing steps: 1 thread ") for words in said)
+
+
+@pytest.mark.parametrize(("share", "taken"), [(1.0, 2), (0.3, 1)])
+def test_where_a_single_character_is_too_slow_nothing_more_is_timed(monkeypatch: pytest.MonkeyPatch, share: float,
+                                                                     taken: int) -> None:
+    """Then training may begin: with a thread per core, on a busy machine with the one that waits for no other."""
+    machine = Machine({1: 72.0, 2: 48.0}, share)
+    now = with_a_clock(monkeypatch, machine)
+    choice, said = raced(monkeypatch, machine)
+    assert now[0] <= race.LONGEST_RACE and choice.threads == taken and choice.step_seconds == 72.0
+    assert "too slow to time more" in choice.compared and not any("2 threads 48 s" in words for words in said)
     assert choices.remembered() == {}, "one step compares nothing: the next start may find a quieter machine"
 
 

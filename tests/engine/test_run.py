@@ -119,6 +119,22 @@ def test_the_line_of_an_epoch_has_the_newest_validation_and_says_how_old_it_is(s
     assert headline(epoch).endswith(f"bpc of {age:,} steps ago" if age else "bpc")
 
 
+def test_after_a_resume_and_after_a_rollback_an_epoch_has_the_validation_of_its_own_line(
+        start: Start, resume: Start) -> None:
+    run = start(evaluate_every=30)
+    run.to_step(40)
+    run.stop()
+    known = run.evaluations.newest
+    again = resume(run.folder)
+    assert known is not None and again.evaluations.newest == known
+    epoch = again.trainer.complete(again.trainer._end_epoch())
+    assert (epoch.val_step, epoch.val_loss) == known[1:]
+    again.to_step(85)
+    assert again.evaluations.newest[1] > known[1]
+    again.answer(c.Rollback, to=40)
+    assert again.evaluations.newest == known, "what was measured on the line that was left is not this one's"
+
+
 @pytest.mark.parametrize(("kind", "what", "values"), [
     (c.DrawSample, "samples", {}), (c.Evaluate, "validation", {}), (c.SaveCheckpoint, "checkpoint", {}),
     (c.KeepBlackBox, "black box", {"onset": 2})])

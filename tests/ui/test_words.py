@@ -38,12 +38,17 @@ def knob(name: str, old: float, new: float) -> e.KnobChanged:
     return e.KnobChanged(branch=0, step=1, name=name, old=old, new=new, id="", by="you")
 
 
+def advice(sentence: str) -> f.AdviceGiven:
+    return f.AdviceGiven(branch=0, step=600, knob="clip", value=1.5, low=1.2, high=3.0, sentence=sentence)
+
+
 @pytest.mark.parametrize(("event", "words"), [
     (knob("clip_auto", 1.0, 0.0), "automatic clip off"), (knob("clip_auto", 0.0, 1.0), "automatic clip on"),
     (knob("clip", 1.6, 1.6), ""), (knob("clip", 1.6, 2.0), "clip 1.6 → 2"), (knob("clip", 1.0, 0.0), "clip 1 → off"),
     (knob("clip", 0.0, 1.6), "clip off → 1.6"), (knob("clip", 0.0, 0.0), ""),
     (back(486), "back from step 658 to 460, the last point before 486: branch 1, lr 0.001, clip off"),
-    (back(460), "back from step 658 to 460: branch 1, lr 0.001, clip off")])
+    (back(460), "back from step 658 to 460: branch 1, lr 0.001, clip off"),
+    (advice("five medians"), "advice: clip 1.5; five medians"), (advice(""), "advice: clip 1.5")])
 def test_the_log_says_it_plainly(event: e.Event, words: str) -> None:
     assert headline(event) == words
 
@@ -65,7 +70,10 @@ def test_a_long_line_of_the_log_is_read_whole_where_there_is_room(size: tuple[in
 
         if size[0] == 80:
             await until(lambda: any(row.rstrip().endswith("…") for row in rows()))
-            assert len(rows()) == app.state.story.told
+            newest = rows()[-2:]
+            assert newest[0][:8].count(":") == 2, "the newest entry is read from its beginning"
+            said = " ".join(" ".join(newest).split()).partition("warning: ")[2]
+            assert LONG.startswith(said.rstrip("…")[:40])
             await pilot.press("7", "z")
             await pilot.pause()
             app.redraw(at_once=True)
@@ -73,6 +81,20 @@ def test_a_long_line_of_the_log_is_read_whole_where_there_is_room(size: tuple[in
         assert max(len(row.rstrip()) for row in rows()) <= log.size.width
 
     drive(Script([*healthy(), GROWTH]), act, size=size)
+
+
+@pytest.mark.parametrize("validated", [1.6, None])
+def test_the_line_of_an_epoch_is_read_whole_at_80_columns(validated: float | None) -> None:
+    done = e.EpochEnded(branch=0, step=12_600, epoch=21, loss=1.7, val_loss=validated, val_step=12_250, seconds=9.0)
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        log = app.cockpit.query_one(LogPane)
+        await until(lambda: any("epoch 21" in line.text for line in log.lines))
+        said = " ".join(" ".join(line.text for line in log.lines[-2:]).split())
+        assert said.endswith("validation 2.308 bpc of 350 steps ago" if validated else "train 2.453 bpc"), said
+        assert max(len(line.text.rstrip()) for line in log.lines) <= log.size.width
+
+    drive(Script([*healthy(), done]), act, size=(80, 24))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

@@ -7,14 +7,16 @@ the whole, which is then measured at once, at its own step, so that resuming sta
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from tuitrain.charlstm.looks.evaluator import Evaluator, steps_between_parts
 from tuitrain.charlstm.machine import Machine
+from tuitrain.engine.progress import on_lineage
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused
@@ -25,6 +27,8 @@ from tuitrain.protocol.events import END, EPOCH, INTERVAL, EngineSaid, EpochEnde
 LN2 = float(np.log(2))
 SPREAD = 3
 """A scheduled evaluation spreads its slices over 1/SPREAD of the time to the next one."""
+REMEMBERED = 200
+"""Evaluations of the whole among which the newest of the present line is looked for after a rollback."""
 AT_A_TIME = 3
 """Slices after each step for an evaluation that somebody waits for: about as long as the step."""
 
@@ -56,7 +60,7 @@ class Evaluations:
         self._at_once = machine.config.lr_schedule == "plateau"
         self._running: deque[_Evaluation] = deque()
         self.best = float("inf")
-        self.latest: tuple[float | None, int] = (None, 0)
+        self._taken: deque[tuple[int, int, float]] = deque(maxlen=REMEMBERED)
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
@@ -79,7 +83,8 @@ class Evaluations:
 
     def finish(self, everything: bool) -> Iterator[Event]:
         """Finish running evaluations; with `everything` also evaluate the last step."""
-        if everything and self.latest[1] != self._machine.progress.step:
+        newest = self.newest
+        if everything and (newest is None or newest[1] != self._machine.progress.step):
             self.start(END)
         yield from self.advance(everything=True)
 
@@ -145,7 +150,7 @@ class Evaluations:
         nats, count = evaluation.sums
         loss, snapshot = float(nats) / count, evaluation.snapshot
         best = loss < self.best
-        self.latest = (loss, snapshot.step)
+        self._taken.append((snapshot.branch, snapshot.step, loss))
         if best:
             self.best = loss
         yield Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=best,
@@ -159,7 +164,23 @@ class Evaluations:
             self.on_best(snapshot)
 
     def with_loss(self, epoch: EpochEnded) -> EpochEnded:
-        """Return the event with the newest validation loss and its step."""
-        loss, step = self.latest
-        return EpochEnded(branch=epoch.branch, step=epoch.step, epoch=epoch.epoch, loss=epoch.loss, val_loss=loss,
-                          val_step=step, seconds=epoch.seconds)
+        """Return the event with the newest validation loss of its line and its step."""
+        newest = self.newest
+        return epoch if newest is None else replace(epoch, val_loss=newest[2], val_step=newest[1])
+
+    @property
+    def newest(self) -> tuple[int, int, float] | None:
+        """Branch, step and loss of the newest evaluation of the whole on the line that led here, if any is known."""
+        progress = self._machine.progress
+        mine = [taken for taken in self._taken if on_lineage(progress, taken[0], taken[1])]
+        return max(mine, key=lambda taken: taken[1], default=None)
+
+    def to_values(self) -> dict[str, Any]:
+        """Return what a checkpoint stores of the evaluations so far."""
+        return {"best_val": self.best, "newest_val": self.newest}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Go on from the values of a checkpoint; those of older versions lack the newest loss."""
+        self.best = float(values.get("best_val", "inf"))
+        if newest := values.get("newest_val"):
+            self._taken.append((int(newest[0]), int(newest[1]), float(newest[2])))

@@ -85,7 +85,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
         machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
     saver = Saver(run.checkpoints, Retention(last=config.keep), run=opened.id, sync=book.sync)
     evaluations = Evaluations(machine, int(config.evaluate_every))
-    evaluations.best = float(opened.values.get("best_val", "inf"))
+    evaluations.restore(opened.values)
     asides = (evaluations, Probes(machine, saver.home), Samples(machine, int(config.sample_every)))
     trainer = Trainer(machine, asides, saver, opened.event, serial=opened.serial,
                       snapshot_memory=footprint.snapshot_budget(config, len(machine.corpus.vocabulary)),
@@ -97,7 +97,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
     trainer.complete = evaluations.with_loss
     evaluations.on_best = lambda snapshot: trainer.saves.submit(snapshot, "best")
     common = trainer.saves.extra
-    trainer.saves.extra = lambda: {**common(), "best_val": evaluations.best}
+    trainer.saves.extra = lambda: {**common(), **evaluations.to_values()}
     return Worker(trainer, book)
 
 

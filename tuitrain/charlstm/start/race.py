@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.start import choices, formats
 from tuitrain.charlstm.start.choices import Choice
 from tuitrain.engine.promise import UNDISTURBED
-from tuitrain.telemetry.units import many
+from tuitrain.telemetry.units import many, number
 
 BF16_GAIN = 1.2
 """bf16 is taken only where it is at least this much faster."""
@@ -52,39 +53,39 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
     counts = [int(asked)] if asked != "auto" else sorted({cores(), max(1, cores() // 2), 1}, reverse=True)
     if device == "cuda":
         return _rehearsed(config, characters, counts[0], report), True
-    asked_counts = tuple(counts)
-    report("timing steps")
+    report("loading the optimizer")
     runner = _Runner(config, device, characters)
-    times: dict[int, list[float]] = {count: [] for count in counts}
-    used: dict[int, float] = {}
+    report("timing steps")
     began = time.perf_counter()
     deadline = began + LONGEST_RACE * 2 / 3  # the rest is for the other precision
-    for turn in range(ROUNDS):
-        for count in list(counts):
-            if turn == 0 and count != counts[0] and not _in_time(deadline, max(map(max, filter(None, times.values())))):
-                counts.remove(count)
-                del times[count]
-                continue
-            seconds, share = runner.step(count, "fp32", warm=turn == 0)
-            times[count].append(seconds)
-            used[count] = max(used.get(count, 0.0), share)
-            if turn == 0:
-                report(f"timing steps: {_words(count, seconds)}")
+    looks = _look(runner, counts, config.bptt, deadline, report)
+    length = max(looks[max(looks)])  # the most characters a row that all of them were timed with
+    times = {count: [looks[count][length][0]] for count in counts if count in looks}
+    used = {count: looks[count][length][1] for count in times}
+    for _ in range(ROUNDS - 1):
         if time.perf_counter() + sum(min(taken) for taken in times.values()) > deadline:
             break
-    trusted = all(share >= UNDISTURBED for share in used.values())
-    threads = fastest(times) if trusted else endurable(times)
-    precision, seconds = "fp32", min(times[threads])
-    compared = ", ".join(_words(count, min(times[count])) for count in counts)
-    if len(counts) < len(asked_counts):
+        for count in times:
+            seconds, share = runner.step(count, "fp32", length, warm=False)
+            times[count].append(seconds)
+            used[count] = max(used[count], share)
+    trusted, complete = all(share >= UNDISTURBED for share in used.values()), len(times) == len(counts)
+    winner = fastest if trusted else endurable
+    threads = winner(times) if complete else counts[0] if trusted else min(times)
+    whole = {count: config.bptt * min(min(taken) / length, _per_character(looks[count]))
+             for count, taken in times.items()}
+    precision, seconds = "fp32", whole.get(threads, min(whole.values()))
+    compared = ", ".join(_words(count, whole[count]) for count in times)
+    if not complete:
         compared += ", too slow to time more"
     # Autocast leaves a GRU in fp32 on a CPU: there is nothing to win.
     half_possible = config.precision == "auto" and formats.cpu_has_bf16() and config.cell == "lstm"
-    if config.precision == "bf16" or (half_possible and _in_time(began + LONGEST_RACE, seconds)):
-        half = runner.step(threads, "bf16", warm=True)[0]
-        for _ in range(len(times[threads]) - 1):
+    if config.precision == "bf16" or (half_possible and _in_time(began + LONGEST_RACE, min(map(min, times.values())))):
+        half = runner.step(threads, "bf16", length, warm=True)[0]
+        for _ in range(max(map(len, times.values())) - 1):
             if time.perf_counter() + half <= began + LONGEST_RACE:
-                half = min(half, runner.step(threads, "bf16", warm=False)[0])
+                half = min(half, runner.step(threads, "bf16", length, warm=False)[0])
+        half *= config.bptt / length
         compared += f"; bf16 {half:.2g} s"
         if config.precision == "bf16" or seconds / half >= BF16_GAIN:
             precision, seconds = "bf16", half
@@ -94,7 +95,40 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
     report(f"timed: {compared}")
     runtime.apply(threads)
     # Where nothing could be compared there is nothing to remember: a crowded second makes any model that slow.
-    return Choice(threads, precision, seconds, compared), trusted and len(counts) == len(asked_counts)
+    return Choice(threads, precision, seconds, compared), trusted and complete
+
+
+Looks = dict[int, tuple[float, float]]
+"""Seconds of first steps and the shares of them that each thread computed, by characters a row."""
+
+
+def _look(runner: "_Runner", counts: Sequence[int], whole: int, deadline: float, report: runtime.Report
+          ) -> dict[int, Looks]:
+    """The first timed steps by number of threads, fewest first; the last number has the shortest of all longest ones.
+
+    Nothing ends a step that is too long, so the first has one character a row and the next ones twice as many each, up
+    to all of them or what a slow model can do in time. On a busy machine threads that wait for one another may take
+    fifty times as long as one, so they come later, and are not timed where even the few are slow.
+    """
+    looks: dict[int, Looks] = {}
+    most = whole
+    for count in sorted(counts):
+        if looks and not _in_time(deadline, max(seconds for seconds, _ in looks[min(looks)].values())):
+            break
+        looks[count], length = {}, 1
+        while True:
+            look = looks[count][length] = runner.step(count, "fp32", length, warm=length == 1)
+            if length == most or time.perf_counter() + 4 * look[0] * len(counts) > deadline:
+                break
+            length = min(most, 2 * length)
+        most = length
+        report(f"timing steps: {_words(count, _per_character(looks[count]) * whole)}")
+    return looks
+
+
+def _per_character(looks: Looks) -> float:
+    """Seconds that a character a row takes in a step."""
+    return min(seconds / length for length, (seconds, _) in looks.items())
 
 
 def _in_time(deadline: float, step: float) -> bool:
@@ -114,7 +148,7 @@ def _rehearsed(config: Config, characters: int, threads: int, report: runtime.Re
 
 
 def _words(count: int, seconds: float) -> str:
-    return f"{count} thread{'s' * (count > 1)} {seconds:.2g} s"
+    return f"{many(count, 'thread')} {number(seconds, 2)} s"
 
 
 def fastest(times: dict[int, list[float]]) -> int:
@@ -156,29 +190,29 @@ class _Runner:
         generator = torch.Generator().manual_seed(0)
         self._ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)
 
-    def step(self, threads: int, precision: str, *, warm: bool) -> tuple[float, float]:
-        """Seconds of a step with so many threads, and the share of them that each thread computed. `warm`: take
-        another one before, which also pays for set-up, unless a step is so slow that one must do."""
+    def step(self, threads: int, precision: str, length: int, *, warm: bool) -> tuple[float, float]:
+        """Seconds of a step of `length` characters a row with so many threads, and the share of them that each thread
+        computed. `warm`: take another one before, which also pays for set-up, unless one is so slow that it must do."""
         runtime.apply(threads)
         if warm:
             began, used = time.perf_counter(), time.process_time()
-            self._learn(precision)
+            self._learn(precision, length)
             seconds = time.perf_counter() - began
             if seconds > LONGEST_RACE / 4:
                 # Set-up is done by one thread, so one that computes all the time is all that can be asked for.
                 return seconds, min(1.0, (time.process_time() - used) / seconds)
         began, used = time.perf_counter(), time.process_time()
-        self._learn(precision)
+        self._learn(precision, length)
         seconds = time.perf_counter() - began
         return seconds, (time.process_time() - used) / (seconds * threads)
 
-    def _learn(self, precision: str) -> None:
+    def _learn(self, precision: str, length: int) -> None:
         import torch
 
         last = self._config.loss == "last"
         with runtime.autocast(self._device, precision):
-            logits, _ = self._model(self._ids[:, :-1], last=last)
-            targets = self._ids[:, -1:] if last else self._ids[:, 1:]
+            logits, _ = self._model(self._ids[:, :length], last=last)
+            targets = self._ids[:, length : length + 1] if last else self._ids[:, 1 : length + 1]
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         self._optimizer.zero_grad()
         loss.backward()

@@ -14,7 +14,7 @@ from tuitrain.ui.palette import DARK, Palette, palette_of
 from tuitrain.ui.view import View
 
 LOW = 4
-"""Rows below which an entry has one line."""
+"""Rows of the pane below which an entry is set tight and is no longer than the pane."""
 
 
 class LogPane(RichLog):
@@ -22,7 +22,7 @@ class LogPane(RichLog):
 
     def __init__(self, name: str) -> None:
         super().__init__(id=name, wrap=True, max_lines=400, auto_scroll=True, min_width=10)
-        self._told, self._written = 0, ("", 0, DARK, 0, False)
+        self._told, self._written = 0, ("", 0, DARK, 0, 0)
         self.border_title = "log"
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
@@ -31,8 +31,9 @@ class LogPane(RichLog):
             return  # not laid out yet: what is written now would be wrapped to nothing
         story = state.story
         colours = palette_of(self.app.current_theme)
-        width, low = self.scrollable_content_region.width, self.content_size.height < LOW
-        written = (view.filter, id(story), colours, width, low)
+        width, height = self.scrollable_content_region.width, self.content_size.height
+        most = height if height < LOW else 0
+        written = (view.filter, id(story), colours, width, most)
         if written != self._written:
             self._told, self._written = 0, written
             self.clear()
@@ -42,22 +43,25 @@ class LogPane(RichLog):
         self._told = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
             if view.filter.lower() in f"{entry.by} {entry.words}".lower():
-                self.write(self._lines(entry, view.braille, colours, width, low), width=width)
+                self.write(self._lines(entry, view.braille, colours, width, most), width=width)
 
     @staticmethod
-    def _lines(entry: Entry, braille: bool, colours: Palette, width: int, low: bool) -> Text:
-        """Long words go on below their beginning; where there are few rows each entry has one and ends in a sign."""
+    def _lines(entry: Entry, braille: bool, colours: Palette, width: int, most: int) -> Text:
+        """Long words go on below their beginning; of `most` rows, unless it is 0, the last one then ends in a sign."""
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
-        line = Text(f"{when} {entry.step:>9,}  ", style=colours.dim, no_wrap=True)
-        line.append(f"{safe(entry.by)[:10]:<10} ", style=colours.limit if entry.by != "engine" else colours.dim)
+        step, by = f"{entry.step:,}", safe(entry.by)[:10]
+        line = Text(f"{when} {step if most else step.rjust(9)}  ", style=colours.dim, no_wrap=True)
+        line.append(f"{by if most else by.ljust(10)} ", style=colours.limit if entry.by != "engine" else colours.dim)
         words = printable(entry.words.replace("\n", " "))
         words = words if braille else plain_ascii(words)
-        room, style = max(10, width - line.cell_len), colours.alarm if entry.alarming else "default"
-        if low and cell_len(words) > room:
-            sign = "…" if braille else "~"
-            return line.append(set_cell_size(words, room - 1) + sign, style=style)
-        indent = line.cell_len
-        rows = Text(words, style=style).wrap(Console(width=room), room) if words else [Text()]
-        for i, row in enumerate(rows):
-            line.append("\n" + " " * indent if i else "").append_text(row)
+        style, indent = colours.alarm if entry.alarming else "default", 2 if most else line.cell_len
+        room = max(10, width - line.cell_len)
+        for row in range(most or len(words) + 1):
+            if cell_len(words) <= room:
+                return line.append(words, style=style)
+            if row == most - 1:
+                return line.append(set_cell_size(words, room - 1) + ("…" if braille else "~"), style=style)
+            first = Text(words).wrap(Console(width=room), room)[0].plain
+            line.append(f"{first}\n{' ' * indent}", style=style)
+            words, room = words[len(first) :].lstrip(), max(10, width - indent)
         return line
