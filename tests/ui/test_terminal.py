@@ -86,6 +86,10 @@ class Terminal:
     def settings(self) -> list[object]:
         return termios.tcgetattr(self._theirs)
 
+    def cook(self) -> None:
+        """Set the terminal as a shell does once its job has stopped."""
+        termios.tcsetattr(self._theirs, termios.TCSANOW, self.before)  # type: ignore[arg-type]
+
     def _read(self, timeout: float) -> None:
         if self._ours < 0:
             time.sleep(timeout)
@@ -300,6 +304,48 @@ def test_a_mistake_is_told_after_the_screen_closed(book: Path) -> None:
     try:
         assert terminal.ends() == 1
         assert b"is a run already" in terminal.raw and b"Traceback" not in terminal.raw
+    finally:
+        terminal.close()
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def test_signals_to_go_on_that_nobody_stopped_leave_nothing_behind(book: Path) -> None:
+    """Each of them used to start a thread that outlived the cockpit, and the process waited for it for ever."""
+    terminal = Terminal(book, "book.txt", "--run=run", *SMALL)
+    try:
+        terminal.shows("● running")
+        before = threads(terminal.process.pid)
+        for _ in range(20):
+            terminal.process.send_signal(signal.SIGCONT)
+            terminal.until(lambda _: True)
+        terminal.press("]")
+        terminal.shows("clip 1.25")  # all signals have been handled by now
+        assert threads(terminal.process.pid) <= before + 2
+        terminal.press("d")
+        assert terminal.ends() == 0 and terminal.settings() == terminal.before
+    finally:
+        terminal.close()
+
+
+def test_a_cockpit_that_was_stopped_draws_itself_again(book: Path) -> None:
+    """By ctrl+z, and by SIGSTOP, after which the shell gives the terminal back as it wants it."""
+    terminal = Terminal(book, "book.txt", "--run=run", *SMALL)
+    try:
+        terminal.shows("● running")
+        for number in (signal.SIGTSTP, signal.SIGSTOP):
+            terminal.process.send_signal(number)
+            terminal.until(lambda _: Path(f"/proc/{terminal.process.pid}/stat").read_text().split(") ")[1][0] == "T")
+            terminal.cook()
+            terminal.screen.reset()
+            terminal.process.send_signal(signal.SIGCONT)
+            terminal.shows("● running")
+        terminal.press("]")
+        terminal.shows("clip 1.25")
+        terminal.press("d")
+        assert terminal.ends() == 0
     finally:
         terminal.close()
 

@@ -28,6 +28,7 @@ from tuitrain.ui.actions.table import actions
 from tuitrain.ui.actions.turning import Turning
 from tuitrain.ui.actions.viewing import Viewing
 from tuitrain.ui.cockpit import Cockpit
+from tuitrain.ui.driver import Driver
 from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.link import Link
@@ -60,7 +61,7 @@ class CockpitApp(App[int]):
                  clock: Callable[[], float] = time.time, history: RunState | None = None,
                  steady: Callable[[], float] = time.monotonic,
                  here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None) -> None:
-        super().__init__()
+        super().__init__(driver_class=Driver)
         self.link = Link(history or RunState(), View(run=str(run), braille=braille, now=clock()))
         self.cockpit = Cockpit()
         show = partial(self.redraw, at_once=True)
