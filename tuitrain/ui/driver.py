@@ -18,7 +18,8 @@ class Driver(LinuxDriver):
     _resuming = False
 
     def _sigcont_application(self, *_: Any) -> None:
-        suspended = self._must_signal_resume  # by ctrl+z; SIGSTOP leaves no trace but what the shell does to the terminal
+        # By ctrl+z; SIGSTOP leaves no trace but what the shell does to the terminal.
+        suspended = self._must_signal_resume
         if self._resuming or not (suspended or self._is_cooked()):
             return
         self._resuming = True
