@@ -104,7 +104,7 @@ Memory = namedtuple("Memory", "available")
 @pytest.mark.parametrize(("words", "code", "said"), [
     (["--hidden", "16384", "--layers", "32"], 2, "68,7"), (["--device", "cuda"], 2, "a CPU build; use --device cpu"),
     (["--stride", "3", "--loss", "all"], 2, "--loss last"), (["--hidden", "0"], 2, "from 1 to 16384"),
-    (["--hiden", "9"], 2, "did you mean --hidden"), (["another.txt"], 2, "one argument too many"),
+    (["--hiden", "9"], 2, "did you mean --hidden"), (["another.txt"], 2, "unexpected argument"),
     (["--encoding", "klingon"], 2, "no encoding of that name"), (["--threads", "many"], 2, "or auto"),
     (["--run", "ok.txt"], 1, "name another folder with --run")])
 def test_options_that_cannot_be_meant(words: list[str], code: int, said: str, here: Path,

@@ -96,7 +96,7 @@ def test_many_steps_are_read_in_a_moment(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere: there is no such folder" in capsys.readouterr().err
+    assert "nowhere: no such folder" in capsys.readouterr().err
     assert main(["runs", str(tmp_path)]) == 0
     run = make(tmp_path, "run", ENDED)
     assert table(run.path, capsys)["run"].split()[1] == "finished", "a run itself is a table of one"

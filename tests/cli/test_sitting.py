@@ -20,7 +20,7 @@ def test_on_a_terminal_one_line_is_written_over_and_gone_at_the_end() -> None:
     turn = Turn(out, lambda: now[0])
     for step in range(1, 101):
         now[0] += 0.5
-        turn.told(step, 200)
+        turn.report(step, 200)
     turn.close()
     shown = out.getvalue().split("\r\x1b[2K")
     assert len(shown) > 40 and "\n" not in out.getvalue() and shown[-1] == ""
@@ -32,7 +32,7 @@ def test_elsewhere_it_is_a_line_now_and_then() -> None:
     turn = Turn(out, lambda: now[0])
     for step in range(1, 101):
         now[0] += 0.5
-        turn.told(step, 200)
+        turn.report(step, 200)
     turn.close()
     rows = out.getvalue().splitlines()
     assert len(rows) == 50 / EVERY and all("\x1b" not in row for row in rows)
@@ -40,10 +40,10 @@ def test_elsewhere_it_is_a_line_now_and_then() -> None:
 
 def test_it_can_be_skipped() -> None:
     turn = Turn(io.StringIO())
-    turn.told(1, 200)
+    turn.report(1, 200)
     turn.skip()
     with pytest.raises(Skipped):
-        turn.told(2, 200)
+        turn.report(2, 200)
 
 
 def test_a_drill_tells_how_far_it_is() -> None:
@@ -55,5 +55,5 @@ def test_a_drill_tells_how_far_it_is() -> None:
             raise Skipped
 
     with pytest.raises(Skipped):
-        drill.run(FAULTS["lr-x10"], shipped_corpus(), 1, at=200, told=enough, hidden=16)
+        drill.run(FAULTS["lr-x10"], shipped_corpus(), 1, at=200, report=enough, hidden=16)
     assert told[0][0] == 0 and told[-1][1] == 200 + drill.AFTER and [s for s, _ in told] == sorted(s for s, _ in told)

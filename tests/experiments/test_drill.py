@@ -27,7 +27,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_steps_that_are_too_large_are_found_and_the_guard_saves_the_run() -> None:
     left = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, after=400)
-    assert left.hit and left.said in left.right and left.delay is not None and left.delay <= 25
+    assert left.hit and left.cause in left.right and left.delay is not None and left.delay <= 25
     saved = drill.run(faults.FAULTS["lr-x100"], HARBOUR, 3, guard="rollback", after=400)
     assert saved.rollbacks == 1
     assert saved.val_after is not None and left.val_after is not None and saved.val_after < left.val_after
@@ -35,7 +35,7 @@ def test_steps_that_are_too_large_are_found_and_the_guard_saves_the_run() -> Non
 
 def test_text_that_changed_is_told_from_weights_that_did() -> None:
     found = drill.run(faults.FAULTS["bytes"], HARBOUR, 1, after=120)
-    assert found.said == "bad_data" and found.early == 0
+    assert found.cause == "bad_data" and found.early == 0
 
 
 def test_a_gradient_that_does_not_arrive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,14 +49,15 @@ def test_a_gradient_that_does_not_arrive_is_found(monkeypatch: pytest.MonkeyPatc
 
 def test_a_healthy_run_is_left_alone() -> None:
     found = drill.run(faults.HEALTHY["turns"], HARBOUR, 2, guard="rollback", after=600)
-    assert found.hit and not found.said and found.rollbacks == 0 and found.early == 0
+    assert found.hit and not found.cause and found.rollbacks == 0 and found.early == 0
 
 
 def test_the_gallery_counts_hits_and_misses() -> None:
     assert len(faults.FAULTS) >= 12 and all(set(x.right) <= set(CAUSES) for x in faults.FAULTS.values())
     outcomes = [drill.run(faults.FAULTS["nan"], HARBOUR, s, after=40) for s in (1, 2)]
-    told = drill.summary(outcomes)
-    assert told["hits"] == told["of"] == 2 and told["matrix"] == {"nan": {"non_finite": 2}} and told["false"] == 0
+    counts = drill.summary(outcomes)
+    assert counts["hits"] == counts["of"] == 2 and counts["false"] == 0
+    assert counts["matrix"] == {"nan": {"non_finite": 2}}
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,4 +80,4 @@ def test_a_persons_score(note: str, said: str, tmp_path: Path) -> None:
     journal.close()
     told = score(faults.FAULTS["lr-x33"], 1300, folder)
     assert said in told and "you acted 100 steps after" in told and "lr too high" in told
-    assert "before it happened" in score(faults.FAULTS["lr-x33"], 9000, folder) and 1300 <= reached(folder) < 9000
+    assert "before the fault" in score(faults.FAULTS["lr-x33"], 9000, folder) and 1300 <= reached(folder) < 9000

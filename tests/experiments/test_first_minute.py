@@ -6,7 +6,7 @@ import pytest
 
 from tuitrain.errors import TuitrainError
 from tuitrain.experiments.bench import Shape
-from tuitrain.experiments.first_minute import first_minute, own_time, speed, told_by_stock
+from tuitrain.experiments.first_minute import first_minute, marks_of_stock, own_time, speed
 
 
 def test_only_marks_inside_a_window_count() -> None:
@@ -23,7 +23,7 @@ def test_time_is_counted_while_it_is_its_turn() -> None:
 
 def test_a_line_that_is_being_written_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "stock").write_text("1.5 3\n2.0 5\n2.")
-    assert told_by_stock(tmp_path / "stock") == [(1.5, 3), (2.0, 5)]
+    assert marks_of_stock(tmp_path / "stock") == [(1.5, 3), (2.0, 5)]
 
 
 def test_both_take_turns_and_each_window_has_a_ratio(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

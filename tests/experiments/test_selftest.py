@@ -29,7 +29,7 @@ def test_it_passes_on_this_cpu_and_can_be_pasted(capsys: pytest.CaptureFixture[s
     assert lines[0] == "tuitrain selftest --device cpu --steps 2" and f"torch {torch.__version__}" in lines[2]
     table = [line for line in lines if line[32:48].strip() in (selftest.OK, selftest.NOT_APPLICABLE)]
     assert len(table) == 31 and all(len(line) <= 120 for line in lines)
-    assert [line[32:48].strip() for line in table if line.startswith(("rollback", "resume", "withheld"))] == ["ok"] * 15
+    assert [line[32:48].strip() for line in table if line.startswith(("rollback", "resume", "skipped"))] == ["ok"] * 15
     fine = sum(line[32:48].strip() == selftest.OK for line in table)
     assert lines[-1] == f"{fine} ok, 0 failed, {31 - fine} not applicable" and fine > 20
 
@@ -74,23 +74,23 @@ def test_a_precision_in_which_no_step_can_be_made_is_left_out_and_told(monkeypat
 
     monkeypatch.setattr(Machine, "learn", picky)
     [bf16, adam, *_] = [*found("LSTM output, bf16"), *found("rollback, adam")]
-    assert (bf16.state, bf16.told) == (selftest.NOT_APPLICABLE, "not here: no kernel for bf16")
-    assert adam.state == selftest.OK and adam.told.startswith("lstm, gru in fp32: ")
+    assert (bf16.state, bf16.detail) == (selftest.NOT_APPLICABLE, "not here: no kernel for bf16")
+    assert adam.state == selftest.OK and adam.detail.startswith("lstm, gru in fp32: ")
 
 
 @pytest.mark.parametrize(("fault", "name", "said"), [
     (forgets_the_hidden_state, "rollback, adam", "step 1 differ"),
     (forgets_the_hidden_state, "resume, sgd", "step 1 differ"),
     (forgets_the_moments, "resume, muon", "differ"),
-    (steps_whatever_comes, "withheld step, adam", "step 1 was withheld"),
-    (mixes_up_what_it_fetches, "snapshot fetched", "not what was frozen"),
+    (steps_whatever_comes, "skipped step, adam", "step 1 was skipped"),
+    (mixes_up_what_it_fetches, "snapshot fetched", "differs from the snapshot"),
     (refuses, "the same run twice", "RuntimeError: CUDA error: misaligned address"),
     (refuses, "rollback, adam", "RuntimeError: CUDA error: misaligned address")])
 def test_a_fault_is_found_and_named(monkeypatch: Patch, fault: Callable[[Patch], None], name: str,
                                     said: str) -> None:
     fault(monkeypatch)
     checks = found(name)
-    assert checks and all(check.state == selftest.FAILED and said in check.told for check in checks), checks
+    assert checks and all(check.state == selftest.FAILED and said in check.detail for check in checks), checks
 
 
 def test_a_failed_check_is_the_exit_code(monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:

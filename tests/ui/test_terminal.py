@@ -187,7 +187,7 @@ def test_a_killed_host_is_told_and_the_terminal_restored(book: Path) -> None:
         terminal.press("q")
         assert terminal.ends() == 0
         assert b"\x1b[?1049l" in terminal.raw and terminal.settings() == terminal.before
-        assert b"is gone, see run/engine.log; go on with `tuitrain resume run`" in terminal.raw
+        assert b"is gone, see run/engine.log; continue with `tuitrain resume run`" in terminal.raw
     finally:
         terminal.close()
     again = Terminal(book, "resume", "run")

@@ -1,1 +1,1 @@
-"""The command line: arguments -> Config -> a front end. The one place that wires layers; heavy imports come late."""
+"""The command line: from arguments to a Config to a front end. The only package that wires layers; imports lazily."""

@@ -1,4 +1,4 @@
-"""Watch and steer a run that is alive; leaving it does not stop it.
+"""Watch and steer a live run; leaving the cockpit does not stop it.
 
 example: tuitrain attach runs/copperfield-1
 """
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from tuitrain.recording.sessions import Look
 
 RECENTLY = 120.0
-"""Seconds within which a run that trains writes into its journal, on whatever machine."""
+"""Seconds within which a live run writes to its journal, on any machine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and how to show it."""
-    parser.add_argument("run", metavar="RUN", nargs="?", help="the run folder; without it the newest that is alive")
+    """Add the run and how to show it."""
+    parser.add_argument("run", metavar="RUN", nargs="?", help="the run folder (default: the newest that is running)")
     screen.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the journal's lines on standard output")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the run until it ends or the person leaves."""
+    """Show the run until it ends or the person leaves; returns the exit code."""
     from tuitrain.recording.sessions import Look
 
     folder = run_folder(arguments.run) if arguments.run else newest_alive(Path("runs"))
     if arguments.no_ui or arguments.json or not screen.has_screen():
         return _lines(folder, arguments.json)
-    # What hinders it is said before the screen opens.
+    # Fails, if it does, before the screen opens.
     session = _session(folder, askers.PERSON)
     look = isinstance(session, Look)
     return screen.show(folder, lambda: session, mouse=arguments.mouse, goes_on=not look)
 
 
 def _session(folder: RunDirectory, by: str) -> "SocketSession | Look":
-    """The way to a run: its socket; where that cannot be reached, a look through the journal. Raises RunError."""
+    """Connect to a run by its socket or, where that cannot be reached, by reading its journal. Raises RunError."""
     from tuitrain.host.client import SocketSession
 
     if folder.socket.exists():
@@ -60,7 +60,7 @@ def _session(folder: RunDirectory, by: str) -> "SocketSession | Look":
 
 
 def _look(folder: RunDirectory) -> "Look":
-    """A read-only look at a run of another machine or on a file system without sockets. Raises RunError."""
+    """Open a read-only view of a run on another machine or on a file system without sockets. Raises RunError."""
     from tuitrain.recording.sessions import Look
 
     folder.read_config()
@@ -69,13 +69,13 @@ def _look(folder: RunDirectory) -> "Look":
         return Look(folder)
     if not is_alive(folder):
         where = f" here, and was last trained on {host}, which has written nothing for a while" if host else ""
-        raise RunError(f"{folder.path} is not running{where}; look at it with `tuitrain replay {folder.path}`, "
-                       f"go on with `tuitrain resume {folder.path}`")
+        raise RunError(f"{folder.path} is not running{where}; view it with `tuitrain replay {folder.path}`, "
+                       f"continue with `tuitrain resume {folder.path}`")
     return Look(folder)
 
 
 def _is_written(folder: RunDirectory) -> bool:
-    """Whether its journal is growing: all that is known here of a process on another machine."""
+    """Return whether the journal is growing: the only sign here of a process on another machine."""
     with contextlib.suppress(OSError):
         return abs(time.time() - folder.journal.stat().st_mtime) < RECENTLY
     return False
@@ -88,7 +88,7 @@ def _lines(folder: RunDirectory, json: bool) -> int:
     session = _session(folder, "terminal")
     if isinstance(session, Look):
         where = f" of a process on {safe(session.elsewhere)}" if session.elsewhere else ""
-        print(f"tuitrain: a read-only look through the journal{where}: nothing can be asked of it", file=sys.stderr)
+        print(f"tuitrain: a read-only view of the journal{where}: commands cannot be sent", file=sys.stderr)
     lines = PlainOutput(sys.stdout, str(folder.path), json=json)
     lines.state = session.state
     lines.header()
@@ -107,15 +107,15 @@ def _lines(folder: RunDirectory, json: bool) -> int:
         session.close()
         lines.close()
     if lines.ended is None and lines.state.status == "ended":
-        return 0  # it ended while this end was being brought up to date
+        return 0  # it ended while the state was being resynchronised
     if lines.ended is None:
-        raise RunError(f"the process that trained {folder.path} is gone; go on with `tuitrain resume {folder.path}`")
+        raise RunError(f"the process that trained {folder.path} is gone; continue with `tuitrain resume {folder.path}`")
     return lines.ended.exit_code
 
 
 def newest_alive(parent: Path) -> RunDirectory:
-    """The newest run under a folder that a process trains now. Raises RunError if there is none."""
+    """Return the newest run under a folder that is being trained now. Raises RunError if there is none."""
     alive = [r for r in find_runs(parent) if is_alive(r)]
     if not alive:
-        raise RunError(f"no run under {parent}/ is alive; `tuitrain runs` lists them")
+        raise RunError(f"no run under {parent}/ is running; `tuitrain runs` lists them")
     return alive[-1]

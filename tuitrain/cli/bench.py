@@ -1,4 +1,4 @@
-"""What this machine gives: a stock PyTorch loop beside tuitrain, in characters per second, alternated in one run.
+"""Compare tuitrain with a stock PyTorch loop on this machine, in characters per second, alternating in one run.
 
 example: tuitrain bench --models 2x128,2x256 --seconds 20 --rounds 3
 """
@@ -17,24 +17,24 @@ RATIOS = (("b", "a'"), ("b'", "a'"), ("b", "a"), ("c", "b'"), ("d", "b'"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which models, how long."""
+    """Add the models, the cells and the time."""
     parser.add_argument("--models", default="2x128,2x256,3x512", metavar="LxH,...", help="layers x hidden units")
-    parser.add_argument("--cells", default="a,a',b,b',c,d", metavar="A,B,...", help="which of these to measure")
+    parser.add_argument("--cells", default="a,a',b,b',c,d", metavar="A,B,...", help="the programs to measure")
     parser.add_argument("--seconds", type=float, metavar="S", help="seconds per cell (default 15), or per window")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, each in another order")
-    parser.add_argument("--instruments", action="store_true", help="instead: what each instrument costs, a row each")
+    parser.add_argument("--instruments", action="store_true", help="instead: the cost of each instrument, one per row")
     parser.add_argument("--durability", action="store_true",
-                        help="instead: what journal, restore points and checkpoints cost at their default intervals")
+                        help="instead: the cost of journal, restore points and checkpoints at default intervals")
     parser.add_argument("--first-minute", action="store_true",
                         help="instead: windows of the default run, all on, from its first step, 12 s each, "
                              "beside cell a or (`--cells a'`) a'")
     parser.add_argument("--precision", choices=("auto", "fp32"), default="auto",
-                        help="of tuitrain (and of a') in the first minute; the stock loop has fp32")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the order")
+                        help="number format of tuitrain (and of a') in the first minute; the stock loop uses fp32")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the order")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print the table."""
+    """Measure and print the table; returns the exit code. Raises UsageError."""
     from tuitrain.cli.train import shipped_corpus
     from tuitrain.experiments.bench import CELLS, Shape, bench
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _durability(shapes, arguments.rounds)
     cells = arguments.cells.split(",")
     if unknown := [cell for cell in cells if cell not in CELLS]:
-        raise UsageError(f"--cells: there is no {unknown[0]}; choose from {','.join(CELLS)}")
+        raise UsageError(f"--cells: no such cell: {unknown[0]}; choose from {','.join(CELLS)}")
     results = bench(shipped_corpus(), shapes, cells=cells, seconds=seconds, rounds=arguments.rounds,
                     seed=arguments.seed, say=lambda line: print(line, file=sys.stderr))
     print("characters/s: a stock loop, a' stock with our runtime, b tuitrain, b' with samples and evaluations,\n"

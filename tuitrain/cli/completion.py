@@ -1,4 +1,4 @@
-"""Print what makes a shell complete commands, options, runs and texts of tuitrain.
+"""Print the shell code that completes commands, options, runs and texts of tuitrain.
 
 bash: add  eval "$(tuitrain completion bash)"  to ~/.bashrc; zsh the same with zsh in ~/.zshrc.
 
@@ -14,12 +14,12 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The shell."""
-    parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell that will read it")
+    """Add the shell."""
+    parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell to print the code for")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the code; argcomplete makes it."""
+    """Print the code that argcomplete generates."""
     from argcomplete.shell_integration import shellcode
 
     print(shellcode(["tuitrain"], shell=arguments.shell))
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def answer(parser: argparse.ArgumentParser, command: str, first: tuple[str, ...]) -> None:
-    """Tell the shell that asks what could come next, and end. `first` are words for the very first place."""
+    """Print the completions the shell asked for, and exit. `first` are further words for the first argument."""
     import argcomplete
 
     for action in parser._actions:

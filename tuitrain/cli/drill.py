@@ -1,7 +1,7 @@
-"""Drill: faults put into a short healthy run. Spot it, name it, save the run; or let analyst and guard be measured.
+"""Drill: inject faults into a short healthy run, for you to spot and repair, or to measure analyst and guard.
 
-With --no-ui the analyst is told nothing and its verdicts are counted. Without, the cockpit opens on a run in which a
-fault is to come; name it with m (a note with the cause) and act; you are scored against the guard.
+With --no-ui the analyst's verdicts are counted; it knows nothing of the fault. Without, the cockpit opens on a run in
+which a fault will occur: name it with m (a note with the cause) and act; you are scored against the guard.
 
 example: tuitrain drill --all --no-ui --seeds 100-104
 """
@@ -11,26 +11,30 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuitrain.errors import UsageError, nearest
 from tuitrain.telemetry.units import number
 
+if TYPE_CHECKING:
+    from tuitrain.experiments.drill import Outcome
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which faults, how often, on which text."""
-    parser.add_argument("name", metavar="NAME", nargs="*", help="faults by name (none: one that you do not know)")
-    parser.add_argument("--all", action="store_true", help="the whole gallery, healthy runs too")
-    parser.add_argument("--list", action="store_true", help="the gallery in words")
+    """Add the faults, the seeds and the text."""
+    parser.add_argument("name", metavar="NAME", nargs="*", help="faults by name (none: a hidden one)")
+    parser.add_argument("--all", action="store_true", help="all faults, and healthy runs too")
+    parser.add_argument("--list", action="store_true", help="describe all faults")
     parser.add_argument("--no-ui", action="store_true", help="measure the analyst instead of you")
     parser.add_argument("--json", action="store_true", help="with --no-ui: everything as JSON on standard output")
-    parser.add_argument("--seeds", metavar="A-B", default="100-104", help="a drill for each (default 100-104)")
+    parser.add_argument("--seeds", metavar="A-B", default="100-104", help="one drill for each seed (default 100-104)")
     parser.add_argument("--guard", metavar="NAME", default="warn", choices=("warn", "rollback"),
-                        help="what the guard does meanwhile: warn, or rollback to measure what it saves")
+                        help="the guard's mode: warn, or rollback to measure what it saves")
     parser.add_argument("--corpus", metavar="FILE", help="a text file (default: the text of the package)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Drill."""
+    """Run the drill; returns the exit code. Raises UsageError."""
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
@@ -39,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.list:
         for fault in drill.gallery(()).values():
-            print(f"{fault.name:<16} {fault.words} ({', '.join(fault.right) or 'nothing to be found'})")
+            print(f"{fault.name:<16} {fault.words} ({', '.join(fault.right) or 'nothing to find'})")
         return 0
     names = tuple(arguments.name)
     for name in names:
         if name not in drill.gallery(()):
             near = nearest(name, drill.gallery(()))
-            raise UsageError(f"there is no fault {name}" + (f"; did you mean {near}?" if near else "; see --list"))
+            raise UsageError(f"no such fault: {name}" + (f"; did you mean {near}?" if near else "; see --list"))
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     corpus = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
@@ -54,18 +58,18 @@ def run(arguments: argparse.Namespace) -> int:
 
         return sit(names[0] if names else "", corpus, sorted(faults.FAULTS))
     if not names and not arguments.all:
-        raise UsageError("name a fault, or pass --all for the whole gallery")
+        raise UsageError("name a fault, or pass --all for all of them")
     outcomes = []
     for fault in drill.gallery(names).values():
         for seed in _seeds(arguments.seeds):
             outcome = runtime.aside(partial(drill.run, fault, corpus, seed, guard=arguments.guard))
             outcomes.append(outcome)
             print(_line(outcome), file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    told = drill.summary(outcomes)
+    counts = drill.summary(outcomes)
     if arguments.json:
-        print(json.dumps(told))
+        print(json.dumps(counts))
         return 0
-    print(_table(told))
+    print(_table(counts))
     return 0
 
 
@@ -76,24 +80,21 @@ def _seeds(text: str) -> range:
     return range(int(low), int(high or low) + 1)
 
 
-def _line(x: "object") -> str:
-    from tuitrain.experiments.drill import Outcome
-
-    assert isinstance(x, Outcome)
+def _line(x: "Outcome") -> str:
     delay = "" if x.delay is None else f"after {x.delay} steps"
     vals = "" if x.val_before is None or x.val_after is None else f"val {x.val_before:.3f} → {x.val_after:.3f}"
-    return (f"{'hit ' if x.hit else 'MISS'}  {x.fault:<16} seed {x.seed:<4} {x.said or 'nothing said':<19} {delay:<16}"
-            f"{vals}" + (f", {x.rollbacks} rollbacks" if x.rollbacks else ""))
+    return (f"{'hit ' if x.hit else 'MISS'}  {x.fault:<16} seed {x.seed:<4} {x.cause or 'nothing found':<19} "
+            f"{delay:<16}{vals}" + (f", {x.rollbacks} rollbacks" if x.rollbacks else ""))
 
 
-def _table(told: dict[str, object]) -> str:
-    matrix = told["matrix"]
+def _table(counts: dict[str, object]) -> str:
+    matrix = counts["matrix"]
     assert isinstance(matrix, dict)
     causes = sorted({cause for row in matrix.values() for cause in row})
     rows = ["", " " * 17 + "  ".join(f"{c[:12]:>12}" for c in causes)]
     rows += [f"{fault:<17}" + "  ".join(f"{row.get(c, ''):>12}" for c in causes) for fault, row in matrix.items()]
-    delay = told["delay"]
+    delay = counts["delay"]
     words = "" if delay is None else f"; median delay of the lr faults {number(float(str(delay)))} steps"
-    rows.append(f"right cause {told['hits']} of {told['of']}; false alarms or verdicts {told['false']}, in "
-                f"{told['healthy']} healthy runs and before the faults{words}")
+    rows.append(f"right cause {counts['hits']} of {counts['of']}; false alarms or verdicts {counts['false']}, in "
+                f"{counts['healthy']} healthy runs and before the faults{words}")
     return "\n".join(rows)

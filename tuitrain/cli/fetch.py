@@ -12,15 +12,15 @@ from tuitrain.errors import INTERRUPTED, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The book, and where from and to."""
+    """Add the book, the server and the destination."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="a name from the list, or a number")
-    parser.add_argument("--to", metavar="DIR", default=".", help="the folder to put it in (default: this one)")
-    parser.add_argument("--mirror", metavar="URL", help="another server of Project Gutenberg's files")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--to", metavar="DIR", default=".", help="the folder to save it in (default: the current one)")
+    parser.add_argument("--mirror", metavar="URL", help="a mirror of Project Gutenberg to download from")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch it; standard output gets the path."""
+    """Download the book and print its path; without a name print the list."""
     if arguments.name is None:
         for book in books.BOOKS:
             print(f"{book.name:<14}{book.number:>6}  {book.title}, {book.author}")
@@ -30,13 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--to {folder}: there is no such folder")
     path = folder / f"{book.name}.txt"
     if path.exists() and not arguments.force:
-        print(f"tuitrain: {path} is there already; --force fetches it again", file=sys.stderr)
+        print(f"tuitrain: {path} exists already; --force downloads it again", file=sys.stderr)
         print(path)
         return 0
     try:
         warning = _fetch(book, path, arguments.mirror or books.GUTENBERG)
     except KeyboardInterrupt:
-        print("tuitrain: interrupted; the same command goes on from there", file=sys.stderr)
+        print("tuitrain: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
     if warning:
         print(f"tuitrain: {warning}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the words on the screen mean; without a word, all of them.
+"""Explain the words on the screen; without a word, all of them.
 
 example: tuitrain help bpc
 """
@@ -13,12 +13,12 @@ WIDTH = 78
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The word."""
+    """Add the word."""
     parser.add_argument("word", metavar="WORD", nargs="*", help="a word of the screen, such as bpc or clip")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one text, or all."""
+    """Print the explanation of a word, or all of them. Raises UsageError for an unknown word."""
     word = " ".join(arguments.word)
     if not word:
         _print({f"{name} pane": text for name, text in PANES.items()} | WORDS)
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
             _print(about)
             return 0
         near = error.args[0]
-        raise UsageError(f"help {word}: there is no such word; "
+        raise UsageError(f"help {word}: no such word; "
                          + (f"did you mean {near}?" if near else "`tuitrain help` shows all")) from None
     return 0
 

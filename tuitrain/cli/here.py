@@ -1,8 +1,8 @@
-"""The cockpit and the training in one process (`--host here`).
+"""Runs the cockpit and the training in one process (`--host here`).
 
-The cockpit draws on the terminal itself, while whatever C++ or a stray print says goes to the run's engine.log. The
-training outlives its cockpit: it is handed to a process of its own when the person leaves, and goes on in this one,
-headless, when the terminal hangs up.
+The cockpit draws on the terminal, while output of C++ libraries and stray prints goes to the run's engine.log. The
+training outlives its cockpit: it is handed to a process of its own when the person leaves, and goes on headless in this
+one when the terminal hangs up.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ from tuitrain.telemetry.session import Session
 
 HANDED_OVER = "handed over"
 SWITCH = 0.0005
-"""Seconds; with the 5 ms of Python itself training is slower, by nothing up to a third."""
+"""Thread switch interval in seconds; with Python's 5 ms, training is up to a third slower."""
 
 
 class LocalSession(Session):
-    """A host of this process as the cockpit wants it.
+    """A session with a host in this process.
 
-    A cockpit that could not draw for so long that its feed lost events (a terminal stopped with ctrl+s overnight)
-    gets its picture anew from the journal.
+    If the cockpit could not draw for so long that its feed lost events (a terminal stopped with ctrl+s overnight), the
+    state is read anew from the journal.
     """
 
     connection = "live"
@@ -48,13 +48,13 @@ class LocalSession(Session):
         self.closed = False
 
     def send(self, command: Command) -> None:
-        """Ask the engine. Raises RunError once the run has ended."""
+        """Send a command to the engine. Raises RunError once the run has ended."""
         if self.ended is not None:
             raise RunError("the run has ended")
         self._feed.send(command)
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
-        """The events since the last call, each with its Unix time."""
+        """Return the events since the last call, each with its Unix time."""
         self.closed = self.ended is not None
         events = self._feed.drain_timed(timeout)
         for event, _ in events:
@@ -68,11 +68,11 @@ class LocalSession(Session):
         return events
 
     def close(self) -> None:
-        """The cockpit is gone; the feed stays for what comes after it."""
+        """Do nothing: the feed is still needed after the cockpit has closed."""
 
 
 class Capture:
-    """File descriptors 0 to 2 away from the terminal, which the cockpit keeps through duplicates.
+    """Redirects descriptors 1 and 2 to engine.log, while the cockpit keeps the terminal through duplicates.
 
     Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size, so these are rebound before it is
     imported; descriptor 0 stays the terminal until it hangs up.
@@ -89,7 +89,7 @@ class Capture:
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
 
     def release(self) -> None:
-        """The terminal is on 1 and 2 again."""
+        """Restore the terminal on descriptors 1 and 2."""
         sys.stdout.flush()
         sys.stderr.flush()
         for number, fd in enumerate(self._terminal, 1):
@@ -97,7 +97,7 @@ class Capture:
         self.forget()
 
     def forget(self) -> None:
-        """The terminal is gone: what is printed from now on goes to engine.log."""
+        """Give up a terminal that hung up: everything printed from now on goes to engine.log."""
         sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr = self._before  # type: ignore[misc]
         for fd in self._terminal:
             os.close(fd)
@@ -107,7 +107,7 @@ class Capture:
 
 
 class _Terminal(io.TextIOWrapper):
-    """A stream to a terminal that may hang up: what is written after that is for nobody, and no error."""
+    """A stream to a terminal that may hang up; later writes are dropped without an error."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -124,7 +124,7 @@ def _stream(fd: int) -> _Terminal:
 
 
 class Here:
-    """One sitting: the host is made once the cockpit stands, and dealt with when the cockpit is gone."""
+    """One session of the cockpit; starts the host once it is shown, and ends or hands over the run afterwards."""
 
     def __init__(self, run: RunDirectory, begin: Callable[[], WorkerHost], corpus: str | None = None, *,
                  mouse: bool = True) -> None:
@@ -133,8 +133,8 @@ class Here:
         self._session: LocalSession | None = None
 
     def show(self) -> int:
-        """The cockpit, and what follows it; returns the exit code."""
-        # A drawing holds the interpreter for up to this long while the training waits to start its next operation.
+        """Show the cockpit, then end or hand over the run; returns the exit code."""
+        # Drawing may hold the interpreter for this long while the training waits to start its next operation.
         sys.setswitchinterval(SWITCH)
         captured = Capture(self._run)
         screen = Screen(self._run, self._connect, here=True, mouse=self._mouse)
@@ -147,7 +147,7 @@ class Here:
                 captured.release()
         if not screen.connecting:
             return screen.exit_code
-        host = self._host.result()  # a cockpit that is left while torch is loading: the run begins all the same
+        host = self._host.result()  # if the cockpit was left while torch was loading, the run starts all the same
         if self._session is not None and self._session.ended is not None:
             host.wait()
             print(screen.farewell(), file=sys.stderr)
@@ -174,11 +174,11 @@ class Here:
         return self._session
 
     def _go_on_headless(self, host: WorkerHost) -> int:
-        """Nobody is there: the same process, its output in engine.log."""
+        """Train on in this process without a cockpit, with its output in engine.log; returns the exit code."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         host.worker.watched(False)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        host.worker.send(SaveCheckpoint(id="hangup", by="SIGHUP"))  # what comes now, nobody may be there to see
+        host.worker.send(SaveCheckpoint(id="hangup", by="SIGHUP"))  # nobody may be there to see what comes next
         Signals(host.worker).install()
         print("tuitrain: the terminal hung up; training goes on without it")
         return print_to_the_end(host, self._lines(host))
@@ -190,7 +190,7 @@ class Here:
         return print_to_the_end(host, self._lines(host))
 
     def _hand_over(self, host: WorkerHost) -> None:
-        """Save and end here, go on exactly there in a process of its own."""
+        """Save and end the run here, then resume it exactly there in a process of its own."""
         print("tuitrain: handing the run over to a process of its own", file=sys.stderr)
         host.worker.send(Stop(id="detach", by=askers.PERSON, reason=HANDED_OVER))
         host.wait()

@@ -1,4 +1,4 @@
-"""`tuitrain`: finds the subcommand, and turns every known error into one line and an exit code."""
+"""Entry point of `tuitrain`: runs the subcommand and turns every error into one line and an exit code."""
 
 import argparse
 import contextlib
@@ -19,42 +19,42 @@ from tuitrain.errors import ERROR, FINISHED, INTERRUPTED, TuitrainError, UsageEr
 
 SUBCOMMANDS = {
     "train": "train (the default: `tuitrain CORPUS` is enough)",
-    "resume": "go on where a run stopped, exactly",
+    "resume": "continue a run exactly where it stopped",
     "run": "start a script that calls tuitrain.watch, with the cockpit on it",
-    "attach": "watch and steer a run that is alive",
-    "replay": "look at a run again as it happened",
-    "send": "one command to a run that is alive",
+    "attach": "watch and steer a live run",
+    "replay": "watch a recorded run again",
+    "send": "send one command to a live run",
     "sample": "draw text from a checkpoint",
-    "runs": "a table of runs",
-    "compare": "runs side by side: numbers, curves, settings, samples",
-    "verify": "is this run whole? checks every file of its folder",
-    "help": "what words on the screen mean",
-    "completion": "what completes your typing in a shell",
-    "drill": "faults to be spotted",
-    "fetch": "a public-domain book by name",
-    "selftest": "whether this machine does what is promised",
-    "bench": "how fast, as ratios",
+    "runs": "list runs in a table",
+    "compare": "compare runs side by side: numbers, curves, settings, samples",
+    "verify": "check every file of a run for damage",
+    "help": "explain words of the screen",
+    "completion": "complete your typing in a shell",
+    "drill": "practise spotting faults",
+    "fetch": "download a public-domain book",
+    "selftest": "check this CPU or GPU",
+    "bench": "measure speed as ratios",
 }
 TOGETHER = {"help": "completion", "drill": "fetch", "selftest": "bench"}
 """Commands that share a line of the help with the next."""
 NEAR = 100_000_000
-"""Bytes below the limit of addresses from which on any odd error is the limit's."""
+"""Bytes: this close to the limit of the address space, any odd error is attributed to the limit."""
 
 
 class Parser(argparse.ArgumentParser):
-    """One line per mistake, with the nearest valid name."""
+    """An argument parser that reports a mistake in one line, with the nearest valid name."""
 
     def print_help(self, file: Any = None) -> None:
-        """Print it as everything else is: argparse would pass over a standard output that takes nothing."""
+        """Print the help; unlike argparse, raise an error if standard output cannot be written."""
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""
         unknown = re.match(r"unrecognized arguments: (\S+)", message)
         if unknown and not unknown[1].startswith("-"):
-            raise UsageError(f"{unknown[1]}: one argument too many; `--help` shows what goes where")
+            raise UsageError(f"{unknown[1]}: unexpected argument; see `--help`")
         if unknown:
-            raise UsageError(f"there is no option {unknown[1]}{self._near(unknown[1])}")
+            raise UsageError(f"no such option: {unknown[1]}{self._near(unknown[1])}")
         raise UsageError(message)
 
     def _near(self, option: str) -> str:
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     if argv is None:
         streams.prepare()
     code = _guarded(list(sys.argv[1:] if argv is None else argv))
@@ -84,20 +84,20 @@ def _guarded(words: list[str]) -> int:
         _complain("interrupted before training began; nothing was lost")
         code = early.exit_code if isinstance(early, EndedEarly) else INTERRUPTED
         if threading.active_count() > 1:
-            os._exit(code)  # a thread inside torch cannot be waited for, and must not see the interpreter end
+            os._exit(code)  # a thread inside torch cannot be awaited, and must not outlive the interpreter
         return code
     except BrokenPipeError:
-        return FINISHED  # the reader of a table or a sample has seen enough
+        return FINISHED  # the reader closed the pipe
     except streams.OutputError as error:
         _complain(f"standard output: {error.strerror or error}")
         return ERROR
     except Exception as error:
-        # A mistake of ours, or the machine's: still one line, and a way to see more.
+        # A bug, or trouble with the machine: one line, and how to see more.
         if os.environ.get("TUITRAIN_TRACEBACK"):
             raise
         if is_out_of_memory(error) or is_at_the_limit(error):
-            said = (str(error) or type(error).__name__) + _limit()
-            _complain(f"not enough memory ({said}); end other programs, raise the limit "
+            reason = (str(error) or type(error).__name__) + _limit()
+            _complain(f"not enough memory ({reason}); end other programs, raise the limit "
                       "(`ulimit -v`, a container's), or take a smaller --hidden, --layers or --batch-size")
             return ERROR
         _complain(f"unexpected {type(error).__name__}: {str(error) or 'no message'}; "
@@ -111,7 +111,7 @@ def _limit() -> str:
 
 
 def is_at_the_limit(error: Exception) -> bool:
-    """Whether it comes of an address space that is all but used up: libraries then fail with any error, or none set."""
+    """Return whether an error is due to a nearly exhausted address space, where libraries fail with any error."""
     if not isinstance(error, SystemError | ImportError | RuntimeError | AttributeError):
         return False
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -136,7 +136,7 @@ def _dispatch(words: list[str]) -> int:
     module, parser = _parser(words[0])
     try:
         arguments = parser.parse_args(words[1:])
-    except SystemExit:  # a help was asked for and printed
+    except SystemExit:  # the help was printed
         return FINISHED
     return int(module.run(arguments))
 
@@ -150,7 +150,7 @@ def _parser(command: str) -> tuple[ModuleType, Parser]:
 
 
 def _complete() -> None:
-    """A shell asks what could come next."""
+    """Answer a shell that asks for completions."""
     from tuitrain.cli.completion import answer
 
     typed = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0")) or None].split(" ")
@@ -160,7 +160,7 @@ def _complete() -> None:
 
 
 def _check_word(words: list[str]) -> None:
-    """A lone word that is almost a subcommand and no file is a slip."""
+    """Raise UsageError for a first word that is no file but almost a subcommand."""
     if words and not words[0].startswith("-") and not os.path.exists(words[0]) and os.sep not in words[0]:
         near = nearest(words[0], SUBCOMMANDS, 0.7)
         if near and "." not in words[0]:
@@ -177,7 +177,7 @@ def _help() -> str:
     lines += ["", "example: tuitrain copperfield.txt --no-ui --minutes 10",
               "`tuitrain train --help` lists the options of training, `tuitrain COMMAND --help` those of a command.",
               "exit codes: 0 finished or stopped, 1 error, 2 usage, 3 diverged, 75 out of time (resume it),",
-              "130 interrupted, 131 quit, 143 terminated; each of the last four after a checkpoint"]
+              "130 interrupted, 131 quit, 143 terminated; the last four after saving a checkpoint"]
     return "\n".join(lines)
 
 

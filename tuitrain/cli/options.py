@@ -1,4 +1,4 @@
-"""Config's fields as command-line options: names, kinds and help come from the fields themselves."""
+"""Makes command-line options from the fields of Config, which declare name, type and help."""
 
 import argparse
 import dataclasses
@@ -24,12 +24,12 @@ GROUPS = {
 }
 COMMON = ("preset", "cell", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs",
           "minutes", "device", "temperature", "prompt", "on_divergence")
-"""What `--help` shows; `--help-all` shows every option."""
+"""Options that `--help` shows; `--help-all` shows every option."""
 KNOBS = ("lr", "clip", "temperature", "prompt")
 
 
 class HelpAll(argparse.Action):
-    """Print the help with the options that `--help` leaves out."""
+    """Print the help including the options that `--help` leaves out."""
 
     def __init__(self, *, rare: dict[argparse.Action, str], **words: Any) -> None:
         super().__init__(default=argparse.SUPPRESS, **words)
@@ -44,7 +44,7 @@ class HelpAll(argparse.Action):
 
 
 def add(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -> None:
-    """Add the options of these fields (None: all), absent from the result unless given."""
+    """Add the options of these fields (None: all); options that are not given are absent from the result."""
     fields = {spec.name: spec for spec in dataclasses.fields(Config)}
     common = parser.add_argument_group("training")
     rare: dict[argparse.Action, str] = {}
@@ -73,20 +73,20 @@ def _keywords(spec: Any, *, defaults: bool) -> dict[str, Any]:
 
 
 def _default(spec: Any) -> str:
-    """The default in words; a 0 or a word that stands for something else is in the help itself."""
+    """Return the default as text; empty where the help already explains what 0 or a word means."""
     value = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
-    told = (value == 0 and spec.name != "dropout") or (isinstance(value, str) and value in spec.metadata["help"])
-    return "" if told else str(value)
+    in_help = (value == 0 and spec.name != "dropout") or (isinstance(value, str) and value in spec.metadata["help"])
+    return "" if in_help else str(value)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The Config fields that were given."""
+    """Return the Config fields that were given."""
     names = {spec.name for spec in dataclasses.fields(Config)}
     return {k: v for k, v in vars(arguments).items() if k in names and v is not None}
 
 
 def to_arguments(values: dict[str, Any]) -> list[str]:
-    """The options that would give these values again."""
+    """Return the options that give these values."""
     return [f"--{name.replace('_', '-')}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
             for name, v in values.items() if name not in NOT_OPTIONS and (v or name not in ("epochs", "minutes"))]
 
@@ -96,7 +96,7 @@ def _letter(spec: Any) -> str:
 
 
 def reader(spec: Any) -> Any:
-    """What turns the text of an option into the value of its field."""
+    """Return the function that converts the text of an option into the value of its field."""
     if spec.name in INTERVALS:
         return _interval
     if spec.name in ("embedding", "threads", "warmup"):
@@ -116,10 +116,10 @@ _whole.__name__ = "whole number"
 
 
 def above_zero(text: str) -> float:
-    """A length that somebody typed, where none at all cannot be meant. Raises ArgumentTypeError."""
+    """Convert the length of a run, which cannot be 0. Raises ArgumentTypeError."""
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, or leave it out: then there is no end")
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, or leave it out for a run without an end")
     return value
 
 
@@ -127,25 +127,25 @@ above_zero.__name__ = "number"
 
 
 def run_folder(text: str) -> RunDirectory:
-    """The run that a person named. Raises RunError if it is a file."""
+    """Return the run folder that a person named. Raises RunError if it is a file."""
     path = Path(text)
     if path.is_file():
         raise RunError(f"{path} is a file, not a run folder; to train on it: `tuitrain {path}`")
     return RunDirectory(path)
 
 
-def is_of_a_script(kept: Mapping[str, Any]) -> bool:
-    """Whether what config.json says is of a loop that `tuitrain.watch` watches."""
+def is_script_run(kept: Mapping[str, Any]) -> bool:
+    """Return whether this content of config.json belongs to a loop watched by `tuitrain.watch`."""
     config = kept.get("config", {})
     return isinstance(config, Mapping) and config.get("kind") == "watched"
 
 
-def of_ours(folder: RunDirectory) -> dict[str, Any]:
-    """What config.json says. Raises RunError where the run is a script's."""
+def character_run(folder: RunDirectory) -> dict[str, Any]:
+    """Return the content of config.json of a run of the character model. Raises RunError if the run is a script's."""
     kept = folder.read_config()
-    if is_of_a_script(kept):
-        raise RunError(f"{folder.path} is a run of the script {kept.get('corpus_name', '')!r}: run that again, with "
-                       f"tuitrain.watch(…, run={str(folder.path)!r}, resume=True)")
+    if is_script_run(kept):
+        raise RunError(f"{folder.path} is a run of the script {kept.get('corpus_name', '')!r}; run the script again "
+                       f"with tuitrain.watch(…, run={str(folder.path)!r}, resume=True)")
     return kept
 
 

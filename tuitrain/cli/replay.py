@@ -1,4 +1,4 @@
-"""Look at a run again as it happened: the same cockpit, fed from the journal. Loads no torch.
+"""Replay a run: the same cockpit, fed from the journal. Loads no torch.
 
 example: tuitrain replay runs/copperfield-1 --speed 60
 """
@@ -13,14 +13,14 @@ from tuitrain.run.directory import RunDirectory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and how fast."""
+    """Add the run, the speed and how to show it."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
-    parser.add_argument("--speed", type=float, metavar="X", help="times as fast as it was; else it takes a minute")
+    parser.add_argument("--speed", type=float, metavar="X", help="times the original speed (default: a minute in all)")
     screen.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play until the person leaves."""
+    """Replay until the person leaves; returns the exit code."""
     from tuitrain.recording.sessions import Replay
 
     folder = run_folder(arguments.run)

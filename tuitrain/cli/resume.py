@@ -1,4 +1,4 @@
-"""Go on where a run stopped, exactly.
+"""Resume a run exactly where it stopped.
 
 example: tuitrain resume runs/copperfield-1 --steps 20000
 """
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
     from tuitrain.telemetry.session import Session
 
-LETTING_GO = 10.0
-"""Seconds within which a process that has ended its run lets go of the folder."""
+UNLOCK_TIMEOUT = 10.0
+"""Seconds to wait for a process that has ended its run to unlock the folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, where to go on from, and the knobs."""
+    """Add the run, the checkpoint to resume from, and the knobs."""
     parser.usage = "%(prog)s RUN [options]"
     parser.add_argument("run", metavar="RUN", help="the run folder")
     screen.add_arguments(parser)
     screen.add_host_arguments(parser)
-    parser.add_argument("--detach", action="store_true", help="go on in the background, print the run, return")
-    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="go on from this checkpoint, not the newest")
-    parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
+    parser.add_argument("--detach", action="store_true", help="train in the background, print the run folder, return")
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="resume from this checkpoint, not the newest")
+    parser.add_argument("--corpus", metavar="FILE", help="path of the text, if the run has no copy of it")
     parser.add_argument("--minutes", type=options.above_zero, metavar="M",
-                        help="train for so long now, then save and end with exit code 75: resume again")
+                        help="train for this long, then save and end with exit code 75 (resume again)")
     options.add(parser, ("steps", *options.KNOBS))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Resume the run in the foreground or detached."""
+    """Resume the run in the foreground or in the background; returns the exit code."""
     folder = options.run_folder(arguments.run)
-    options.of_ours(folder)
+    options.character_run(folder)
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     given = options.given(arguments)
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
 
     if not arguments.no_ui and screen.has_screen():
-        _locked(folder).release()  # says who holds it, before the screen opens
+        _locked(folder).release()  # raises before the screen opens if another process holds the lock
         if arguments.host == "here":
             from tuitrain.cli.here import Here
 
@@ -81,8 +81,8 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
 
 
 def _locked(folder: RunDirectory) -> Lock:
-    """The lock of a run; a process that has said goodbye is given time to let go of it. Raises RunError."""
-    deadline = time.monotonic() + LETTING_GO
+    """Lock a run, waiting for a process that has recorded the end of its run. Raises RunError."""
+    deadline = time.monotonic() + UNLOCK_TIMEOUT
     while True:
         try:
             return folder.lock()
@@ -102,7 +102,7 @@ def _join(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
 def _launch(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> None:
     from tuitrain.host.launch import launch
 
-    _locked(folder).release()  # says who holds it
+    _locked(folder).release()  # raises if another process holds the lock
     words = ["resume", "--no-ui", *options.to_arguments(
         {k: v for k, v in given.items() if k != "corpus"})]
     words += [f"--checkpoint={arguments.checkpoint}"] if arguments.checkpoint is not None else []

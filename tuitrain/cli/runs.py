@@ -1,4 +1,4 @@
-"""A table of runs: state, step, last and best validation bpc, branches, size, age.
+"""Print a table of runs: state, step, last and best validation bpc, branches, size, age.
 
 example: tuitrain runs
 """
@@ -23,7 +23,7 @@ from tuitrain.telemetry.units import duration, safe, size
 
 DEFAULT = "runs"
 BUDGET = 2.0
-"""Seconds for the journal of a run: one that is garbage must not hold up the table."""
+"""Seconds for the journal of one run: a damaged one must not delay the table."""
 LARGEST_CONFIG = 64 << 20
 KIND = re.compile(rb'\{"v":\d+,"kind":"(\w+)"')
 KINDS = (b"Evaluated", b"RolledBack", b"RunResumed", b"RunEnded")
@@ -31,16 +31,16 @@ HEAD = ("run", "state", "step", "last", "best", "branches", "size", "age")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder to look in."""
+    """Add the folder that holds the runs."""
     parser.add_argument("dir", metavar="DIR", nargs="?", default=DEFAULT,
                         help="the folder that holds the runs (default runs)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table; an unreadable run is a row that says so. Raises RunError if there is no such folder."""
+    """Print the table; an unreadable run has a row with the reason. Raises RunError if there is no such folder."""
     parent = Path(arguments.dir)
     if arguments.dir != DEFAULT and not parent.is_dir():
-        raise RunError(f"{parent}: {'is no folder' if parent.exists() else 'there is no such folder'}; "
+        raise RunError(f"{parent}: {'not a folder' if parent.exists() else 'no such folder'}; "
                        "name one that holds runs")
     found = [RunDirectory(parent)] if (parent / "config.json").is_file() else find_runs(parent)
     if not found:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(folder: RunDirectory) -> tuple[str, ...]:
-    """The columns of a run, or its name and why it cannot be read. One bad run must never hide the others."""
+    """Return the columns of a run, or its name and why it cannot be read. One bad run must never hide the others."""
     name = safe(str(folder.path))
     try:
         if folder.config.stat().st_size > LARGEST_CONFIG:
@@ -71,7 +71,7 @@ def _row(folder: RunDirectory) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Summary:
-    """What the table says of a journal."""
+    """The contents of a journal as far as the table shows them."""
 
     step: int = 0
     last: float = math.nan
@@ -83,14 +83,14 @@ class Summary:
 
 
 def summary(path: Path, seconds: float = BUDGET, clock: Callable[[], float] = time.monotonic) -> Summary:
-    """Read a journal for so long at most; `whole` says if that sufficed. Raises OSError, RunError."""
+    """Read a journal for at most `seconds`; `whole` is False if that was too short. Raises OSError, RunError."""
     found, deadline, steps = Summary(), clock() + seconds, b""
     for line in _lines(path):
         match = KIND.match(line)
         if match is None:
             found.damaged += 1
         elif match[1] == b"StepsDone":
-            steps = line  # only the last of a stretch counts: the others need not be decoded
+            steps = line  # only the last in a row counts: the others need not be decoded
         elif match[1] in KINDS:
             _take(found, steps)
             steps = b""
@@ -119,15 +119,15 @@ def _take(found: Summary, line: bytes) -> None:
             found.step, found.branches = event.to_step, max(found.branches, event.branch + 1)
         case e.RunResumed():
             found.step, found.branches = event.step, max(found.branches, event.branch + 1)
-            found.state = "interrupted"  # until it says goodbye again
+            found.state = "interrupted"  # until the next RunEnded
         case e.RunEnded():
             found.step, found.state = event.step, event.reason
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a regular file; one longer than a message may be comes as nothing."""
+    """Yield the complete lines of a regular file; a line longer than a message may be is yielded empty."""
     try:
-        # Neither waits for the writer of a FIFO nor follows a link out of the folder.
+        # Does not wait for the writer of a FIFO, nor follow a link out of the folder.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
@@ -147,11 +147,11 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _columns(folder: RunDirectory) -> tuple[str, ...]:
     found = summary(folder.journal, BUDGET)
-    state = "alive" if is_alive(folder) else safe(found.state)
+    state = "running" if is_alive(folder) else safe(found.state)
     if found.damaged:
         state += f" ({found.damaged:,} damaged lines)"
     if not found.whole:
-        state += " (its journal takes too long to read whole)"
+        state += " (its journal is too long to read completely)"
     age = duration(time.time() - folder.config.stat().st_mtime)
     return (state, f"{found.step:,}", f"{found.last:.3f}" if math.isfinite(found.last) else "-",
             f"{found.best:.3f}" if math.isfinite(found.best) else "-", str(found.branches),

@@ -1,4 +1,4 @@
-"""Opens the cockpit on a run; the one place that knows both the cockpit and how a run is reached."""
+"""Opens the cockpit on a run; the only module that knows both the cockpit and how to connect to a run."""
 
 import argparse
 import contextlib
@@ -24,27 +24,27 @@ HOSTS = ("process", "here")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the cockpit is shown, or that it is not."""
+    """Add the options of the cockpit."""
     parser.add_argument("--no-ui", action="store_true", help="plain lines instead of the cockpit")
     parser.add_argument("--no-mouse", dest="mouse", action="store_false",
                         help="leave the mouse to the terminal")
 
 
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where a run that begins or goes on is trained, and what it prints."""
+    """Add the options that say where a run is trained and what it prints."""
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
     parser.add_argument("--host", choices=HOSTS, metavar="WHERE", default=HOSTS[0],
-                        help="train in a process of its own (process) or the cockpit's (here)")
+                        help="train in a process of its own (process) or in the cockpit's (here)")
 
 
 def has_screen() -> bool:
-    """All three streams are terminals, and not a dumb one. Textual draws on standard error."""
+    """Return whether all three streams are terminals, and not dumb ones. Textual draws on standard error."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
     return all(s is not None and s.isatty() for s in streams) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def draws_braille() -> bool:
-    """Whether the terminal has the characters of the plots: by its encoding, and a Linux console's font has none."""
+    """Return whether the terminal can show the characters of the plots; a Linux console lacks them in its font."""
     if os.environ.get("TERM") == "linux":
         return False
     try:
@@ -55,7 +55,7 @@ def draws_braille() -> bool:
 
 
 def first_time() -> bool:
-    """Whether this person opens a cockpit for the first time; the next time it is not."""
+    """Return True the first time this person opens a cockpit, and remember it."""
     import platformdirs
 
     mark = platformdirs.user_state_path("tuitrain", appauthor=False) / "greeted"
@@ -65,15 +65,15 @@ def first_time() -> bool:
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
     except OSError:
-        return False  # a home that cannot be written to would be greeted every time
+        return False  # nothing can be remembered, so the greeting would come every time
     return True
 
 
 class Vanishing:
-    """A terminal's stream that may go away: from then on what is written to it is lost, and nobody fails over it.
+    """A terminal's stream that may go away; later writes are dropped without an error.
 
-    Textual writes in a thread; an error would end that thread, and the cockpit would wait for it for ever. Only what
-    changes on the screen is sent.
+    Textual writes in a thread; an error would end that thread, and the cockpit would wait for it for ever. Sends only
+    those parts of the screen that have changed.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -82,18 +82,18 @@ class Vanishing:
         self._stream = stream
         self.delta = Delta()
         self.behind = False
-        """A frame is still on its way: who draws now would only make the next one older."""
+        """Whether a frame is still being written; drawing another now would only delay it."""
 
     def write(self, text: str) -> int:
-        """Write if there is still somebody to read."""
+        """Write the changed parts of a frame; returns the length of the text."""
         self.behind = True
-        with contextlib.suppress(OSError):  # asking for the size of a terminal that is gone is one, too
+        with contextlib.suppress(OSError):  # also if the size of a terminal that is gone is read
             size = os.get_terminal_size(self._stream.fileno())
             self._stream.write(self.delta.reduce(text, (size.lines, size.columns)))
         return len(text)
 
     def flush(self) -> None:
-        """Flush if there is still somebody to read; Textual does so when it has nothing left to write."""
+        """Flush; Textual calls this when it has nothing left to write."""
         with contextlib.suppress(OSError):
             self._stream.flush()
         self.behind = False
@@ -103,7 +103,7 @@ class Vanishing:
 
 
 class Screen:
-    """One sitting at the cockpit; after `run` it can be asked how it ended."""
+    """One session of the cockpit; after `run`, `crashed`, `signal` and `exit_code` say how it ended."""
 
     def __init__(self, run: RunDirectory, connect: Callable[[], "Session"], *, here: bool = False,
                  mouse: bool = True, greets: bool = True, resume: Callable[[], "Session"] | None = None) -> None:
@@ -117,16 +117,19 @@ class Screen:
 
     @property
     def crashed(self) -> bool:
-        """Whether the cockpit failed: by a mistake of its own, not because it could not connect."""
+        """Whether the cockpit failed by a bug of its own, not because it could not connect."""
         return self._app.failure is None and self._app.return_code == ERROR
 
     @property
     def exit_code(self) -> int:
-        """As a shell expects it: 128 and the signal that ended the cockpit, else the cockpit's own."""
+        """The exit code for the shell: 128 plus the signal that ended the cockpit, else the cockpit's own."""
         return 128 + self.signal if self.signal is not None else int(self._app.return_code or 0)
 
     def run(self) -> None:
-        """Until the person leaves or a signal ends it. Raises what hindered it from connecting."""
+        """Show the cockpit until the person leaves or a signal ends it.
+
+        Raises the error that kept it from connecting.
+        """
         from asyncio import CancelledError  # Textual has imported it by now; the plain commands do without
 
         numbers = [n for n in ENDINGS if signal.getsignal(n) is not signal.SIG_IGN]
@@ -153,20 +156,20 @@ class Screen:
             raise self._app.failure
 
     def farewell(self) -> str:
-        """The line after the screen has closed: what is with the run, and how to come back."""
+        """Return the line to print after the screen has closed: the state of the run, and how to come back."""
         alive, state = is_alive(self._run), self._app.state
         if self.crashed:
             return f"tuitrain: the cockpit failed; {self._comeback() if alive else 'training is not running'}"
-        if state.status == "ended":  # its process may still hold the folder for a moment
-            return f"tuitrain: {state.ended} at step {state.step:,}; {self._how_to_go_on()}"
+        if state.status == "ended":  # its process may hold the lock for another moment
+            return f"tuitrain: {state.ended} at step {state.step:,}; {self._how_to_continue()}"
         if alive or (self.connecting and self._app.session is None):
             return f"tuitrain: {self._comeback()}"
         return (f"tuitrain: the process that trained {self._run.path} is gone, see {self._run.log}; "
-                f"{self._how_to_go_on()}")
+                f"{self._how_to_continue()}")
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_continue(self) -> str:
         script = self._app.state.capabilities.resumes
-        return f"to go on {script}" if script else f"go on with `tuitrain resume {self._run.path}`"
+        return f"to continue, {script}" if script else f"continue with `tuitrain resume {self._run.path}`"
 
     def _comeback(self) -> str:
         return f"training goes on; come back with `tuitrain attach {self._run.path}`"
@@ -180,15 +183,16 @@ class Screen:
         self.signal = number
         self._app.leaving = True
         if number == signal.SIGHUP:
-            # The kernel wakes whom it hangs up on, and Textual would take that for a return to the foreground.
+            # On a hangup the kernel also sends SIGCONT, which Textual would take for a return to the foreground.
             signal.signal(signal.SIGCONT, lambda *_: None)
 
 
 def show(run: RunDirectory, connect: Callable[[], "Session"], *, mouse: bool = True, corpus: str | None = None,
          goes_on: bool = True) -> int:
-    """The cockpit on a run of another process until the person leaves; returns the exit code.
+    """Show the cockpit on a run of another process until the person leaves; returns the exit code.
 
-    Where that process dies it offers to go on, if `goes_on`; `corpus` is where the text is, if the run has no copy.
+    If that process dies, the cockpit offers to resume the run, if `goes_on`. `corpus` is the path of the text, if the
+    run has no copy.
     """
     screen = Screen(run, connect, mouse=mouse, resume=(lambda: _rejoin(run, corpus)) if goes_on else None)
     screen.run()
@@ -199,7 +203,7 @@ def show(run: RunDirectory, connect: Callable[[], "Session"], *, mouse: bool = T
 
 
 def _rejoin(run: RunDirectory, corpus: str | None) -> "Session":
-    """A session with whoever trains the run now: a new process, unless another terminal has started one already."""
+    """Resume the run and return a session; if another terminal has resumed it already, connect to that process."""
     from tuitrain.host.client import SocketSession
     from tuitrain.host.launch import PATIENCE, launch
 
@@ -213,7 +217,7 @@ def _rejoin(run: RunDirectory, corpus: str | None) -> "Session":
     while True:
         try:
             return SocketSession(run, watch=True, by=askers.PERSON)
-        except RunError:  # the process that another terminal started is still on its way to its socket
+        except RunError:  # the process that another terminal started has not opened its socket yet
             if not is_alive(run) or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Does this device do what tuitrain promises? Prints a block to be pasted into a report; exit code 1 if a check fails.
+"""Check that a device does what tuitrain promises. Prints a block for a report; exits with 1 if a check fails.
 
 example: tuitrain selftest --device cuda
 """
@@ -10,13 +10,13 @@ from tuitrain.errors import ERROR, FINISHED, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The device, and how much."""
+    """Add the device and the number of steps."""
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, or cuda:1 (the second GPU)")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="steps of each comparison (default 20)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the checks and print each as it is done."""
+    """Run the checks and print each result as it is known; returns the exit code."""
     from tuitrain.charlstm import runtime
 
     if arguments.steps < 1:
@@ -31,17 +31,17 @@ def _report(asked: str, steps: int) -> int:
     from tuitrain.engine import devices, environment
     from tuitrain.experiments import selftest
 
-    Config.of({"device": asked})  # says what a device may be called
+    Config.of({"device": asked})  # raises if this is not the name of a device
     remarks: list[str] = []
     device = devices.pick(asked, remarks.append)
-    there = environment.versions(device)
+    versions = environment.versions(device)
     print(f"tuitrain selftest --device {device} --steps {steps}")
-    for line in (*remarks, f"{platform.platform()}", ", ".join(f"{name} {value}" for name, value in there.items())):
+    for line in (*remarks, f"{platform.platform()}", ", ".join(f"{name} {value}" for name, value in versions.items())):
         print(f"  {line}")
     checks = []
     for check in selftest.run(device, steps):
         checks.append(check)
-        print(f"{check.name:<32}{check.state:<16}{check.told}", flush=True)
+        print(f"{check.name:<32}{check.state:<16}{check.detail}", flush=True)
     if devices.kind(device) == "cuda":
         repeats.remember(device, selftest.repeated(checks))
     states = [check.state for check in checks]

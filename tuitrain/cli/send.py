@@ -1,4 +1,4 @@
-"""Send one command to a run that is alive, wait for its confirmation or refusal, print it.
+"""Send one command to a live run, wait for its confirmation or refusal, print it.
 
 commands: lr V|xF · clip V|xF|off|auto · temperature V[,V] · prompt TEXT · steps N · pause · continue · sample ·
 evaluate · checkpoint · snapshot · rollback [STEP|best] [lr=V|xF] [clip=V|xF|off|auto] [skip=N] ·
@@ -28,29 +28,32 @@ if TYPE_CHECKING:
 NAMES = ("lr", "clip", "temperature", "prompt", "steps", "pause", "continue", "sample", "evaluate", "probe", "pin",
          "blackbox", "checkpoint", "snapshot", "rollback", "undo", "land", "guard", "dismiss", "note",
          "stop")
-SAID_AGAIN = 2.0
-"""Seconds between words on how far a long answer is."""
+PROGRESS_EVERY = 2.0
+"""Seconds between progress lines while a long command is carried out."""
 BEST = "best"
-"""As a place to roll back to, and the reason of the checkpoints there."""
+"""Name of the best validation loss as a place to roll back to, and reason of the checkpoints taken there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run and the words of the command."""
+    """Add the run and the words of the command."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="a command and its values")
-    parser.add_argument("--by", default=os.environ.get("TUITRAIN_BY", "script"), help="who asks, for the journal")
+    parser.add_argument("--by", default=os.environ.get("TUITRAIN_BY", "script"), help="sender, for the journal")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, wait, print; 0 if confirmed, 1 if refused."""
-    words, by = _asker(arguments.words, arguments.by)
+    """Send the command, wait and print the answer; returns 0 if confirmed, 1 if refused.
+
+    Raises RunError, UsageError.
+    """
+    words, by = _split_sender(arguments.words, arguments.by)
     command = parse(words, uuid.uuid4().hex[:12], by)
     from tuitrain.host.client import SocketSession
     from tuitrain.protocol import events as e
     from tuitrain.telemetry.sentences import on_the_way, sentence
     from tuitrain.telemetry.units import safe
 
-    said = -math.inf
+    reported = -math.inf
     session = SocketSession(run_folder(arguments.run), watch=False, by=by)
     try:
         if isinstance(command, c.Rollback) and command.point == BEST:
@@ -59,12 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         while True:
             for event in session.drain(1.0):
                 if isinstance(event, e.WorkAdvanced) and event.answers == command.id:
-                    if time.monotonic() >= said + SAID_AGAIN:
-                        said = time.monotonic()
+                    if time.monotonic() >= reported + PROGRESS_EVERY:
+                        reported = time.monotonic()
                         print(f"tuitrain: {on_the_way(event.what, event.done, event.of)}", file=sys.stderr, flush=True)
                     continue
                 if isinstance(event, e.RunEnded) and isinstance(command, c.Stop):
-                    # Also where it ended of itself a moment before it was asked.
+                    # Also if it ended by itself a moment before the command arrived.
                     print(_at(event.step) + sentence(event))
                     return ERROR if event.exit_code == ERROR else 0
                 if isinstance(event, e.SavingFailed) and isinstance(command, c.SaveCheckpoint):
@@ -78,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                     return 0
                 if isinstance(event, e.RunEnded):
                     raise RunError(f"the run ended ({event.reason}) before it answered")
-            if session.state.status == "ended":  # told by a fresh picture, because this end was too slow for events
+            if session.state.status == "ended":  # resynchronised: this end was too slow for events
                 if isinstance(command, c.Stop):
                     print(f"step {session.state.step:,}: {safe(session.state.ended)}")
                     return 0
@@ -89,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         session.close()
 
 
-def _asker(words: list[str], by: str) -> tuple[list[str], str]:
-    """The command without a `--by NAME` at its end, and who asks."""
+def _split_sender(words: list[str], by: str) -> tuple[list[str], str]:
+    """Return the command without a `--by NAME` at its end, and the name of the sender."""
     if len(words) > 2 and words[-2] == "--by":
         return words[:-2], words[-1]
     if len(words) > 1 and words[-1].startswith("--by="):
@@ -99,10 +102,10 @@ def _asker(words: list[str], by: str) -> tuple[list[str], str]:
 
 
 def _best(state: "RunState") -> str:
-    """The newest restore point of the best validation loss. Raises UsageError."""
+    """Return the name of the newest restore point of the best validation loss. Raises UsageError."""
     points = [point for point in state.story.points.values() if point.reason == BEST]
     if not points:
-        raise UsageError("there is no restore point of a best validation loss yet; `evaluate` measures it")
+        raise UsageError("there is no restore point of a best validation loss yet; send `evaluate` to measure it")
     return max(points, key=lambda point: point.time).name
 
 
@@ -111,7 +114,7 @@ def _at(step: int) -> str:
 
 
 def parse(words: list[str], id: str, by: str) -> c.Command:
-    """The command that these words mean. Raises UsageError."""
+    """Return the command that these words stand for. Raises UsageError."""
     if not words:
         raise UsageError(f"give a command: {', '.join(NAMES)}")
     name, rest = words[0], words[1:]
@@ -149,7 +152,7 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
             return _rollback(rest, id, by)
     if name not in NAMES:
         near = nearest(name, NAMES)
-        raise UsageError(f"there is no command {name!r}" + (f"; did you mean {near}?" if near else ""))
+        raise UsageError(f"no such command: {name!r}" + (f"; did you mean {near}?" if near else ""))
     raise UsageError(f"{name}: {'give a value' if not rest else 'too many values'}; see `tuitrain send --help`")
 
 
@@ -171,6 +174,6 @@ def _rollback(rest: list[str], id: str, by: str) -> c.Rollback:
         elif not value and to is None and not point:
             to = whole("rollback", key)
         else:
-            raise UsageError(f"rollback: {word!r} is not understood; say [STEP|best] [lr=V|xF] "
+            raise UsageError(f"rollback: {word!r} is not understood; write [STEP|best] [lr=V|xF] "
                              "[clip=V|xF|off|auto] [skip=N]")
     return c.Rollback(to=to, point=point, skip_batches=skip, id=id, by=by, **c.going_on(lr, clip))

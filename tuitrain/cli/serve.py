@@ -1,4 +1,4 @@
-"""A host: the worker trains, the server serves; in the foreground the main thread prints and minds the signals."""
+"""Hosts a run: a worker thread trains, a server thread serves the socket, the main thread prints."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WorkerHost(Host):
-    """A host whose worker is a thread of this process; it gives up socket and lock when the run ends."""
+    """A host whose worker is a thread of this process; it releases socket and lock when the run ends."""
 
     def __init__(self, worker: "Worker", run: RunDirectory, lock: Lock) -> None:
         super().__init__(worker, run, lock)
@@ -28,19 +28,19 @@ class WorkerHost(Host):
         self._ending = threading.Thread(target=self._end_with_the_run, name="ending")
 
     def start(self) -> None:
-        """Begin to train."""
+        """Start training."""
         self.worker.start()
         self._ending.start()
         if self._limit is not None:
             self._limit.start()
 
     def end_after(self, seconds: float) -> None:
-        """Save and end so long after the start, for whoever has only so much time: a job on a cluster."""
+        """Save and end this many seconds after the start, as for a cluster job with limited time."""
         self._limit = threading.Timer(seconds, out_of_time, [self.worker])
         self._limit.daemon = True
 
     def wait(self) -> None:
-        """Until the run has ended and its folder is free."""
+        """Wait until the run has ended and its folder is unlocked."""
         self._ending.join()
 
     def _end_with_the_run(self) -> None:
@@ -59,7 +59,7 @@ def serve(host: WorkerHost, *, json: bool) -> int:
 
 
 def print_to_the_end(host: WorkerHost, lines: PlainOutput) -> int:
-    """Print what the run says until it has ended; returns the exit code."""
+    """Print the events of a run until it has ended; returns the exit code."""
     reading = True
     while lines.ended is None:
         for event, when in host.feed.drain_timed(0.2):
@@ -72,7 +72,7 @@ def print_to_the_end(host: WorkerHost, lines: PlainOutput) -> int:
             except OSError:
                 reading = False
                 with contextlib.suppress(OSError):
-                    print("tuitrain: nobody reads the output any more; training goes on", file=sys.stderr)
+                    print("tuitrain: the reader of the output is gone; training goes on", file=sys.stderr)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     host.wait()
     with contextlib.suppress(OSError):
@@ -81,8 +81,8 @@ def print_to_the_end(host: WorkerHost, lines: PlainOutput) -> int:
 
 
 def exit_code(ended: RunEnded, run: RunDirectory) -> int:
-    """The run's exit code. Raises TuitrainError if the engine crashed."""
+    """Return the run's exit code. Raises TuitrainError if the engine crashed."""
     if ended.exit_code == ERROR and ended.message:
         raise TuitrainError(f"the engine crashed at step {ended.step}: {ended.message}; the traceback is "
-                            f"in {run.journal}, go on with `tuitrain resume {run.path}`")
+                            f"in {run.journal}; continue with `tuitrain resume {run.path}`")
     return ended.exit_code

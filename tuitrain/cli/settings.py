@@ -1,5 +1,6 @@
-"""Options that were not typed: from the environment (`TUITRAIN_LR=0.01`), a file in the run's folder, a file of the
-person's. A typed option comes first, then these in this order, then the preset.
+"""Options from the environment (`TUITRAIN_LR=0.01`), from a file in the run folder and from the user's own file.
+
+A typed option takes precedence, then these in this order, then the preset.
 
 The files are TOML, named tuitrain.toml, with the names of the options: `lr = 0.01`, `sample-every = "30s"`.
 """
@@ -18,16 +19,16 @@ from tuitrain.cli import options
 from tuitrain.errors import UsageError, nearest
 
 PREFIX = "TUITRAIN_"
-OTHERS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY", "RUN"}
-"""Variables that are no options."""
+NOT_OPTIONS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY", "RUN"}
+"""Variables with the prefix that are not options."""
 FILE = "tuitrain.toml"
 ENDS = ("steps", "epochs", "minutes")
-"""Say the same in three ways: one of them that comes first drops the others that come later."""
+"""Three ways to set the length of a run; the one with the highest precedence overrides the others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it is from."""
+    """A value and its origin, such as an option, a variable or a file."""
 
     value: Any
     origin: str
@@ -35,7 +36,7 @@ class Setting:
 
 def in_force(typed: Mapping[str, Any], folder: Path | None,
              environment: Mapping[str, str] = os.environ) -> dict[str, Setting]:
-    """The fields of Config that anybody gave, the first one who did. Raises UsageError naming place and key."""
+    """Return the fields of Config that were given, by precedence. Raises UsageError naming place and key."""
     found = {name: Setting(value, "--" + name.replace("_", "-")) for name, value in typed.items()}
     for layer in (_of_environment(environment), *(_of_file(path) for path in _files(folder))):
         ended = any(name in found for name in ENDS)
@@ -44,7 +45,7 @@ def in_force(typed: Mapping[str, Any], folder: Path | None,
 
 
 def table(found: Mapping[str, Setting]) -> str:
-    """All of the configuration as a file of settings, with where each value is from."""
+    """Return the whole configuration in the form of a settings file, with the origin of each value."""
     config = Config.of({name: s.value for name, s in found.items()})
     preset = PRESETS[config.preset]
     rows = []
@@ -70,7 +71,7 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, Setting]:
     found = {}
     for key in sorted(environment):
         name = key.removeprefix(PREFIX)
-        if name != key and name not in OTHERS:
+        if name != key and name not in NOT_OPTIONS:
             field = _field(name, key)
             found[field] = Setting(_value(field, environment[key], key), key)
     return found
@@ -84,11 +85,11 @@ def _of_file(path: Path) -> dict[str, Setting]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UsageError(f"{path} is no valid TOML: {error}") from None
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
     found = {}
     for key, value in body.items():
         if isinstance(value, dict):
-            raise UsageError(f"{path}: [{key}] is a table; the names of the options stand without one")
+            raise UsageError(f"{path}: [{key}] is a table; write options at the top level")
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         name = _field(key, f"{path}: {key}")
         found[name] = Setting(_value(name, text, f"{path}: {key}"), str(path))
@@ -101,7 +102,7 @@ def _field(name: str, place: str) -> str:
     if wanted in names:
         return wanted
     near = nearest(wanted, names, 0.5)
-    raise UsageError(f"{place}: there is no option of that name"
+    raise UsageError(f"{place}: no such option"
                      + (f"; did you mean {near.replace('_', '-')}?" if near else "; `--help` lists them"))
 
 
@@ -110,8 +111,8 @@ def _value(name: str, text: str, place: str) -> Any:
     try:
         value = options.reader(spec)(text)
     except (ValueError, argparse.ArgumentTypeError) as error:
-        raise UsageError(f"{place}: {text!r} cannot be meant ({error})") from None
+        raise UsageError(f"{place}: {text!r} is not valid ({error})") from None
     choices = spec.metadata["choices"]
     if choices and value not in choices:
-        raise UsageError(f"{place}: {text!r} cannot be meant; choose one of {', '.join(choices)}")
+        raise UsageError(f"{place}: {text!r} is not valid; choose one of {', '.join(choices)}")
     return value

@@ -1,9 +1,9 @@
-"""What each signal means: a run saves and ends with an exit code that tells a job script whether to resume it.
+"""Handles signals: a run saves and ends with an exit code from which a job script knows whether to resume it.
 
-    SIGINT             130   ctrl+c: a person, or a script on a person's behalf
+    SIGINT             130   ctrl+c
     SIGQUIT            131   ctrl+\\
-    SIGTERM, SIGHUP    143   somebody wants the process gone; perhaps for good (scancel)
-    SIGUSR1, SIGUSR2   75    the warning of a batch system that time is nearly up (SIGXCPU: of CPU time): resume
+    SIGTERM, SIGHUP    143   termination, perhaps for good (scancel)
+    SIGUSR1, SIGUSR2   75    a batch system's warning that time is nearly up (SIGXCPU: CPU time): resume
 """
 
 import contextlib
@@ -26,17 +26,17 @@ ENDINGS: dict[signal.Signals, tuple[str, int]] = {
     signal.SIGXCPU: (OUT_OF_TIME_WORDS, OUT_OF_TIME),
 }
 PRESSED = (signal.SIGINT, signal.SIGQUIT)
-"""What a person presses, and presses again when it takes too long."""
+"""Signals of keys that a person may press a second time when the end takes too long."""
 
 
 class Sink(Protocol):
-    """Whatever takes commands."""
+    """Anything that takes commands."""
 
     def send(self, command: Command) -> None: ...
 
 
 class EndedEarly(BaseException):
-    """A signal came before there was a run that could save."""
+    """A signal arrived before there was a run that could save."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -44,17 +44,17 @@ class EndedEarly(BaseException):
 
 
 def before_training() -> None:
-    """Until a run has handlers of its own each of these signals ends the program with a word and its exit code."""
+    """Let each of these signals end the program with a message and its exit code, until a run installs its handlers."""
     for number in ENDINGS:
         if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _too_early)
 
 
 class Signals:
-    """The first signal: stop at the step boundary and save. A second ctrl+c or ctrl+\\: leave at once.
+    """Signal handlers of a run: the first saves and stops at the next step, a second ctrl+c or ctrl+\\ exits at once.
 
-    Other signals that follow the first are ignored: batch systems send theirs twice, to the job and to its step, and
-    who cannot wait sends SIGKILL, which loses nothing that is on disk.
+    Other signals after the first are ignored: batch systems send theirs twice, to the job and to its step. SIGKILL
+    remains for those who cannot wait; it loses nothing that is on disk.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -62,25 +62,25 @@ class Signals:
         self._asked = False
 
     def install(self, *numbers: signal.Signals) -> None:
-        """Take over these signals, or all; one that the parent had ignored (nohup) stays ignored."""
+        """Handle these signals, or all; one that the parent process ignored (nohup) stays ignored."""
         for number in numbers or ENDINGS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.received)
 
     def received(self, number: int, frame: FrameType | None = None) -> None:
-        """The handler."""
+        """Handle a signal."""
         if not self._asked:
             self._asked = True
             reason, code = ENDINGS[signal.Signals(number)]
             self._sink.send(Stop(id="signal", by=signal.Signals(number).name, reason=reason, exit_code=code))
         elif number in PRESSED:
             with contextlib.suppress(OSError):
-                os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is whole\n")
+                os.write(2, b"\ntuitrain: leaving at once; the last checkpoint on disk is intact\n")
             os._exit(ENDINGS[signal.Signals(number)][1])
 
 
 def out_of_time(sink: Sink) -> None:
-    """Save and end because the time that was given is over; counted by a clock that nobody can set."""
+    """Save and end because the time limit has passed; the timer is monotonic, so setting the clock does not matter."""
     sink.send(Stop(id="limit", by="limit", reason=OUT_OF_TIME_WORDS, exit_code=OUT_OF_TIME))
 
 

@@ -1,4 +1,4 @@
-"""A drill for a person: the cockpit on a run in which something will go wrong, and a score against the guard."""
+"""A drill for a person: opens the cockpit on a run with a hidden fault and compares the person with the guard."""
 
 import signal
 import sys
@@ -24,11 +24,11 @@ from tuitrain.run.directory import RunDirectory, new_run
 from tuitrain.telemetry.units import bpc, duration
 
 EVERY = 10.0
-"""Seconds between lines about the guard's turn where there is no terminal."""
+"""Seconds between progress lines of the guard's turn where there is no terminal."""
 
 
 def sit(name: str, corpus: Path, names: list[str]) -> int:
-    """Open the cockpit on an unknown fault (or the named one); afterwards say what it was and how it went."""
+    """Open the cockpit on a hidden fault (or the named one), then print fault and score; returns the exit code."""
     if not has_screen():
         raise UsageError("a drill for a person needs a terminal; add --no-ui to measure the analyst")
     rng = np.random.default_rng()
@@ -39,29 +39,29 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     code = Here(folder, lambda: _host(fault, at, corpus, seed, folder), mouse=True).show()
     print(score(fault, at, folder), file=sys.stderr)
     if reached(folder) < at:
-        return code  # there is nothing to be compared with
+        return code  # the fault did not occur: there is nothing to compare
     turn = Turn(streams.steering(sys.stderr))
     before = signal.signal(signal.SIGINT, lambda *_: turn.skip())
     try:
-        guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, told=turn.told,
+        guards = runtime.aside(lambda: drill.run(fault, corpus, seed, guard="rollback", at=at, report=turn.report,
                                                  **drill.SITTING))
     except Skipped:
         return code
     finally:
         signal.signal(signal.SIGINT, before)
         turn.close()
-    said = "said nothing" if not guards.said else f"named {_name(guards.said)} after {guards.delay} steps"
+    found = "found nothing" if not guards.cause else f"named {_name(guards.cause)} after {guards.delay} steps"
     ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
-    print(f"the guard {said}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
+    print(f"the guard {found}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
     return code
 
 
 class Skipped(Exception):
-    """The person does not wait for the guard's turn."""
+    """The person skipped the guard's turn."""
 
 
 class Turn:
-    """How far the guard's turn is: a line that is written over on a terminal, elsewhere one every `EVERY` seconds."""
+    """Shows the progress of the guard's turn: one line that is updated on a terminal, else a line per `EVERY` s."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock, self._began = out, clock, clock()
@@ -69,8 +69,8 @@ class Turn:
         self._next = self._began
         self._skipped = False
 
-    def told(self, step: int, last: int) -> None:
-        """The guard's run is at `step` of `last`. Raises Skipped once it is to end."""
+    def report(self, step: int, last: int) -> None:
+        """Show that the guard's run is at `step` of `last`. Raises Skipped after `skip`."""
         if self._skipped:
             raise Skipped
         now = self._clock()
@@ -94,13 +94,13 @@ class Turn:
 
 
 def reached(folder: RunDirectory) -> int:
-    """The last step that the journal knows of."""
+    """Return the last step with a record in the journal."""
     return max((event.step for event, _ in journal.read(folder.journal)
                 if isinstance(event, e.Evaluated | e.NoteAdded | e.RunEnded)), default=0)
 
 
 def score(fault: Fault, at: int, folder: RunDirectory) -> str:
-    """What it was, and what the person did, from the journal."""
+    """Describe the fault and what the person did, from the journal."""
     events = [event for event, _ in journal.read(folder.journal)]
     notes = [x for x in events if isinstance(x, e.NoteAdded)]
     named = [x for x in notes if any(cause in x.text.lower().replace(" ", "_") for cause in fault.right)]
@@ -108,8 +108,9 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
             and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
     losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
     if reached(folder) < at:
-        return f"you left before it happened: {fault.words}, at step {at:,}"
-    rows = [f"it was {fault.name}: {fault.words}, at step {at:,}; right is {' or '.join(map(_name, fault.right))}"]
+        return f"you left before the fault: {fault.words}, at step {at:,}"
+    right = " or ".join(map(_name, fault.right))
+    rows = [f"the fault was {fault.name}: {fault.words}, at step {at:,}; the right answer is {right}"]
     if named:
         rows.append(f"you named it {named[0].step - at:,} steps after it began")
     elif notes:
@@ -128,7 +129,7 @@ def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) 
     def ready() -> WorkerHost:
         worker = drill.worker_of(fault, corpus, seed, folder, "warn", **drill.SITTING)
         worker.trainer.introduce(drill=True)
-        worker.without_analyst()  # the eye is trained, not the reading of verdicts
+        worker.without_analyst()  # the person is to find the cause without verdicts
         fault.inject(worker.trainer, at, np.random.default_rng((seed, 77)))
         return WorkerHost(worker, folder, folder.lock())
 

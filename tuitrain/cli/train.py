@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything a new run takes."""
+    """Add the options of a new run."""
     parser.usage = "%(prog)s [CORPUS] [options]"
     parser.add_argument("corpus", nargs="?", help="a text file (default: the text of the package)")
     parser.add_argument("--run", metavar="DIR", help="the run folder (default runs/<corpus>-<n>)")
     screen.add_arguments(parser)
     screen.add_host_arguments(parser)
-    parser.add_argument("--detach", action="store_true", help="start in the background, print the run, return")
+    parser.add_argument("--detach", action="store_true", help="train in the background, print the run folder, return")
     parser.add_argument("--show-config", action="store_true",
-                        help="print what is in force and where from; train nothing")
+                        help="print every setting and its origin; train nothing")
     options.add(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Start a new run."""
+    """Start a new run; returns the exit code. Raises UsageError, CorpusError, RunError."""
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     if arguments.json and arguments.detach:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     path = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
     given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
-    Config.of(given)  # mistakes are told before torch is loaded
+    Config.of(given)  # reports mistakes before torch is loaded
     corpus.check(path, int(str(given.get("limit", 0))))
     if arguments.run:
         return _begin(given, RunDirectory(Path(arguments.run)), arguments)
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _begin(given, folder, arguments)
     finally:
-        with contextlib.suppress(OSError):  # only where nothing came of it are they empty
+        with contextlib.suppress(OSError):  # succeeds only if no run was started, so that they are empty
             folder.path.rmdir()
             folder.path.parent.rmdir()
 
@@ -69,7 +69,7 @@ def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
     if arguments.no_ui or not screen.has_screen():
         return _plain(given, folder, arguments)
-    given.setdefault("on_divergence", "pause")  # somebody is there to be asked
+    given.setdefault("on_divergence", "pause")  # there is someone to ask
     if arguments.host == "here":
         from tuitrain.cli.here import Here
 
@@ -82,14 +82,14 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
     host = _host(given, folder)
     if not arguments.no_ui:
-        print("tuitrain: no terminal for the cockpit here; plain lines instead, as with --no-ui", file=sys.stderr)
+        print("tuitrain: no terminal for the cockpit; printing plain lines as with --no-ui", file=sys.stderr)
     return serve(host, json=arguments.json)
 
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     before_training()
     if folder.config.exists():
-        folder.create()  # says what is wrong, before anything is loaded, read or timed
+        folder.create()  # raises before anything is loaded, read or timed
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
@@ -106,19 +106,19 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "
                        "--run") from None
-    except BaseException:  # no memory, a signal, a mistake: a folder that could not be resumed helps nobody
+    except BaseException:  # no memory, a signal, a bug: a folder that cannot be resumed is of no use
         folder.discard()
         raise
     return WorkerHost(worker, folder, lock)
 
 
 def _report(words: str) -> None:
-    """Say what is being done: on a slow machine it is a while until the first step."""
+    """Print what is being done, because the first step may be a while away on a slow machine."""
     print(f"tuitrain: {words} …", file=sys.stderr, flush=True)
 
 
 def _join(given: dict[str, object], folder: RunDirectory) -> "Session":
-    """A session with a new host for this run."""
+    """Start a host process for this run and return a session with it."""
     from tuitrain.host.client import SocketSession
 
     _launch(given, folder)
@@ -137,13 +137,13 @@ def _launch(given: dict[str, object], folder: RunDirectory) -> int:
     from tuitrain.host.launch import launch
 
     if folder.config.exists():
-        folder.create()  # says what is wrong
+        folder.create()  # raises: the folder holds a run
     return launch(["train", "--no-ui", f"--run={folder.path}", *options.to_arguments(given), "--",
                    str(given["corpus"])], folder)
 
 
 def shipped_corpus() -> Path:
-    """The text that ships with the package: inside a wheel, or beside the package in a checkout."""
+    """Return the path of the text that ships with the package, in a wheel or in a checkout. Raises CorpusError."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "corpora", package.parent / "corpora"):
         path = folder / "harbour.txt"

@@ -1,4 +1,4 @@
-"""Is this run whole? Checks configuration, text, journal and every checkpoint, and prints a table.
+"""Check a run for damage: configuration, text, journal and every checkpoint. Prints a table.
 
 example: tuitrain verify runs/copperfield-1
 """
@@ -14,17 +14,17 @@ from tuitrain.telemetry.units import safe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and whether to mend it."""
+    """Add the run and whether to repair it."""
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("--repair", action="store_true",
-                        help=f"move what is broken into {verify.ASIDE}/ of the run; nothing is deleted")
+                        help=f"move damaged files into {verify.ASIDE}/ of the run; nothing is deleted")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a row for each thing that was checked; exit code 1 if anything is damaged and still in place."""
+    """Print a row for each thing that was checked; returns 1 if anything damaged is still in place."""
     folder = RunDirectory(Path(arguments.run))
     if not folder.path.is_dir():
-        folder.read_config()  # says that it is no run
+        folder.read_config()  # raises: this is not a run
     lock = folder.lock() if arguments.repair else None
     try:
         findings = list(verify.check(folder, lambda kept: _text(folder, kept)))
@@ -41,17 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
             lock.release()
     if not damaged:
         return FINISHED
-    remedy = "" if arguments.repair else f"; `tuitrain verify --repair {folder.path}` sets aside what is broken"
+    remedy = "" if arguments.repair else f"; `tuitrain verify --repair {folder.path}` moves the damaged files away"
     print(f"tuitrain: {len(damaged)} of {len(findings)} are damaged{safe(remedy)}", file=sys.stderr)
     return ERROR
 
 
 def _text(folder: RunDirectory, kept: dict[str, object]) -> str:
-    """What the run's copy of its text is. Raises CorpusError if it is damaged."""
+    """Describe the run's copy of its text. Raises CorpusError if it is damaged."""
     from tuitrain.charlstm.text import corpus
-    from tuitrain.cli.options import is_of_a_script
+    from tuitrain.cli.options import is_script_run
 
-    if is_of_a_script(kept):
+    if is_script_run(kept):
         return "a run of a script has no text"
     if not folder.corpus.exists():
         return "the run has no copy of its text"
@@ -59,5 +59,5 @@ def _text(folder: RunDirectory, kept: dict[str, object]) -> str:
     text = corpus.load_copy(folder.corpus, str(kept.get("corpus_name", "")), 0.1,
                             size if isinstance(size, int) else None)
     if text.sha256 != kept.get("corpus_sha256"):
-        raise CorpusError("it is not the text that the run began with; name that one by --corpus when you resume")
+        raise CorpusError("not the text that the run started with; name that one with --corpus when you resume")
     return f"{len(text.ids):,} characters"

@@ -1,4 +1,4 @@
-"""Characters per second of tuitrain beside a stock PyTorch loop, alternated in one run. Ratios are what counts.
+"""Characters per second of tuitrain beside a stock PyTorch loop, alternating in one run. Ratios are what counts.
 
     a    stock loop                       a'   the same with tuitrain's runtime settings
     b    tuitrain headless: instruments, journal, snapshots, checkpoints
@@ -30,7 +30,7 @@ COCKPITS = ("c", "d")
 HOW = {"b": ["--no-ui"], "b'": ["--no-ui"], "c": ["--host=here"], "d": []}
 NEVER = "1000000000"
 EVALUATE_EVERY = 40
-"""Steps: a few in each cell, yet not so often that saving every new best, which is rare in a real run, counts."""
+"""Steps: a few evaluations in each cell, but so few that saving each new best, rare in a real run, does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Shape:
         return f"{self.layers}x{self.hidden}"
 
     def arguments(self) -> list[str]:
-        """As options."""
+        """Return the shape as command-line options."""
         return [f"--layers={self.layers}", f"--hidden={self.hidden}", f"--batch-size={self.batch_size}",
                 f"--bptt={self.bptt}"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """One run of a cell: characters per second, and what a cockpit wrote to its terminal (bytes per second) and took
-    of a core. In cell c the core's share is that of the training too.
+    """One run of a cell: characters per second, and for a cockpit the bytes per second written to its terminal and its
+    share of a core, which in cell c includes the training.
     """
 
     speed: float = 0.0
@@ -75,13 +75,13 @@ class Result:
     """Medians of the cockpit with a host process (cell d); 0 where that was not measured."""
 
     def ratio(self, over: str, under: str) -> float:
-        """One cell's median over another's."""
+        """Return the ratio of the medians of two cells."""
         return self.speed[over] / self.speed[under]
 
 
 def bench(corpus: Path, shapes: list[Shape], *, cells: Sequence[str] = CELLS, seconds: float, rounds: int, seed: int,
           say: Callable[[str], None]) -> list[Result]:
-    """Measure all shapes; the order of the cells is shuffled anew in each round."""
+    """Measure all shapes, with the cells in a new random order in each round. Raises TuitrainError."""
     rng = random.Random(seed)
     results = []
     for shape in shapes:
@@ -113,11 +113,11 @@ def _stock(corpus: Path, shape: Shape, seconds: float, cell: str) -> Sitting:
 
 
 def _tuitrain(corpus: Path, shape: Shape, seconds: float, cell: str) -> Sitting:
-    """The real program, stopped by a signal; its speed is read from its own journal, after a tenth of the time."""
+    """Run the real program and stop it by a signal; its speed is read from its journal, without the first tenth."""
     beside = ["--sample-every", NEVER, "--evaluate-every", NEVER]
     if cell != "b":
-        # Evaluations at their default share of the time, but small and often enough to be seen in a short cell:
-        # interval and size are scaled by the same factor.
+        # Evaluations at their default share of the time, but small and frequent enough for a short cell: interval and
+        # size are scaled by the same factor.
         characters = EVALUATE_EVERY * SHARE / FORWARD * shape.batch_size * shape.bptt
         share = characters / len(corpus.read_text())
         beside = ["--evaluate-every", str(EVALUATE_EVERY), "--val", f"{max(0.001, share):.6f}"]
@@ -130,7 +130,7 @@ def _tuitrain(corpus: Path, shape: Shape, seconds: float, cell: str) -> Sitting:
                  if isinstance(event, StepsDone)]
     if len(steps) < 4:
         raise TuitrainError(f"too few steps in {seconds:g} s; give more --seconds")
-    # All the drains in a window of the length that the stock loop is given.
+    # All reports in a window of the same length as the stock loop's.
     begin = steps[0][1] + 0.1 * seconds
     inside = [(event, when) for event, when in steps if begin <= when <= begin + seconds]
     first, last = inside[0][1], inside[-1][1]
@@ -142,7 +142,7 @@ def _plain(command: list[str], run: RunDirectory, seconds: float) -> Sitting:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if _begins(process, run):
         time.sleep(seconds * 1.1)
-        process.terminate()  # SIGINT is ignored in what a shell has put in the background
+        process.terminate()  # a background process of a shell ignores SIGINT
     _, errors = process.communicate()
     if process.returncode not in (TERMINATED, 0):
         raise TuitrainError(f"tuitrain failed: {errors.decode().strip()[-200:]}")
@@ -160,7 +160,7 @@ def _in_a_terminal(command: list[str], run: RunDirectory, seconds: float) -> Sit
         terminal.process.terminate()
     terminal.close()
     if is_alive(run):
-        # The host that the cockpit left behind.
+        # The host outlives the cockpit.
         os.kill(int((run.path / "lock").read_text().split()[1]), signal.SIGTERM)
         while is_alive(run):
             time.sleep(0.05)
@@ -168,7 +168,7 @@ def _in_a_terminal(command: list[str], run: RunDirectory, seconds: float) -> Sit
 
 
 def _begins(process: subprocess.Popen[bytes], run: RunDirectory) -> bool:
-    """Wait for the first steps; False if there will be none."""
+    """Wait for the first steps; return False if the process ends without any."""
     while process.poll() is None:
         if run.journal.exists() and b"StepsDone" in run.journal.read_bytes():
             return True

@@ -1,7 +1,7 @@
-"""What it costs that no run is lost: journal, restore points and checkpoints, timed between the steps of one run.
+"""Measures the cost of durability: journal, restore points and checkpoints, timed between the steps of one run.
 
-Written in the default configuration's intervals and through the same functions; a checkpoint counts in full, although
-a thread of its own writes it.
+Uses the intervals of the default configuration and the same functions; a checkpoint counts in full, although a thread
+of its own writes it.
 """
 
 import statistics
@@ -24,14 +24,14 @@ from tuitrain.run.journal import Journal
 
 def durability(corpus: Path, shape: Shape, rounds: int,
                clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
-    """Return by row the share of training time that it takes, and in `step` the seconds of a step."""
+    """Return the share of training time per row, and the seconds of a step under `step`."""
     made = prepare.plan({"corpus": str(corpus), "layers": shape.layers, "hidden": shape.hidden, "device": "cpu",
                          "batch_size": shape.batch_size, "bptt": shape.bptt, "clip": 1.0})
     machine = Machine(made.config, made.corpus, first_knobs(made.config))
     numbers = (2.0123456,) * round(FULL_RATE * PERIOD)
-    told = StepsDone(branch=0, first_step=100_000, epoch=1.5, loss=numbers, grad_norm=numbers, every=1,
-                     clipped=(0,) * len(numbers), skipped=(0,) * len(numbers), lr=numbers, clip=numbers,
-                     norms={name: numbers for name in machine.learner.gradients.names}, seconds=PERIOD)
+    event = StepsDone(branch=0, first_step=100_000, epoch=1.5, loss=numbers, grad_norm=numbers, every=1,
+                      clipped=(0,) * len(numbers), skipped=(0,) * len(numbers), lr=numbers, clip=numbers,
+                      norms={name: numbers for name in machine.learner.gradients.names}, seconds=PERIOD)
     every = {name: parse_every(value) for name, value in (
         ("restore point", made.config.snapshot_every), ("checkpoint", made.config.checkpoint_every))}
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def durability(corpus: Path, shape: Shape, rounds: int,
             machine.freeze()
 
         saved: list[checkpoints.Checkpoint] = []
-        acts: dict[str, Callable[[], None]] = {"journal": lambda: journal.write(told), "restore point": copy,
+        acts: dict[str, Callable[[], None]] = {"journal": lambda: journal.write(event), "restore point": copy,
                                                "checkpoint": save}
         taken: dict[str, list[float]] = {name: [] for name in ("step", *acts)}
         for _ in range(rounds):

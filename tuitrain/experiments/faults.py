@@ -1,6 +1,6 @@
-"""Faults for a short healthy run, each with the causes that count as right. The analyst is told none of it.
+"""Faults to inject into a short healthy run, each with the causes that count as right. The analyst knows none of this.
 
-A fault gets the trainer before its first step and arranges for what happens from step `at` on.
+A fault receives the trainer before its first step and prepares what happens from step `at` on.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ Inject = Callable[[Trainer, int, np.random.Generator], None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`right` are the causes that count; empty: a healthy run, in which nothing may be raised."""
+    """A fault and the causes that count as `right`; none for a healthy run, in which no alarm may be raised."""
 
     name: str
     words: str
@@ -29,40 +29,40 @@ class Fault:
     inject: Inject
     options: dict[str, Any] = field(default_factory=dict)
     from_start: bool = False
-    """It is there from the first step: neither delay nor rescue can be measured."""
+    """Present from the first step, so that neither delay nor recovery can be measured."""
     sudden: bool = False
-    """Every step is too large from one to the next: how soon that is noticed is what the summary counts."""
+    """Steps are too large from one step to the next; the summary counts the delay of these faults."""
 
 
 def machine_of(trainer: Trainer) -> Machine:
-    """The model that a trainer trains."""
+    """Return the machine of a trainer."""
     assert isinstance(trainer.machine, Machine)
     return trainer.machine
 
 
 def each_step(trainer: Trainer, act: Callable[[int], None]) -> None:
-    """Call `act` with the number of each step just before it is learned."""
+    """Call `act` with the number of each step just before the step is made."""
     learn = trainer.machine.learn
 
-    def instead() -> None:
+    def learn_after_act() -> None:
         act(trainer.machine.progress.step + 1)
         learn()
 
-    trainer.machine.learn = instead  # type: ignore[method-assign]
+    trainer.machine.learn = learn_after_act  # type: ignore[method-assign]
 
 
 def larger_steps(factor: float, over: int = 0) -> Inject:
-    """The optimizer is given another rate than the one that is told; a rollback with a lower lr lowers it too."""
+    """Multiply the rate that the optimizer uses, not the reported one; a rollback with a lower lr lowers it too."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
         optimizer = machine_of(trainer).optimizer
-        honest = optimizer.set_lr
+        original = optimizer.set_lr
 
         def set_lr(lr: Any) -> None:
             step = trainer.machine.progress.step + 1
-            # The fault lies in one place of time: who has been there and came back does not meet it again.
+            # The fault is on the first branch only: after a rollback it does not occur again.
             on = step >= at and trainer.machine.progress.branch == 0
             share = min(1.0, (step - at + 1) / over) if over else 1.0
-            honest(lr * (1 + (factor - 1) * share) if on else lr)
+            original(lr * (1 + (factor - 1) * share) if on else lr)
 
         optimizer.set_lr = set_lr  # type: ignore[method-assign]
 
@@ -70,7 +70,7 @@ def larger_steps(factor: float, over: int = 0) -> Inject:
 
 
 def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]) -> Inject:
-    """What the next batches read, `count` or half an epoch, is changed in the text: who rolls back meets it again."""
+    """Change the text of the next `count` batches, at most half an epoch; after a rollback they are still changed."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
         machine = machine_of(trainer)
 
@@ -92,12 +92,12 @@ def other_text(count: int, change: Callable[[np.ndarray[Any, Any], int, np.rando
 
 
 def shuffled(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
-    """The same characters in any order."""
+    """Return the same characters in random order."""
     return rng.permutation(ids)
 
 
 def noisy(share: float) -> Callable[[np.ndarray[Any, Any], int, np.random.Generator], Any]:
-    """A share of the characters replaced."""
+    """Return a change that replaces a share of the characters."""
     def change(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
         return np.where(rng.random(len(ids)) < share, rng.integers(0, size, len(ids)), ids)
 
@@ -105,17 +105,17 @@ def noisy(share: float) -> Callable[[np.ndarray[Any, Any], int, np.random.Genera
 
 
 def foreign(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
-    """Another language: each character has the sound of another one, always the same."""
+    """Return text in another language: each character consistently replaced by another."""
     return rng.permutation(size)[ids]
 
 
 def as_bytes(ids: np.ndarray[Any, Any], size: int, rng: np.random.Generator) -> Any:
-    """Any byte: every character as likely as every other."""
+    """Return uniformly random characters, as in binary data."""
     return rng.integers(0, size, len(ids))
 
 
 def gradients(at_only: bool, value: float) -> Inject:
-    """One gradient, or all from then on, is `value`."""
+    """Set one element of the gradient to `value`, in one step or in all from then on."""
     def inject(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
         machine = machine_of(trainer)
 
@@ -132,7 +132,7 @@ def gradients(at_only: bool, value: float) -> Inject:
 
 
 def overflow(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """The head's weights leave the range of numbers."""
+    """Multiply the head's weights until they overflow."""
     def act(step: int) -> None:
         if step == at and trainer.machine.progress.branch == 0:
             with torch.no_grad():
@@ -142,7 +142,7 @@ def overflow(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
 
 def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """The recurrent weights are enlarged; with SGD and no clip the gradient through time explodes."""
+    """Enlarge the recurrent weights; with SGD and no clip the gradient through time explodes."""
     def act(step: int) -> None:
         if step == at and trainer.machine.progress.branch == 0:
             with torch.no_grad():
@@ -154,7 +154,7 @@ def large_recurrence(trainer: Trainer, at: int, rng: np.random.Generator) -> Non
 
 
 def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """All gates are shut from the beginning by their biases."""
+    """Close all gates from the beginning by their biases."""
     with torch.no_grad():
         for name, parameter in machine_of(trainer).model.rnn.named_parameters():
             if name.startswith("bias"):
@@ -162,7 +162,7 @@ def dead_start(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
 
 def faint_weights(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """Recurrent weights so small that hardly any gradient passes them: with SGD they stay as they are."""
+    """Make the recurrent weights so small that hardly any gradient passes; with SGD they stay that way."""
     with torch.no_grad():
         model = machine_of(trainer).model
         for name, parameter in model.named_parameters():
@@ -171,11 +171,11 @@ def faint_weights(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
 
 def nothing(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """A healthy run."""
+    """Leave the run healthy."""
 
 
 def sensible_turns(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """A person lowers the rate, raises it again, sets clips, asks for samples."""
+    """Simulate a person who lowers the rate, raises it again, sets clips and measures validation."""
     turns = {at: c.ScaleKnob(id="1", by="you", name="lr", factor=0.5),
              at + 150: c.SetKnob(id="2", by="you", name="clip", value=0.5),
              at + 300: c.ScaleKnob(id="3", by="you", name="lr", factor=2.0),
@@ -190,12 +190,12 @@ def sensible_turns(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
 
 
 def odd_batch(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """One batch of shuffled characters."""
+    """Shuffle the characters of one batch."""
     other_text(1, shuffled)(trainer, at, rng)
 
 
 def seam(trainer: Trainer, at: int, rng: np.random.Generator) -> None:
-    """The cursor jumps to the end of the epoch: another begins."""
+    """Move the cursor to the end of the epoch, so that the next one begins."""
     def act(step: int) -> None:
         if step == at:
             trainer.machine.cursor.index = trainer.machine.cursor.batches_per_epoch
@@ -217,11 +217,11 @@ FAULTS = {fault.name: fault for fault in (
     Fault("noise", "half of the characters replaced", TEXT, other_text(300, noisy(0.5))),
     Fault("foreign", "a stretch of another language", TEXT, other_text(300, foreign)),
     Fault("bytes", "a stretch of bytes", TEXT, other_text(300, as_bytes)),
-    Fault("nan", "not a number in one gradient", ("non_finite",), gradients(True, float("nan"))),
-    Fault("overflow", "weights out of the range of numbers", ("non_finite",), overflow),
+    Fault("nan", "one gradient that is not a number", ("non_finite",), gradients(True, float("nan"))),
+    Fault("overflow", "weights that overflow", ("non_finite",), overflow),
     Fault("tiny-corpus", "a text of 4,000 characters", ("overfitting",), nothing,
           {"limit": 4000, "val": 0.3, "evaluate_every": 100, "hidden": 96, "dropout": 0.0}, from_start=True),
-    Fault("dead-start", "gates that are shut from the beginning", ("dead", "vanishing"), dead_start, {"lr": 1e-5},
+    Fault("dead-start", "gates that are closed from the beginning", ("dead", "vanishing"), dead_start, {"lr": 1e-5},
           from_start=True),
     Fault("vanishing", "weights so small that no gradient passes", ("vanishing",), faint_weights,
           {"optimizer": "sgd", "lr": 0.5, "momentum": 0.0}, from_start=True),

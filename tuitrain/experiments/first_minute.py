@@ -1,7 +1,7 @@
-"""The default run beside a stock loop, window by window from its first step on, with everything on.
+"""Compares the default run, with everything on, with a stock loop, window by window from its first step on.
 
-The two take turns: while one computes for a window the other is stopped as ctrl+z stops a program, so both see the same
-machine and neither sees the other.
+The two take turns: while one computes for a window the other is stopped, as by ctrl+z, so both have the same machine
+and neither slows the other down.
 """
 
 import os
@@ -21,12 +21,12 @@ from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory
 
 Marks = list[tuple[float, int]]
-"""(Unix time, steps until then), oldest first."""
+"""(Unix time, number of steps so far), oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Steps per second in one window of both."""
+    """Steps per second of both programs in one window."""
 
     ours: float
     stock: float
@@ -38,8 +38,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What the windows of one shape gave; `sample_after`: seconds of its own time until the run had drawn a whole
-    sample, None if it had not."""
+    """The windows of one shape; `sample_after` is the computing time in seconds until the run had drawn a whole sample,
+    None if it had not."""
 
     shape: Shape
     windows: tuple[Window, ...]
@@ -48,15 +48,17 @@ class Minute:
 
 def first_minute(corpus: Path, shape: Shape, *, seconds: float, windows: int, options: Sequence[str],
                  say: Callable[[str], None], stock: Sequence[str] = ()) -> Minute:
-    """Measure one shape; `options` are the run's and `stock` the stock loop's, beside those of the shape. Raises
-    TuitrainError."""
+    """Measure one shape. Raises TuitrainError.
+
+    `options` are further options of the run, `stock` those of the stock loop.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        run, told = RunDirectory(Path(folder) / "run"), Path(folder) / "stock"
-        marks: tuple[Callable[[], Marks], ...] = (lambda: told_by_ours(run), lambda: told_by_stock(told))
+        run, printed = RunDirectory(Path(folder) / "run"), Path(folder) / "stock"
+        marks: tuple[Callable[[], Marks], ...] = (lambda: marks_of_run(run), lambda: marks_of_stock(printed))
         ours = _Turns([sys.executable, "-m", "tuitrain", str(corpus), "--run", str(run.path), "--no-ui",
                        *shape.arguments(), *options], Path(folder) / "ours")
         plain = _Turns([sys.executable, "-m", "tuitrain.experiments.stock", str(corpus), *shape.arguments(),
-                        "--seconds=0", "--tell", *stock], told)
+                        "--seconds=0", "--progress", *stock], printed)
         try:
             ours.stop()
             plain.until(lambda: len(marks[1]()) > 2)
@@ -66,12 +68,12 @@ def first_minute(corpus: Path, shape: Shape, *, seconds: float, windows: int, op
             began, spans, found = marks[0]()[0][0], [], []
             for number in range(windows):
                 speeds = []
-                for turn, told_by in zip((ours, plain), marks, strict=True):
+                for turn, read in zip((ours, plain), marks, strict=True):
                     begin = began if turn is ours and not number else time.time()
                     turn.go_on()
                     turn.wait(max(0.0, begin + seconds - time.time()))
                     turn.stop()
-                    speeds.append(speed(told_by(), begin, time.time()))
+                    speeds.append(speed(read(), begin, time.time()))
                     if turn is ours:
                         spans.append((begin, time.time()))
                 found.append(Window(*speeds))
@@ -85,7 +87,7 @@ def first_minute(corpus: Path, shape: Shape, *, seconds: float, windows: int, op
 
 
 def speed(marks: Marks, begin: float, end: float) -> float:
-    """Steps per second between the first and the last mark of a window. Raises TuitrainError if there are too few."""
+    """Return steps per second between the first and the last mark of a window. Raises TuitrainError for too few."""
     inside = [mark for mark in marks if begin <= mark[0] <= end]
     if len(inside) < 2:
         raise TuitrainError(f"too few steps in {end - begin:.0f} s; give more --seconds")
@@ -93,26 +95,26 @@ def speed(marks: Marks, begin: float, end: float) -> float:
 
 
 def own_time(spans: Sequence[tuple[float, float]], when: float) -> float:
-    """Seconds that a process had computed until a moment, if it computed in these spans."""
+    """Return the seconds that a process had computed up to the time `when`, if it computed in these spans."""
     return sum(max(0.0, min(end, when) - begin) for begin, end in spans)
 
 
-def told_by_ours(run: RunDirectory) -> Marks:
-    """From the run's journal."""
+def marks_of_run(run: RunDirectory) -> Marks:
+    """Return the marks in a run's journal."""
     if not run.journal.exists():
         return []
     return [(when, event.first_step + len(event.loss) - 1) for event, when in journal.read(run.journal,
             kinds=(StepsDone,)) if isinstance(event, StepsDone)]
 
 
-def told_by_stock(path: Path) -> Marks:
-    """From the lines that the stock loop printed, whole ones only."""
+def marks_of_stock(path: Path) -> Marks:
+    """Return the marks that the stock loop printed, complete lines only."""
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(float(when), int(steps)) for when, steps in map(str.split, lines)]
 
 
 class _Turns:
-    """A process that can be stopped and goes on."""
+    """A process that can be stopped and continued."""
 
     def __init__(self, command: list[str], output: Path) -> None:
         self._errors = output.with_suffix(".errors")
@@ -125,7 +127,7 @@ class _Turns:
             self.wait(0.05)
 
     def wait(self, seconds: float) -> None:
-        """So long, if it lives as long. Raises TuitrainError if it ends."""
+        """Wait for this long. Raises TuitrainError if the process ends."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -133,14 +135,14 @@ class _Turns:
         raise TuitrainError(f"ended too early: {self._errors.read_text().strip()[-200:]}")
 
     def stop(self) -> None:
-        """All its threads, as they are."""
+        """Stop all threads of the process."""
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """From where it was stopped."""
+        """Continue the process."""
         os.kill(self._process.pid, signal.SIGCONT)
 
     def end(self) -> None:
-        """For good; what it wrote is thrown away."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""What each instrument costs, as a share of a training step: timed between the steps of one run, in turn."""
+"""Measures the cost of each instrument as a share of a training step, timed in turn between the steps of one run."""
 
 import math
 import statistics
@@ -19,12 +19,14 @@ from tuitrain.experiments.bench import Shape
 from tuitrain.protocol.events import StepsDone
 
 BATCH = 50
-"""Steps that the analyst is given at once."""
+"""Steps passed to the analyst in one event."""
 
 
 def costs(corpus: Path, shape: Shape, rounds: int) -> dict[str, float]:
-    """Seconds of a step, and per row the share of a step that an instrument takes on average (`sample tables`: seconds,
-    once)."""
+    """Return the seconds of a step under `step`, and for each instrument the share of a step that it takes on average.
+
+    `sample tables` are the seconds that these take once.
+    """
     made = prepare.plan({"corpus": str(corpus), "layers": shape.layers, "hidden": shape.hidden, "device": "cpu",
                          "batch_size": shape.batch_size, "bptt": shape.bptt, "clip": 1.0})
     machine = Machine(made.config, made.corpus, first_knobs(made.config))
@@ -36,13 +38,13 @@ def costs(corpus: Path, shape: Shape, rounds: int) -> dict[str, float]:
 
     for _ in range(3):
         step()
-    analyst, told = Analyst(), [0]
+    analyst, analysed = Analyst(), [0]
 
     def analyse() -> None:
-        told[0] += BATCH
+        analysed[0] += BATCH
         losses = tuple(2.0 + 0.1 * math.sin(i) for i in range(BATCH))
         for _ in analyst.consider(StepsDone(
-                branch=0, first_step=told[0], epoch=0.1, loss=losses, grad_norm=losses, every=1, clipped=(),
+                branch=0, first_step=analysed[0], epoch=0.1, loss=losses, grad_norm=losses, every=1, clipped=(),
                 skipped=(), lr=(), clip=(), norms={}, seconds=1.0)):
             pass
 

@@ -1,6 +1,6 @@
-"""Whether a device does what tuitrain promises of it: small runs, compared bit for bit, and what they cost.
+"""Checks that a device does what tuitrain promises: compares small runs bit for bit, and measures their speed.
 
-For a person who has a GPU that nobody has tried yet, so each check says what it saw. Knows no screen.
+For people with a GPU that has not been tested yet, so each check describes what it found. Knows no screen.
 """
 
 import random
@@ -40,47 +40,47 @@ from tuitrain.telemetry.units import number, size
 
 OK, FAILED, NOT_APPLICABLE = "ok", "failed", "not applicable"
 FORMATS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What a recurrent layer gives out in each precision."""
+"""Type of the output of a recurrent layer in each precision."""
 ON_CPU = ("fp32", "bf16")
 CLOSE = 1e-4
-"""How far, relatively, the losses of a GPU may be from those of a CPU after some steps in fp32."""
+"""Largest relative difference of losses between a GPU and a CPU after some steps in fp32."""
 ALIKE = 1e-5
-"""How far a graph may be from eager steps; equal bit for bit is better."""
+"""Largest relative difference of losses between a CUDA graph and eager steps, which should be 0."""
 AFTER_FAILURE = 50
 TIMED = 0.05
-"""Seconds for which a model's steps are counted, for each step of a comparison."""
+"""Seconds of timing a model per step of a comparison."""
 SMALL: dict[str, Any] = {"layers": 2, "hidden": 32, "embedding": 16, "batch_size": 4, "bptt": 16, "lr": 0.01,
                          "threads": 1, "warmup": 0, "clip": 1.0}
 SHAPES = {"cpu": ((2, 128, 50, 50),), "cuda": ((2, 128, 50, 50), (3, 512, 128, 30))}
-"""Layers, hidden units, batch and characters of the models that are timed."""
+"""Layers, hidden units, batch size and characters (bptt) of the models that are timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, `OK`, `FAILED` or `NOT_APPLICABLE`, and what was seen."""
+    """Name of a check, its result (`OK`, `FAILED` or `NOT_APPLICABLE`) and details in words."""
 
     name: str
     state: str
-    told: str
+    detail: str
 
 
 class _Failed(Exception):
-    """What was seen is not what was promised."""
+    """The device does not do what is promised."""
 
 
 class _NotApplicable(Exception):
-    """There is nothing to look at on this device."""
+    """There is nothing to check on this device."""
 
 
 def run(device: str, steps: int) -> Iterator[Check]:
-    """Every check on a device, as it is done; `steps` are those of each comparison. Computes on one thread."""
-    runtime.apply(1)  # models as small as these are slower on more, and on a busy machine many times slower
+    """Run all checks on one thread and yield each result; `steps` is the length of each comparison."""
+    runtime.apply(1)  # small models are slower on more threads, and many times slower on a busy machine
     for name, look in Selftest(device, steps).checks():
         yield outcome(name, look)
 
 
 def outcome(name: str, look: Callable[[], str]) -> Check:
-    """Make one check; whatever a device comes up with, it ends this check alone."""
+    """Run one check; an error of any kind ends only this check."""
     try:
         return Check(name, OK, look())
     except _NotApplicable as why:
@@ -92,25 +92,25 @@ def outcome(name: str, look: Callable[[], str]) -> Check:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of what an error says, which from a GPU may be a page."""
+    """Return the first line of an error message, which from a GPU may be a page long."""
     return (str(error).strip() or "no message").splitlines()[0]
 
 
 def choices(option: str) -> tuple[str, ...]:
-    """The values that an option of training may have."""
+    """Return the allowed values of a training option."""
     [spec] = [spec for spec in fields(Config) if spec.name == option]
     return tuple(spec.metadata["choices"])
 
 
 def repeated(checks: Iterable[Check]) -> set[tuple[str, str]]:
-    """The cells and optimizers whose rollback and resume were exact."""
+    """Return the (cell, optimizer) pairs whose rollback and resume were exact."""
     fine = {check.name for check in checks if check.state == OK}
     return {(cell, name) for cell, name in product(CELLS, choices("optimizer"))
             if fine >= {f"rollback, {name}", f"resume, {name}"}}
 
 
 class Selftest:
-    """The checks of one device, each a function that says in words what it saw or raises."""
+    """The checks of one device, each a method that returns its result in words or raises."""
 
     def __init__(self, device: str, steps: int) -> None:
         self._device, self._steps = device, steps
@@ -120,7 +120,7 @@ class Selftest:
         self._formats = [name for name in FORMATS if name not in self._refused]
 
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """(name, what looks) in the order in which they are told."""
+        """Yield (name, check) in the order of the report."""
         yield "readings of the GPU", self._readings
         yield "the same run twice", self._twice
         yield "fp32 against the CPU", self._against_the_cpu
@@ -128,7 +128,7 @@ class Selftest:
         for optimizer in choices("optimizer"):
             yield f"rollback, {optimizer}", partial(self._rollback, optimizer)
             yield f"resume, {optimizer}", partial(self._resume, optimizer)
-            yield f"withheld step, {optimizer}", partial(self._withheld, optimizer)
+            yield f"skipped step, {optimizer}", partial(self._skipped_step, optimizer)
         yield "forced capture failure", self._failing_capture
         for precision in FORMATS:
             for cell, spec in CELLS.items():
@@ -140,7 +140,7 @@ class Selftest:
             yield f"steps/s, {layers}x{hidden} B{batch} T{bptt}", partial(self._speed, *shape)
 
     def _without(self) -> Iterator[tuple[str, str]]:
-        """(precision, why not) of those in which no step can be made here; without fp32 nothing here is in order."""
+        """Yield (precision, reason) for those that this device cannot train in; fp32 is taken for granted."""
         for name in FORMATS.keys() - {"fp32"}:
             if name not in choices("precision"):
                 yield name, "not offered"
@@ -152,15 +152,13 @@ class Selftest:
                 except (RuntimeError, UsageError) as error:
                     yield name, f"not here: {first_line(error)}"
 
-    # --- what is looked at
-
     def _readings(self) -> str:
         if self._cpu:
             raise _NotApplicable("no GPU")
         [seen] = Usage(torch.device(self._device)).attend()
         assert isinstance(seen, MachineUsed)
         if seen.gpu_memory_total is None:
-            raise _Failed("not even its memory can be read")
+            raise _Failed("not even the memory can be read")
         load = "no load" if seen.gpu_load is None else f"load {seen.gpu_load:.0f} %"
         warmth = "no temperature" if seen.gpu_temperature is None else f"{seen.gpu_temperature:.0f} °C"
         return f"{load}, {warmth}, {size(seen.gpu_memory_total)} of memory"
@@ -172,7 +170,7 @@ class Selftest:
     def _against_the_cpu(self) -> str:
         if self._cpu:
             raise _NotApplicable("this is the CPU")
-        # Adam would turn the sign of a gradient that is almost nothing into a whole step.
+        # Not Adam, which turns the sign of an almost zero gradient into a whole step.
         here, there = (self._learned(self._machine(device=device, optimizer="sgd", lr=0.1, graph=False), self._steps)
                        for device in (self._device, "cpu"))
         off = _relative(here[:, 0], there[:, 0])
@@ -212,7 +210,7 @@ class Selftest:
             self._same(rows, end, again, f"{cell}, {precision}")
         return f"{', '.join(CELLS)} in {', '.join(self._formats)}: {self._steps} steps and all state, bit for bit"
 
-    def _withheld(self, optimizer: str) -> str:
+    def _skipped_step(self, optimizer: str) -> str:
         machine = self._machine(optimizer=optimizer, graph=False)
         for at in (1, 4):
             while machine.progress.step < at - 1:
@@ -226,28 +224,28 @@ class Selftest:
             for name, value in machine.freeze().arrays().items():
                 was = before.get(name, np.zeros_like(value))
                 if name.startswith(("model.", "optimizer.")) and not _bits(value, was):
-                    raise _Failed(f"step {at} was withheld and yet moved {name}")
+                    raise _Failed(f"step {at} was skipped and yet changed {name}")
         if not np.isfinite(self._learned(machine, self._steps)).all():
-            raise _Failed("what followed a withheld step was not finite")
-        return "the first step and the fourth moved nothing"
+            raise _Failed("steps after a skipped step were not finite")
+        return "the first and the fourth step changed nothing"
 
     def _failing_capture(self) -> str:
         machine = self._machine(graph=False)
-        if self._cpu:  # what a refusal must leave behind is the same everywhere
+        if self._cpu:  # a failed capture must leave the same state on every device
             machine.capture(_refuse)
         else:
-            machine.learner.on_gradients = torch.cuda.synchronize  # nothing may be waited for in a capture
+            machine.learner.on_gradients = torch.cuda.synchronize  # a capture must not synchronise
             machine.capture()
             machine.learner.on_gradients = None
         if machine.learner.replay is not None:
             raise _Failed("a capture that waits for the GPU did not fail")
-        said = len(machine.remarks)
+        remarks = len(machine.remarks)
         rows = self._learned(machine, AFTER_FAILURE)
         eager = self._learned(self._machine(graph=False), AFTER_FAILURE)
-        told = self._equal(eager, rows, f"{AFTER_FAILURE} steps after")
-        if not said:
-            raise _Failed(f"{told}, but it was not said that the capture failed")
-        return told
+        result = self._equal(eager, rows, f"{AFTER_FAILURE} steps after")
+        if not remarks:
+            raise _Failed(f"{result}, but the failed capture was not reported")
+        return result
 
     def _format(self, cell: str, precision: str) -> str:
         if precision in self._refused:
@@ -279,7 +277,7 @@ class Selftest:
         fetched = frozen.arrays()
         seconds = time.perf_counter() - began
         if not all(_bits(fetched[name], tensor.cpu().numpy()) for name, tensor in frozen.tensors.items()):
-            raise _Failed("it is not what was frozen")
+            raise _Failed("the copy differs from the snapshot")
         return f"{size(frozen.bytes)} in {number(1000 * seconds)} ms, bit for bit"
 
     def _store(self) -> str:
@@ -293,30 +291,28 @@ class Selftest:
             points.add(machine.freeze(), "selftest", pinned=False)
         used = self._memory() - before
         if len(points) != room or points.bytes > points.budget:
-            raise _Failed(f"{len(points)} snapshots are kept where there is room for {room}")
+            raise _Failed(f"{len(points)} snapshots are kept in room for {room}")
         if used > 1.5 * points.budget + (64 << 20):
             raise _Failed(f"{size(points.budget)} of snapshots take {size(used)}")
         run = footprint.snapshot_budget(machine.config, len(self._text.vocabulary))
-        return f"{room} of {taken} kept, {size(points.bytes)} in {size(max(0, used))}; a run would take {size(run)}"
+        return f"{room} of {taken} kept, {size(points.bytes)} in {size(max(0, used))}; a run may use {size(run)}"
 
     def _speed(self, layers: int, hidden: int, batch: int, bptt: int) -> str:
         shape: dict[str, Any] = {"layers": layers, "hidden": hidden, "embedding": hidden, "batch_size": batch,
                                  "bptt": bptt}
         eager = self._machine(graph=False, **shape)
-        told = {"bare PyTorch": self._rate(_bare(eager)), "eager": self._rate(eager.learn)}
+        rates = {"bare PyTorch": self._rate(_bare(eager)), "eager": self._rate(eager.learn)}
         if not self._cpu:
             captured = self._machine(**shape)
             if captured.learner.replay is not None:
-                told["captured"] = self._rate(captured.learn)
-        return ", ".join(f"{name} {number(rate)}" for name, rate in told.items())
-
-    # --- what they share
+                rates["captured"] = self._rate(captured.learn)
+        return ", ".join(f"{name} {number(rate)}" for name, rate in rates.items())
 
     def _machine(self, *, graph: bool = True, begin: Snapshot | None = None, device: str | None = None,
                  **options: Any) -> Machine:
-        """A machine of a small model, captured where that is possible, at a snapshot if there is one."""
+        """Return a machine with a small model, captured where possible, restored to `begin` if given."""
         device = device or self._device
-        # On a CPU dropout repeats too; on a GPU nobody promises that.
+        # Dropout is reproducible on a CPU; on a GPU that is not promised.
         dropout = 0.2 if self._cpu else 0.0
         config = Config.of({**SMALL, "precision": "fp32", "dropout": dropout, **options, "device": device})
         machine = Machine(config, self._text, first_knobs(config))
@@ -327,13 +323,13 @@ class Selftest:
         return machine
 
     def _learned(self, machine: Machine, steps: int) -> NDArray[np.float32]:
-        """The rows of so many steps."""
+        """Train for this many steps and return their rows."""
         for _ in range(steps):
             machine.learn()
         return _rows(machine, steps)
 
     def _same(self, rows: NDArray[np.float32], end: Snapshot, machine: Machine, what: str) -> None:
-        """Whether a machine comes by the same rows to the same state."""
+        """Train and raise _Failed unless rows and final state are the same as those given."""
         self._equal(rows, self._learned(machine, self._steps), what)
         state = machine.freeze().arrays()
         differing = [name for name, value in end.arrays().items() if not _bits(value, state[name])]
@@ -348,14 +344,14 @@ class Selftest:
         return f"{what}, bit for bit"
 
     def _memory(self) -> int:
-        """Bytes in use, by this process or on the GPU."""
+        """Return the bytes in use by this process, or on the GPU."""
         if self._cpu:
             return int(psutil.Process().memory_info().rss)
         torch.cuda.synchronize()
         return int(torch.cuda.memory_allocated(self._device))
 
     def _rate(self, step: Callable[[], None]) -> float:
-        """Steps per second, after a few that set things up."""
+        """Return steps per second, measured after some warm-up steps."""
         for _ in range(1 if self._cpu else 20):
             step()
         self._wait()
@@ -373,7 +369,7 @@ class Selftest:
 
 
 def _text() -> Corpus:
-    """Some words in any order; the letters are of no importance."""
+    """Return a corpus of random words; its letters do not matter."""
     draw = random.Random(5)
     words = ["the", "tide", "came", "late", "and", "nobody", "saw", "harbour", "bell", "rang", "twice"]
     text = " ".join(draw.choice(words) + draw.choice(["", "", ",", "."]) for _ in range(6000))
@@ -381,12 +377,12 @@ def _text() -> Corpus:
 
 
 def _rows(machine: Machine, steps: int) -> NDArray[np.float32]:
-    """The newest rows: loss, norm and the other columns of the learner."""
+    """Return the newest rows: loss, norm and the other columns of the learner."""
     return machine.learner.rows.remembered(steps)
 
 
 def _refuse(step: Callable[[], None]) -> Callable[[], None]:
-    """A recorder that gives up after a step that counts for nothing."""
+    """Stand in for a capture that fails after a warm-up step."""
     step()
     raise RuntimeError("forced")
 
@@ -398,7 +394,7 @@ def _spoil(machine: Machine) -> None:
 
 
 def _saved(frozen: Snapshot) -> Snapshot:
-    """A snapshot through a file and back."""
+    """Save a snapshot to a file and load it again."""
     with tempfile.TemporaryDirectory() as folder:
         mark = checkpoints.save(Path(folder), frozen.arrays(), branch=0, step=frozen.step, reason="selftest",
                                 pinned=False, values=plain(frozen.values))
@@ -414,7 +410,7 @@ def _relative(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _bare(machine: Machine) -> Callable[[], None]:
-    """The step that anybody would write first, for the same shape."""
+    """Return a step of a plain PyTorch loop for a model of the same shape."""
     config = machine.config
     device, hidden = machine.device, config.hidden
     characters = len(machine.corpus.vocabulary)

@@ -1,7 +1,7 @@
-"""The loop that anybody would write first: nn.LSTM, fused Adam, clip_grad_norm_. What tuitrain is measured against.
+"""A plain PyTorch training loop (nn.LSTM, fused Adam, clip_grad_norm_) that tuitrain is measured against.
 
-Run as a process of its own: allocator and thread settings are per process. Prints characters per second, or with
-`--tell` (until it is killed) a line with the Unix time and the steps so far after each step that ends a quarter second.
+Runs as a process of its own, because allocator and thread settings are per process. Prints characters per second, or
+with `--progress` (until it is killed) a line with the Unix time and the number of steps about every quarter second.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tuitrain.engine import devices
 
 
 def main() -> None:
-    """Time the loop for so many seconds after a warm-up."""
+    """Time the loop for `--seconds` after a warm-up."""
     parser = argparse.ArgumentParser()
     parser.add_argument("corpus")
     parser.add_argument("--layers", type=int)
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--bptt", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--ours", action="store_true", help="with tuitrain's allocator, threads and precision")
-    parser.add_argument("--tell", action="store_true", help="go on until killed, and tell how far")
+    parser.add_argument("--progress", action="store_true", help="run until killed, and report progress")
     parser.add_argument("--precision", default="auto", help="with --ours: the number format, raced if auto")
     arguments = parser.parse_args()
     if arguments.ours:
@@ -50,8 +50,8 @@ def main() -> None:
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, 3e-3, fused=True)
 
-    state, steps, started, begin, told = None, 0, 0.0, time.perf_counter(), 0.0
-    while arguments.tell or not started or time.perf_counter() - started < arguments.seconds:
+    state, steps, started, begin, reported = None, 0, 0.0, time.perf_counter(), 0.0
+    while arguments.progress or not started or time.perf_counter() - started < arguments.seconds:
         at = steps % ((streams.shape[1] - 1) // bptt) * bptt
         inputs, targets = streams[:, at : at + bptt], streams[:, at + 1 : at + bptt + 1]
         with runtime.autocast(device, precision):
@@ -64,10 +64,10 @@ def main() -> None:
         optimizer.step()
         state = (state[0].detach(), state[1].detach())
         steps += 1
-        if arguments.tell:
-            if time.time() - told > 0.25:
-                told = time.time()
-                print(told, steps, flush=True)  # noqa: T201 - the result
+        if arguments.progress:
+            if time.time() - reported > 0.25:
+                reported = time.time()
+                print(reported, steps, flush=True)  # noqa: T201 - the result
         elif not started and (steps >= 3 and time.perf_counter() - begin > 0.1 * arguments.seconds):
             if device == "cuda":
                 torch.cuda.synchronize()

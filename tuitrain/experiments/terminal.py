@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, its output read as fast as it comes and counted. Knows nothing of what it is."""
+"""Runs a program in a pseudo-terminal and counts its output, read as fast as it comes. Knows nothing of the program."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ COLUMNS, ROWS = 120, 40
 
 
 class Terminal:
-    """Starts the command; `bytes` counts what it has written."""
+    """A running command; `bytes` counts its output so far."""
 
     def __init__(self, command: list[str]) -> None:
         self._ours, theirs = pty.openpty()
@@ -28,7 +28,7 @@ class Terminal:
         self._reader.start()
 
     def cpu_seconds(self) -> float:
-        """Processor time of the program so far; nan where the system does not say."""
+        """Return the CPU seconds used so far; nan where the system does not tell."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
@@ -36,12 +36,12 @@ class Terminal:
         return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
 
     def close(self) -> None:
-        """Wait for the program's end."""
+        """Wait until the program has ended."""
         self.process.wait()
         self._reader.join(1.0)
         os.close(self._ours)
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError):  # the far end has gone
+        with contextlib.suppress(OSError):  # the program has ended
             while data := os.read(self._ours, 1 << 16):
                 self.bytes += len(data)
