@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "replay": "watch a recorded run again",
     "send": "send one command to a live run",
     "sample": "draw text from a checkpoint",
+    "futures": "try other knobs from a checkpoint, compared batch by batch",
     "runs": "list runs in a table",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
     "verify": "check every file of a run for damage",

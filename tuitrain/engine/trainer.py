@@ -46,6 +46,8 @@ class Trainer:
         self.orders.on_continue = self._waited
         self.usage = Usage(machine.device, clock)
         self.promise: Promise | None = None
+        self.until = 0
+        """A step at which this process ends although the run's own last step is a later one; 0 for none."""
         self.complete: Callable[[EpochEnded], EpochEnded] = lambda epoch: epoch
         """Adds the fields of an EpochEnded that the loop does not know."""
         self._snapshot_every = snapshot_every
@@ -119,9 +121,10 @@ class Trainer:
                     "there is memory again"))
 
     def _over(self) -> bool:
-        last = self.machine.knobs.steps
+        step = self.machine.progress.step
         spent = self._budget is not None and not self.orders.paused and self._budget.spent
-        return self.orders.stop is not None or spent or 0 < last <= self.machine.progress.step
+        return self.orders.stop is not None or spent or any(0 < last <= step
+                                                            for last in (self.machine.knobs.steps, self.until))
 
     def _after_step(self) -> Iterator[Event]:
         yield from self._unless_no_room(self._attend())

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tuitrain.diagnosis.analyst import Analyst
 from tuitrain.diagnosis.guard import Guard
@@ -16,7 +16,7 @@ from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import ERROR, what_failed
 from tuitrain.protocol.channel import Feed
 from tuitrain.protocol.commands import Command
-from tuitrain.protocol.events import CRASHED, EngineSaid, Event, RunEnded
+from tuitrain.protocol.events import CRASHED, EngineSaid, Event, RunEnded, RunResumed
 from tuitrain.run.journal import Journal
 
 QUEUE_LENGTH = 20_000
@@ -74,6 +74,7 @@ class Announcer:
         """Send a command to the engine; the answer is an event."""
         self._journal = journal
         self._analyst: Analyst | None = Analyst()
+        self._past: tuple[Event, ...] = ()
         self._guard = Guard(guard_mode)
         self._countdown: threading.Timer | None = None
         self._feeds: list[Queue] = []
@@ -104,6 +105,10 @@ class Announcer:
         """Turn the analysis off, for drills in which a person looks for the fault."""
         self._analyst = None
 
+    def remember(self, past: Iterable[Event]) -> None:
+        """Give the analyst steps and measurements from before the run was resumed; nothing is announced of them."""
+        self._past = tuple(past)
+
     def watched(self, watched: bool) -> None:
         """Set whether a cockpit in this process is watching: the guard waits for a person only then."""
         with self._lock:
@@ -118,6 +123,11 @@ class Announcer:
         try:
             for finding in self._analyst.consider(event):
                 self.announce(finding)
+            if isinstance(event, RunResumed):  # which has just emptied its memory
+                past, self._past = self._past, ()
+                for old in past:
+                    for _ in self._analyst.consider(old):
+                        pass
         except Exception as error:
             self._analyst = None
             self.announce(EngineSaid(level="warning", text=f"the analysis failed and is off: {type(error).__name__}: "

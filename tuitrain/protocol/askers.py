@@ -7,5 +7,7 @@ ADVISOR = "advisor"
 """What keeps an automatic clip where the norms advise."""
 BUDGET = "budget"
 """What keeps the last step where the minutes end."""
-AUTOMATIC = (GUARD, ADVISOR, BUDGET)
+RACE = "race"
+"""What trains an arm of a race."""
+AUTOMATIC = (GUARD, ADVISOR, BUDGET, RACE)
 """The program itself."""

@@ -5,6 +5,7 @@
     journal.jsonl   every event; journal.torn: incomplete last lines of writers that died
     index.json      a summary of the journal up to some byte, so that it need not be read from the start
     checkpoints/    one .safetensors and one .json each; the .json is the commit mark
+    futures/        a folder for each race from one of its points, in it a run folder for each arm
     set-aside/      damaged files that `verify --repair` moved there
     lock, socket    of the process that is training; engine.log: its stray output
 

@@ -8,10 +8,11 @@ the whole, which is then measured at once, at its own step, so that resuming sta
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tuitrain.charlstm.looks.evaluator import Evaluator, steps_between_parts
@@ -45,7 +46,8 @@ class _Evaluation:
     """Slices after each step."""
     credit: float = 0.0
     done: int = 0
-    sums: tuple[Tensor, int] | None = None
+    sums: list[tuple[Tensor, int]] = field(default_factory=list)
+    """After each slice."""
 
 
 class Evaluations:
@@ -61,6 +63,7 @@ class Evaluations:
         self._running: deque[_Evaluation] = deque()
         self.best = float("inf")
         self._taken: deque[tuple[int, int, float]] = deque(maxlen=REMEMBERED)
+        self._sums: list[tuple[Tensor, int]] = []
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
@@ -120,7 +123,7 @@ class Evaluations:
                 sums = next(evaluation.slices, None)
                 if sums is None:
                     break
-                evaluation.sums = sums
+                evaluation.sums.append(sums)
                 evaluation.done += 1
             else:
                 yield from self._on_the_way()
@@ -146,11 +149,11 @@ class Evaluations:
                          characters=count, reason=INTERVAL, seconds=round(self._clock() - began, 3))
 
     def _finished(self, evaluation: _Evaluation) -> Iterator[Event]:
-        assert evaluation.sums is not None
-        nats, count = evaluation.sums
+        nats, count = evaluation.sums[-1]
         loss, snapshot = float(nats) / count, evaluation.snapshot
         best = loss < self.best
         self._taken.append((snapshot.branch, snapshot.step, loss))
+        self._sums = evaluation.sums
         if best:
             self.best = loss
         yield Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=best,
@@ -162,6 +165,15 @@ class Evaluations:
                                   f"learning rate lowered to {self._machine.lr_in_force:.3g}")
         if best and self.on_best is not None:
             self.on_best(snapshot)
+
+    def stretches(self) -> NDArray[np.float64]:
+        """Return the loss of each slice of the newest evaluation of the whole, for a comparison stretch by stretch."""
+        if not self._sums:
+            return np.empty(0)
+        nats = np.array([float(total) for total, _ in self._sums])
+        counts = np.array([count for _, count in self._sums])
+        nats, counts = np.diff(nats, prepend=0.0), np.diff(counts, prepend=0)
+        return nats[counts > 0] / counts[counts > 0]
 
     def with_loss(self, epoch: EpochEnded) -> EpochEnded:
         """Return the event with the newest validation loss of its line and its step."""

@@ -1,0 +1,109 @@
+"""A race as a person starts it: the cost first, arms in turn, cut or cancelled; the run stays as it was."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.futures.conftest import END, MIDDLE
+from tuitrain.cli import futures as command
+from tuitrain.cli.main import main
+from tuitrain.errors import INTERRUPTED, UsageError
+from tuitrain.futures import points
+from tuitrain.futures.arms import Arm
+from tuitrain.futures.race import Race, plan
+from tuitrain.futures.reading import CUT, WHOLE, Reading
+
+
+def race_of(run: Run, *arms: Arm, steps: int = 20) -> Race:
+    return Race(plan(points.newest(run.folder, MIDDLE), (Arm(), *arms), steps))
+
+
+def test_the_command_races_and_says_what_it_saw(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(ended.folder.path)
+    assert main(["futures", folder, "--from", "70", "--lr", "x0.5", "--arm", "clip=0.2 lr=x2", "--steps", "20"]) == 0
+    out, err = capsys.readouterr()
+    assert f"3 arms of 20 steps from step {MIDDLE}: 60 steps" in err and err.count("whole after 20 steps") == 3
+    lines = out.splitlines()
+    assert lines[0].split()[:2] == ["arm", "loss"] and [line[:8] for line in lines[1:4]] == [
+        "as it is", "lr x0.5 ", "clip 0.2"]
+    assert "no arm broke within 20 steps" in out and "recommended: " in out
+    assert sorted(p.name for p in (ended.folder.path / "futures" / f"from-{MIDDLE}-1").iterdir()) == [
+        "1-as-it-is", "2-lr-x0.5", "3-clip-0.2-lr-x2"]
+
+
+def test_the_same_as_json_without_arms(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE), "--steps", "10", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert [arm["arm"] for arm in body["arms"]] == ["as it is", "lr x0.5", "lr x0.25", "lr x0.1"]
+    told = ended.losses()
+    assert body["arms"][0]["losses"] == [told[step] for step in range(MIDDLE + 1, MIDDLE + 11)]
+    assert body["step"] == MIDDLE and body["recommended"] in [arm["arm"] for arm in body["arms"]]
+
+
+def test_one_press_cuts_an_arm_and_two_cancel_the_race(ended: Run) -> None:
+    contest = race_of(ended, Arm(lr="x0.5"), Arm(lr="x0.25"), steps=10**6)
+    times = iter((0.0, command.AGAIN + 1, command.AGAIN + 2))
+    pressed: list[int] = []
+
+    def told(number: int, reading: Reading) -> None:
+        if reading.done and not reading.state and number not in pressed:
+            pressed.append(number)
+            for _ in range(number):
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with command._signals(contest, lambda: next(times)):
+        contest.run(told)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [reading.state for reading in contest.readings] == [CUT, CUT] and contest.cancelled
+
+
+def test_a_cancelled_race_ends_with_its_exit_code(ended: Run, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    run = Race.run
+
+    def cancelled(self: Race, told: object) -> list[Reading]:
+        def soon(number: int, reading: Reading) -> None:
+            if reading.done:
+                self.cancel()
+
+        return run(self, soon)
+
+    monkeypatch.setattr(Race, "run", cancelled)
+    assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE), "--steps", "1000000"]) == INTERRUPTED
+    assert "cut after" in capsys.readouterr().out
+
+
+def test_nothing_of_the_run_is_touched_by_a_race(ended: Run) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in ended.folder.path.rglob("*")
+                if path.is_file() and "futures" not in path.parts}
+
+    before = files()
+    contest = race_of(ended, Arm(lr="x3"))
+    assert [reading.state for reading in contest.run()] == [WHOLE, WHOLE]
+    assert files() == before
+
+
+def test_a_run_is_resumed_after_a_race_as_if_there_had_been_none(ended: Run, resume: object) -> None:
+    race_of(ended, Arm(lr="x3")).run()
+    again = resume(ended.folder)  # type: ignore[operator]
+    assert again.machine.progress.step == END and again.machine.progress.branch == 0
+
+
+def test_a_race_goes_no_further_than_the_run(ended: Run) -> None:
+    point = points.newest(ended.folder, MIDDLE)
+    point.values["knobs"]["steps"] = MIDDLE + 7
+    assert plan(point, (Arm(),), 600).steps == 7
+    point.values["knobs"]["steps"] = MIDDLE
+    with pytest.raises(UsageError, match="step 60 is the last of the run: name an earlier one"):
+        plan(point, (Arm(),), 600)
+
+
+def test_who_is_asked_and_says_no_has_trained_nothing(ended: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "agreed", lambda yes: yes)
+    assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE)]) == 0
+    assert not (ended.folder.path / "futures").exists()

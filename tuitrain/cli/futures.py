@@ -1,0 +1,171 @@
+"""Race: from a checkpoint the run is trained on with other knobs, an arm each, on the same batches; and compared.
+
+Without arms: as it is; the advised clip and the ends of its range; lr x0.5, x0.25, x0.1; that clip with lr x0.25.
+The run stays as it is. ctrl+c cuts the arm that trains, twice cancels the race.
+
+example: tuitrain futures runs/copperfield-1 --from 3000 --lr x2,x0.25 --arm "lr=x0.25 clip=1"
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from tuitrain.cli.options import character_run, run_folder
+from tuitrain.errors import FINISHED, INTERRUPTED, UsageError
+from tuitrain.run.directory import RunDirectory, is_alive
+from tuitrain.telemetry.units import duration, number, safe
+
+if TYPE_CHECKING:
+    from tuitrain.futures.race import Plan, Race
+    from tuitrain.futures.reading import Reading
+
+AGAIN = 2.0
+"""Seconds within which a second ctrl+c means the whole race."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, the point, the arms, their length."""
+    parser.usage = "%(prog)s RUN [--from STEP] [--clip A,B] [--lr xF,G] [--arm \"lr=X clip=Y\"] [--steps N]"
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("--from", dest="at", type=int, metavar="STEP", help="the last checkpoint up to this step")
+    parser.add_argument("--clip", default="", metavar="A,B", help="an arm for each of these clips: 1, x0.5, off, auto")
+    parser.add_argument("--lr", default="", metavar="A,B", help="an arm for each of these learning rates: x0.25, 0.001")
+    parser.add_argument("--arm", action="append", default=[], metavar="KNOBS", help="an arm with both; may be repeated")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="of each arm (default 600)")
+    parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
+    add_talk(parser)
+
+
+def add_talk(parser: argparse.ArgumentParser) -> None:
+    """What a command that trains for a while asks and prints."""
+    parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    parser.add_argument("--json", action="store_true", help="everything as JSON on standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Race, and print the table and what it says."""
+    folder = run_folder(arguments.run)
+    character_run(folder)
+    if arguments.steps < 0:
+        raise UsageError(f"--steps {arguments.steps}: give a number of 1 or more")
+
+    from tuitrain.charlstm import runtime
+
+    runtime.before_torch()
+    from tuitrain.futures import points, proposing, race, telling
+    from tuitrain.futures.arms import asked, lined_up
+    from tuitrain.futures.comparing import compare
+
+    point = points.newest(folder, arguments.at)
+    arms = asked(_words(arguments.clip), _words(arguments.lr), arguments.arm) or proposing.proposed(point)
+    made = race.plan(point, lined_up(arms, point.knobs), arguments.steps or race.STEPS)
+    say_cost(made, folder)
+    if not agreed(arguments.yes):
+        return FINISHED
+    contest = race.Race(made, arguments.corpus)
+    readings = carry_out(contest)
+    if not readings:
+        return INTERRUPTED
+    outcome = compare(readings)
+    if arguments.json:
+        print(json.dumps(telling.to_json(made, outcome, contest.folder)))
+    else:
+        print("\n".join(telling.table(outcome)))
+        print("\n".join(safe(line) for line in telling.words(outcome)))
+        print(safe(f"each arm is a run of its own in {contest.folder}; go on with one by `tuitrain resume FOLDER`"))
+    return INTERRUPTED if contest.cancelled else FINISHED
+
+
+def _words(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]
+
+
+def say_cost(made: "Plan", folder: RunDirectory) -> None:
+    """Say what a race would do and how long that takes."""
+    steps = len(made.arms) * made.steps
+    seconds = made.seconds
+    took = f", about {duration(seconds)} at the run's own speed" if seconds else ""
+    _say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
+    if is_alive(folder):
+        _say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
+    if not made.point.healthy:
+        _say("training had broken already at this point; an earlier one is named with --from STEP")
+
+
+def agreed(yes: bool) -> bool:
+    """Whether to begin: asked of a person at a terminal, granted elsewhere."""
+    if yes or not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write("begin? [Y/n] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
+
+
+def carry_out(contest: "Race") -> "list[Reading]":
+    """Run a race with progress on standard error; signals cut and cancel it."""
+    shown = [0, 0.0]
+    terminal = sys.stderr.isatty()
+
+    def told(arm: int, reading: "Reading") -> None:
+        now = time.monotonic()
+        if reading.state:
+            ended = f"{reading.state} after {reading.done:,} steps"
+            loss = "" if math.isnan(reading.validation) else f", validation {reading.validation:.4f} nats"
+            _say(f"{_begin(terminal)}arm {arm} of {len(contest.plan.arms)}, {reading.arm.name}: {ended}{loss}")
+        elif terminal and now - shown[1] >= 0.2:
+            shown[1] = now
+            share = reading.done / reading.steps
+            bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
+            sys.stderr.write(f"{_begin(True)}arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.arm.name}  "
+                             f"{reading.done:,} of {reading.steps:,}  loss {number(_mean(reading.losses), 4)}")
+            sys.stderr.flush()
+
+    with _signals(contest):
+        return contest.run(told)
+
+
+def _mean(losses: "list[float]") -> float:
+    last = losses[-50:]
+    return sum(last) / len(last) if last else float("nan")
+
+
+def _begin(terminal: bool) -> str:
+    return "\r\x1b[K" if terminal else ""
+
+
+@contextlib.contextmanager
+def _signals(contest: "Race", clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """ctrl+c cuts an arm, twice cancels the race; whoever else wants the process gone cancels it."""
+    pressed = [-math.inf]
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        now = clock()
+        if now - pressed[0] < AGAIN:
+            contest.cancel()
+        else:
+            pressed[0] = now
+            contest.cut()
+
+    def ended(number: int, frame: FrameType | None) -> None:
+        contest.cancel()
+
+    handlers = {signal.SIGINT: interrupted, signal.SIGTERM: ended, signal.SIGHUP: ended}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()
+              if signal.getsignal(number) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(words: str) -> None:
+    print(words if words.startswith("\r") else safe(words), file=sys.stderr, flush=True)

@@ -1,0 +1,105 @@
+"""Runs the arms of a race one after the other in this process, and tells how far they are. Knows no screen."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tuitrain.errors import UsageError
+from tuitrain.futures.arms import Arm
+from tuitrain.futures.points import Point
+from tuitrain.futures.reading import Reading
+from tuitrain.futures.training import Training
+from tuitrain.protocol.events import StepsDone
+from tuitrain.run import journal
+from tuitrain.run.directory import RunDirectory, new_run
+from tuitrain.run.folder import make_private
+
+FOLDER = "futures"
+"""The folder of a run that holds its races, a folder each."""
+STEPS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a race would do."""
+
+    point: Point
+    arms: tuple[Arm, ...]
+    steps: int
+    """Of each arm."""
+    step_seconds: float
+    """As the run's own steps took; 0 if unknown."""
+
+    @property
+    def seconds(self) -> float:
+        """About what it takes, validation included; 0 if unknown."""
+        return 1.15 * len(self.arms) * self.steps * self.step_seconds
+
+
+def plan(point: Point, arms: Sequence[Arm], steps: int = STEPS) -> Plan:
+    """A race from a point, as far as the run goes. Raises UsageError if the run ends there."""
+    last = point.knobs.steps
+    if last and last <= point.step:
+        raise UsageError(f"step {point.step:,} is the last of the run: name an earlier one with --from, "
+                         "such as half of it")
+    return Plan(point, tuple(arms), min(steps, last - point.step) if last else steps, _step_seconds(point))
+
+
+def _step_seconds(point: Point) -> float:
+    path = RunDirectory(point.run).journal
+    done = [event for event, _ in journal.tail(path) if isinstance(event, StepsDone)] if path.exists() else []
+    steps = sum(len(event.loss) for event in done)
+    return sum(event.seconds for event in done) / steps if steps else 0.0
+
+
+class Race:
+    """`run` trains the arms in their order; `cut` and `cancel` may be called from any thread or signal handler."""
+
+    def __init__(self, made: Plan, corpus: str | None = None) -> None:
+        """Creates the folder of the race. Raises RunError."""
+        self.plan, self._corpus = made, corpus
+        parent = made.point.run / FOLDER
+        make_private(parent)
+        self.folder = new_run(parent, f"from-{made.point.step}").path
+        self.readings: list[Reading] = []
+        """Of the arms that have ended."""
+        self._running: Training | None = None
+        self._cancelled = False
+
+    def run(self, told: Callable[[int, Reading], None] = lambda number, reading: None) -> list[Reading]:
+        """Train every arm; `told` hears the number of the arm, from 1, and its reading so far. Raises TuitrainError."""
+        for number, arm in enumerate(self.plan.arms, 1):
+            if self._cancelled:
+                break
+            folder = self.folder / f"{number}-{_safe(arm.stem)}"
+            training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus)
+            self._running = training
+            if self._cancelled:  # a signal came while it was prepared
+                training.cut()
+
+            def so_far(reading: Reading, number: int = number) -> None:
+                told(number, reading)
+
+            self.readings.append(training.run(so_far))
+            self._running = None
+        return self.readings
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody ended it before its last arm."""
+        return self._cancelled
+
+    def cut(self) -> None:
+        """End the arm that trains now; the next begins."""
+        if self._running is not None:
+            self._running.cut()
+
+    def cancel(self) -> None:
+        """End the arm that trains now, and the race. The run is as it was: an arm trains in a folder of its own."""
+        self._cancelled = True
+        self.cut()
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
+

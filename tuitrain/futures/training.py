@@ -1,0 +1,159 @@
+"""Trains one arm: from a restore point some steps with other knobs, in a run folder of its own.
+
+`train` is all that a scheduler needs to call: it reads files, writes files, and its result is plain numbers. There is
+no loop here: an arm is a resumed run, with its journal, analyst, evaluations and checkpoints.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuitrain.charlstm import prepare, runtime
+from tuitrain.charlstm.asides.evaluations import Evaluations
+from tuitrain.charlstm.asides.probes import Probes
+from tuitrain.charlstm.machine import Machine
+from tuitrain.engine.steering import Steering
+from tuitrain.engine.worker import Worker
+from tuitrain.errors import NoRoom
+from tuitrain.futures.arms import Arm
+from tuitrain.futures.points import Point
+from tuitrain.futures.reading import Reading
+from tuitrain.protocol import askers
+from tuitrain.protocol import commands as c
+from tuitrain.protocol.codec import plain
+from tuitrain.protocol.events import EpochEnded, Event
+from tuitrain.run.directory import RunDirectory, write_atomically
+
+LOOKS = 8
+"""Looks inside over the length of an arm, beside one at its begin."""
+RESULT = "reading.json"
+"""The file of an arm's folder that holds its reading."""
+FIRST, SQUARED = ("exp_avg",), ("exp_avg_sq", "square_avg")
+"""The names of moments that are as large as a gradient, and as its square."""
+
+
+class Looks:
+    """An aside that looks inside at the begin of an arm, at its end, and evenly between."""
+
+    answers: tuple[type[c.Command], ...] = ()
+    busy = False
+
+    def __init__(self, machine: Machine, probes: Probes, begin: int, steps: int) -> None:
+        self._machine, self._probes = machine, probes
+        self._due = {begin + round(steps * i / LOOKS) for i in range(1, LOOKS + 1)}
+
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
+        """Look inside where it is due and the run's own interval does not do it."""
+        step = self._machine.progress.step
+        if step in self._due and step % self._probes.every:
+            yield self._probes.look("interval")
+
+    def while_paused(self) -> Iterator[Event]:
+        """Do nothing."""
+        return iter(())
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        """Do nothing: the last look is of the last step."""
+        return iter(())
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        """Do nothing: it takes no command."""
+        return iter(())
+
+
+class Training:
+    """An arm that trains in a thread of this process; `cut` ends it early, from any thread."""
+
+    def __init__(self, point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None) -> None:
+        """Prepare it; `corpus` is where the text is if the run has no copy of it. Raises TuitrainError."""
+        self.folder = RunDirectory(folder)
+        point.put(self.folder)
+        self.reading = Reading(arm, point.step, steps)
+        self._worker = runtime.aside(lambda: self._prepared(point, arm, steps, corpus))
+
+    def _prepared(self, point: Point, arm: Arm, steps: int, corpus: str | None) -> Worker:
+        now = point.knobs
+        worker = prepare.resume(self.folder, steps=None, knobs=arm.values(now), corpus_path=corpus,
+                                checkpoint=point.step)
+        trainer, machine = worker.trainer, worker.trainer.machine
+        assert isinstance(machine, Machine)
+        evaluations, probes = trainer.asides[:2]
+        assert isinstance(evaluations, Evaluations) and isinstance(probes, Probes)
+        if machine.config.clip_kind == "norm":
+            scale_moments(machine, moment_scale(machine.norms.astype(float), now.clip, machine.knobs.clip))
+        self._evaluations = evaluations
+        trainer.asides = (*trainer.asides, Looks(machine, probes, point.step, steps))
+        trainer.until = point.step + steps
+        worker.remember(point.past())
+        worker.send(c.SetGuardMode(id="", by=askers.RACE, mode="warn"))
+        worker.send(c.LookInside(id="", by=askers.RACE))
+        return worker
+
+    def run(self, told: Callable[[Reading], None] = lambda reading: None) -> Reading:
+        """Train to the end; `told` hears of each report. Raises NoRoom if the arm's numbers cannot be written."""
+        feed = self._worker.feed()
+        self._worker.start()
+        while not self.reading.state:
+            for event, _ in feed.drain_timed(0.2):
+                self.reading.take(event)
+            told(self.reading)
+        self._worker.join()
+        newest = self._evaluations.newest
+        if newest is not None and newest[1] == self.reading.begin + self.reading.done:
+            self.reading.stretches = self._evaluations.stretches().tolist()
+        body = json.dumps(plain(self.reading.to_json())).encode()
+        try:
+            write_atomically(self.folder.path / RESULT, body)
+        except OSError as error:
+            raise NoRoom(f"{self.folder.path / RESULT}: {error.strerror or error}") from None
+        return self.reading
+
+    def cut(self) -> None:
+        """End it at the next step, with its validation loss."""
+        self._worker.send(c.Evaluate(id="", by=askers.RACE))
+        self._worker.send(c.Stop(id="", by=askers.RACE, reason="cut"))
+
+
+def train(point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None) -> Reading:
+    """Train an arm `steps` steps on from a point, in the new run folder `folder`; return what it did.
+
+    The same weights, moments, random numbers and batches as the run; without other knobs the same numbers, bit for bit.
+    Raises TuitrainError.
+    """
+    return Training(point, arm, steps, folder, corpus).run()
+
+
+def read_result(folder: Path) -> Reading:
+    """The reading that an arm left in its folder. Raises OSError, or ValueError and the like for another file."""
+    return Reading.of_json(json.loads((folder / RESULT).read_bytes()))
+
+
+def moment_scale(norms: NDArray[np.float64], old: float, new: float) -> float:
+    """By what factor another clip makes the usual gradient smaller or larger; `norms` before clipping, clip 0 is off.
+
+    An optimizer that divides by a running mean of squares would take a lower clip for smaller steps until that mean has
+    followed, some 1,000 steps later: longer than a race, which would then compare learning rates. So the moments start
+    as if they had been made of gradients under the new clip.
+    """
+    good = norms[np.isfinite(norms) & (norms > 0)]
+    if old == new or not len(good):
+        return 1.0
+    kept = [float(np.minimum(1.0, clip / good).mean()) if clip > 0 else 1.0 for clip in (old, new)]
+    return kept[1] / kept[0]
+
+
+def scale_moments(machine: Machine, factor: float) -> None:
+    """Multiply the moments by the factor, their squares by its square."""
+    if factor == 1.0:
+        return
+    with torch.no_grad():
+        for name, tensor in machine.optimizer.tensors().items():
+            kind = name.split(".")[-1]
+            if kind in FIRST:
+                tensor.mul_(factor)
+            elif kind in SQUARED:
+                tensor.mul_(factor * factor)
