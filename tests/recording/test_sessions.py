@@ -1,6 +1,5 @@
 """A run out of its journal: read-only while it lives, replayed afterwards."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -84,15 +83,22 @@ def test_a_look_at_a_journal_that_was_replaced_begins_anew(run: RunDirectory) ->
 
 
 def test_attach_looks_at_a_run_of_another_machine_and_says_that_it_is_read_only(
-        run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+        run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run.write_config({"v": 1})
     elsewhere(run)
     run.socket.touch()  # what a shared file system shows of a socket of another machine
-    threading.Timer(0.3, write, [run, [steps(601, 20), e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)]]
-                    ).start()
+    looked = iter([True])
+    drain = Look.drain_timed
+
+    def drained(look: Look, timeout: float = 0.0) -> list[tuple[e.Event, float]]:
+        if next(looked, False):
+            write(run, [steps(601, 20), e.RunEnded(reason="stopped", exit_code=0, branch=0, step=620)])
+        return drain(look, timeout)
+
+    monkeypatch.setattr(Look, "drain_timed", drained)
     assert main(["attach", str(run.path), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "read-only look" in err and "far-away" in err and '"kind":"RunEnded"' in out
+    assert "read-only" in err and "far-away" in err and '"kind":"RunEnded"' in out
     assert main(["attach", str(run.path), "--json"]) == 1
     assert "not running" in capsys.readouterr().err
 
