@@ -298,7 +298,7 @@ def test_a_gpu_that_breaks_down_ends_a_run_that_has_begun(tmp_path: Path, corpus
 
 
 def test_who_insists_on_a_graph_gets_one_or_an_end(tmp_path: Path, corpus: Path) -> None:
-    with pytest.raises(UsageError, match="--graph on: only on an NVIDIA GPU"):
+    with pytest.raises(UsageError, match="--graph on: CUDA graphs need an NVIDIA GPU"):
         prepare.plan({**TINY, "corpus": str(corpus), "graph": "on"})
     folder = RunDirectory(tmp_path / "run")
     folder.create()

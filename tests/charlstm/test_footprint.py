@@ -22,15 +22,15 @@ def test_the_tightest_control_group_counts_and_its_cache_is_free(tmp_path: Path)
     mine = tmp_path / "mine"
     mine.write_text("1:name=old:/x\n0::/job/step\n")
     root = tmp_path / "cgroup"
-    assert footprint.cgroup_room(root, mine) is None
+    assert footprint.cgroup_free(root, mine) is None
     group(root / "job", "1000", 700, 100)
     group(root / "job" / "step", "max", 700, 100)
-    assert footprint.cgroup_room(root, mine) == 400
+    assert footprint.cgroup_free(root, mine) == 400
     group(root / "job" / "step", "800", 700, 100)
-    assert footprint.cgroup_room(root, mine) == 200
+    assert footprint.cgroup_free(root, mine) == 200
     (root / "job" / "step" / "memory.current").write_text("garbage")
-    assert footprint.cgroup_room(root, mine) == 400
-    assert footprint.cgroup_room(root, tmp_path / "nothing") is None
+    assert footprint.cgroup_free(root, mine) == 400
+    assert footprint.cgroup_free(root, tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize(("whose", "room"), [
@@ -38,7 +38,7 @@ def test_the_tightest_control_group_counts_and_its_cache_is_free(tmp_path: Path)
     ("the container's", (10**9, "the container's or the job's memory", "give it more, "))])
 def test_a_model_that_is_too_large_is_refused_with_numbers(whose: str, room: tuple[int, str, str],
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(footprint, "rooms", lambda device: iter([(10**12, "the machine", ""), room]))
+    monkeypatch.setattr(footprint, "limits", lambda device: iter([(10**12, "the machine", ""), room]))
     footprint.check(Config(layers=2, hidden=128, embedding=16), 60, "cpu")
     with pytest.raises(UsageError, match=rf"takes about 5\.\d+ GB and 1 GB of {whose}.*smaller --hidden"):
         footprint.check(Config(layers=2, hidden=4096, embedding=16), 60, "cpu")

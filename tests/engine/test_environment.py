@@ -69,7 +69,7 @@ def test_a_gpu_is_exact_only_where_the_selftest_has_shown_it(monkeypatch: pytest
     def why() -> str:
         return repeats.why_not_exact(environment.of(config), config)
 
-    assert "no `tuitrain selftest --device cuda` has shown yet that this GPU repeats lstm with adam" in why()
+    assert "`tuitrain selftest --device cuda` has not shown yet that this GPU repeats lstm with adam" in why()
     repeats.remember("cuda", {("lstm", "sgd"), ("gru", "adam")})
     assert "repeats lstm with adam" in why()
     repeats.remember("cuda", {("lstm", "adam"), ("lstm", "sgd")})

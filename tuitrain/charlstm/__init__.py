@@ -1,1 +1,1 @@
-"""The char-LSTM: text, model, what is measured on it, how a run of it is prepared. The engine's first tenant."""
+"""The char-LSTM: text, model, measurements, and the preparation of a run. One of the models that the engine trains."""

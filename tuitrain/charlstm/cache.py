@@ -1,4 +1,4 @@
-"""Small JSON files in the person's cache: what was measured on this machine and is measured again if it is lost."""
+"""Small JSON files in the user's cache, for measurements of this machine that can be repeated if they are lost."""
 
 import json
 import os
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def path(name: str) -> Path:
-    """The file of this name, which need not exist."""
-    import platformdirs  # late: `--help` does without
+    """Return the path of a cache file, which need not exist."""
+    import platformdirs  # late, because `--help` does not need it
 
     return Path(platformdirs.user_cache_dir("tuitrain", appauthor=False)) / name
 
 
 def read(name: str) -> dict[str, Any]:
-    """The object in a file; empty where there is none, or something else."""
+    """Return the JSON object in a file; empty if there is no such file, or no object in it."""
     try:
         known = json.loads(path(name).read_text())
     except (OSError, ValueError):
@@ -23,7 +23,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def write(name: str, known: dict[str, Any]) -> None:
-    """Replace a file at once. Where there is no cache to write to, nothing is kept."""
+    """Replace a file atomically. Does nothing if the cache cannot be written."""
     file = path(name)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A run's sealed configuration: its fields, presets and validation. Knows nothing of torch or of terminals.
+"""A run's sealed configuration: its fields, presets and validation. Knows nothing of torch or terminals.
 
-A field's name is the option's name. `auto` values and intervals in seconds are resolved once, before the run
-starts (start/sealing.py); from then on the configuration is frozen and kept in the run folder.
+The name of a field is that of the option. `auto` values and intervals in seconds are resolved once, before the run
+starts (start/sealing.py); from then on the configuration is frozen and stored in the run folder.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from tuitrain.intervals import Every, parse_every
 from tuitrain.specs import CELLS, GUARD_MODES, OPTIMIZERS, optimizer
 
 ENDS: Final = ("steps", "epochs", "minutes")
-"""Say in three ways when a run ends; one that is given replaces another of a preset."""
+"""Three ways to set the end of a run; one that is given overrides that of a preset."""
 AUTO: Final = "auto"
-"""A number of steps, or before sealing also `30s`, `5m`, `epoch`, `auto`."""
+"""Stands for a value that is decided when the run starts."""
 
 
 def _option(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None,
@@ -39,7 +39,7 @@ class Config:
     hidden: int = _option(128, "units per layer", low=1, high=16384)
     embedding: int | str = _option("auto", "size of the character embedding, or onehot", metavar="N|onehot")
     dropout: float = _option(0.0, "dropout between layers and before the head", low=0.0, high=0.95)
-    init: str = _option("orthogonal", "initial weights (in each the gate that remembers is open)",
+    init: str = _option("orthogonal", "initial weights (both open the gate that keeps the state)",
                         choices=("orthogonal", "uniform"))
     batch_size: int = _option(16, "parallel streams or windows", low=1, high=65536)
     bptt: int = _option(64, "characters unrolled", low=1, high=65536)
@@ -56,7 +56,7 @@ class Config:
     lr_decay_after: float = _option(0.0, "epochs before the first step decay", low=0.0, high=1e6)
     lr_patience: int = _option(3, "evaluations without a new best before plateau decays", low=1, high=1000)
     warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%")
-    clip: float | str = _option(AUTO, "gradient clip; auto reads it off the run's own norms",
+    clip: float | str = _option(AUTO, "gradient clip; auto derives it from the run's own norms",
                                 metavar="X|off|auto")
     clip_kind: str = _option("norm", "norm: scale the whole gradient; element: clamp each element",
                              choices=("norm", "element"))
@@ -75,14 +75,14 @@ class Config:
     threads: int | str = _option("auto", "compute threads", metavar="N|auto")
     precision: str = _option("auto", "number format of layers and head (tf32, fp16: on a GPU)",
                              choices=("auto", "fp32", "tf32", "bf16", "fp16"))
-    graph: str = _option("auto", "the step as one CUDA graph; where that fails, auto trains without, on ends the run",
+    graph: str = _option("auto", "steps as a CUDA graph; if that fails, auto trains without it, on ends the run",
                          choices=("auto", "on", "off"))
     encoding: str = _option("utf-8", "encoding of the text file")
     errors: str = _option("strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore"))
-    limit: int = _option(0, "use only the first so many characters, 0 is all", low=0, high=10**12, metavar="CHARS")
+    limit: int = _option(0, "use only the first N characters, 0 is all", low=0, high=10**12)
 
     temperature: tuple[float, ...] = _option((0.5, 0.75, 1.0), "sampling temperatures, in turn", metavar="T,...")
-    prompt: str = _option("random", "what samples start from (random: an excerpt)")
+    prompt: str = _option("random", "text that samples start from (random: an excerpt)")
     sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
     sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
     evaluate_every: Every = _option("auto", "interval of evaluations", metavar="N|30s|5m|epoch")
@@ -90,14 +90,14 @@ class Config:
     snapshot_every: Every = _option("5s", "interval of snapshots in memory", metavar="N|30s|5m|epoch")
     keep: int = _option(3, "recent checkpoints kept beside the best and the pinned ones; 0 keeps all",
                         low=0, high=100_000)
-    snapshot_memory: int = _option(0, "MB for snapshots, 0 takes a twentieth of the memory, of a GPU's a quarter",
+    snapshot_memory: int = _option(0, "MB for snapshots; 0: a twentieth of the memory, or a quarter of a GPU's",
                                    low=0, high=10**7, metavar="MB")
-    on_divergence: str = _option("rollback", "when training breaks; a cockpit pauses",
+    on_divergence: str = _option("rollback", "what the guard does when training breaks; in a cockpit it pauses",
                                  choices=tuple(GUARD_MODES))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], device: str = "cpu") -> "Config":
-        """The preset's recipe for this device (`cpu` or `cuda`) with the given values on top.
+        """Return the preset for this device (`cpu` or `cuda`) overridden by the given values.
 
         Raises UsageError naming the key and the remedy.
         """
@@ -113,9 +113,9 @@ class Config:
         if preset == "auto" and not ends and not given.keys() & {"optimizer", "weight_decay"}:
             recipe |= _AUTO_OPEN_ENDED
         config = cls(**{**recipe, **given})
-        # Asked of what is given alone: a sealed configuration has the steps that its epochs or minutes have become.
+        # Checked only here: a sealed configuration also has the steps that its epochs or minutes were turned into.
         if sum(bool(getattr(config, name)) for name in ENDS) > 1:
-            raise UsageError("--steps, --epochs and --minutes each say when to end: give one of them")
+            raise UsageError("--steps, --epochs and --minutes each set the end: give one of them")
         if "stride" in given and config.loss == "all" and config.stride != 1:
             raise UsageError("--stride belongs to --loss last; streams (--loss all) have no stride")
         budget = config.steps or config.epochs or config.minutes
@@ -124,13 +124,13 @@ class Config:
             schedule = "linear" if budget else "constant"
         if schedule in ("linear", "cosine") and not budget:
             raise UsageError(f"--lr-schedule {schedule} needs an end: add --steps, --epochs or --minutes, "
-                             "or use constant and `land` when it is time")
+                             "or use constant and `land` before the end")
         lr = config.lr or default_lr(config, bool(budget))
         warmup = config.warmup
         if warmup == "auto":
             warmup = "5%" if budget and preset == "auto" else 0
         embedding = config.hidden if config.embedding == "auto" else config.embedding
-        # Elements have no median to follow.
+        # Clamping single elements has no median norm to follow.
         clip = 1.0 if config.clip == AUTO and config.clip_kind == "element" and "clip" not in given else config.clip
         config = dataclasses.replace(config, clip=clip, lr=lr, lr_schedule=schedule, warmup=warmup, embedding=embedding)
         config.check()
@@ -138,9 +138,9 @@ class Config:
 
     @classmethod
     def of_run(cls, kept: Mapping[str, Any]) -> "Config":
-        """The sealed configuration of a run as its folder has it; keys that it lacks are older than they.
+        """Return the sealed configuration from a run folder; fields that an older version lacks get their default.
 
-        Raises UsageError naming the key if one is unknown, of a wrong type or of a value that cannot be meant.
+        Raises UsageError naming a key that is unknown, of a wrong type or out of range.
         """
         hints = get_type_hints(cls)
         unknown = sorted(kept.keys() - hints.keys())
@@ -155,17 +155,17 @@ class Config:
             config.check()
             for name in (*INTERVALS, "threads"):
                 if name == "checkpoint_every" and parse_every(config.checkpoint_every)[1] == "seconds":
-                    continue  # how much may be lost is a matter of time, whatever a step takes
+                    continue  # stays in seconds: how much may be lost is a matter of time
                 if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
                     raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
             if config.device == AUTO or config.precision == "auto" or config.lr_schedule == "auto":
-                raise UsageError("--device, --precision or --lr-schedule was never decided")
+                raise UsageError("--device, --precision or --lr-schedule is not resolved")
         except UsageError as error:
             raise UsageError(f"config.json is damaged: {error}") from None
         return config
 
     def check(self) -> None:
-        """Raise UsageError if a value cannot be meant."""
+        """Raise UsageError if a value is not valid."""
         for spec in dataclasses.fields(self):
             value, facts = getattr(self, spec.name), spec.metadata
             name = "--" + spec.name.replace("_", "-")
@@ -198,13 +198,13 @@ class Config:
         _parse_warmup(self.warmup)
 
     def __post_init__(self) -> None:
-        # A tuple stays a tuple after a trip through JSON.
+        # JSON turns tuples into lists.
         for name in ("betas", "temperature"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value out of JSON can be of this type."""
+    """Return whether a value from JSON fits this type."""
     if get_origin(hint) is tuple:
         return isinstance(value, list | tuple) and all(_fits(get_args(hint)[0], member) for member in value)
     if get_origin(hint) is not None:
@@ -225,13 +225,13 @@ def _parse_warmup(value: Every) -> tuple[float, str]:
 
 
 def warmup_steps(value: Every, horizon: int) -> int:
-    """Steps of warm-up, a share being taken of `horizon` steps (0: open-ended, then of 4,000)."""
+    """Return the steps of warm-up; a share is one of `horizon` steps (0: open-ended, then of 4,000)."""
     number, unit = _parse_warmup(value)
     return int(number) if unit == "steps" else round(number / 100 * (horizon or 4000))
 
 
 def default_lr(config: Config, budget: bool) -> float:
-    """Peak learning rate where none was given; an open-ended run holds its peak, so it is lower there."""
+    """Return the default peak learning rate, which is lower for an open-ended run, because that holds it."""
     usual = optimizer(config.optimizer).lr
     if usual is not None:
         return usual
@@ -240,17 +240,17 @@ def default_lr(config: Config, budget: bool) -> float:
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     # The measured recipe: one-cycle Adam inside the budget, or a modest constant rate and `land` on demand. Batches
-    # of 16 read as many characters a second on one core as batches of 32, in twice the updates: .013 nat better
+    # of 16 reach as many characters a second on one core as batches of 32, with twice the updates: .013 nat better
     # after a minute.
     "auto": {},
     # char-rnn as its train.lua has it: after epoch 10 the rate falls at each epoch's end, the first time at the end
-    # of the 10th. Its clip clamps each element, another thing than a norm clip.
+    # of the 10th. Its clip clamps each element, which is different from clipping the norm.
     "char-rnn": {
         "layers": 2, "hidden": 128, "embedding": "onehot", "init": "uniform", "batch_size": 50, "bptt": 50,
         "optimizer": "rmsprop", "lr": 2e-3, "alpha": 0.95, "lr_schedule": "step", "lr_decay": 0.97,
         "lr_decay_every": 1.0, "lr_decay_after": 9.0, "clip": 5.0, "clip_kind": "element",
     },
-    # tflearn's generator example with the learning rate of the person whose run collapsed.
+    # tflearn's generator example, with a learning rate at which a run of it collapsed.
     "tflearn": {
         "layers": 3, "hidden": 512, "embedding": "onehot", "dropout": 0.5, "batch_size": 128, "bptt": 30,
         "loss": "last", "stride": 3, "optimizer": "adam", "lr": 5e-3, "betas": (0.9, 0.999), "clip": 5.0,
@@ -259,8 +259,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "checkpoint_every": "epoch", "evaluate_every": "epoch", "keep": 0,
     },
 }
-# Nothing lowers the rate of a run without an end, and Adam's weights grow as long as it is held: 1x64 on a novel went
-# from a norm of 89 at 10,000 steps to 224 at 190,000, its tail of large gradients with it. With this decay it stays
-# at 78 from 40,000 steps on, at the same validation loss.
+# A run without an end never lowers its rate, and Adam's weights grow as long as that is so: 1x64 on a novel went from
+# a norm of 89 at 10,000 steps to 224 at 190,000, and its tail of large gradients grew, too. With this decay the norm
+# stays at 78 from 40,000 steps on, at the same validation loss.
 _AUTO_OPEN_ENDED: Final[dict[str, Any]] = {"optimizer": "adamw", "weight_decay": 0.03}
 _AUTO_CUDA: Final[dict[str, Any]] = {"layers": 3, "hidden": 512, "batch_size": 128, "bptt": 100, "dropout": 0.2}

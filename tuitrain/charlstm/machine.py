@@ -1,6 +1,6 @@
-"""The live parts of a run - model, optimizer, cursor, schedule, knobs - and its state as one snapshot.
+"""The live state of a run (model, optimizer, cursor, schedule, knobs), which can be frozen into one snapshot.
 
-Knows how to learn one step, to freeze itself and to thaw; knows nothing of commands, events or files.
+Knows how to make one step, to freeze and to thaw; knows nothing of commands, events or files.
 """
 
 import time
@@ -50,15 +50,15 @@ class Machine:
         self.learner = Learner(config, self.model, self.optimizer, corpus.train)
         self.instruments: Instruments = Instruments(self.model, self.learner.gradients, self.optimizer)
         self.norms: NDArray[np.float32] = np.zeros(LOOK_BACK, dtype=np.float32)
-        """The newest gradient norms, oldest first, 0 before the first: what an automatic clip is read off."""
+        """The newest gradient norms, oldest first, padded with 0; the automatic clip is derived from them."""
         self.cursor: Cursor = make_cursor(config, corpus.split)
         self.schedule: Schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
         self.progress: Progress = Progress()
         self.remarks: list[str] = []
         self.graph: str = "eager"
-        """How steps run: `captured` as a CUDA graph, or `eager`, with the reason where a graph was tried."""
+        """How steps run: `captured` as a CUDA graph, or `eager`, with the reason if a graph was tried."""
         self.make_room: Callable[[int], bool] = lambda bytes: False
-        """Asked to free memory for a copy of so many bytes; whether it freed any."""
+        """Called to free memory for a copy of this many bytes; returns whether it freed any."""
         self._frozen: Snapshot | None = None
 
     @property
@@ -77,7 +77,7 @@ class Machine:
 
     @property
     def graph_missing(self) -> bool:
-        """Whether a graph was insisted on and there is none."""
+        """Whether `--graph on` was given and there is no graph."""
         return self.config.graph == "on" and not self.captured
 
     @property
@@ -86,9 +86,9 @@ class Machine:
         return self.knobs.lr * self.schedule.factor(self.progress.step + 1, self.knobs.steps)
 
     def capture(self, record: graphs.Recorder | None = None) -> None:
-        """On a GPU turn the step into a CUDA graph that has proved itself; else it stays eager, and says why.
+        """On a GPU, capture the step as a CUDA graph and verify it; on failure stay eager and add a remark.
 
-        The run's state is afterwards what it was. `record` is another recorder than the GPU's.
+        The state of the run is restored afterwards. `record` replaces the GPU's recorder.
         """
         if self.config.graph == "off" or (record is None and self.device.type != "cuda"):
             return
@@ -123,7 +123,7 @@ class Machine:
                              f"its numbers were off by {proof.off:.1e} relatively in {graphs.COMPARED} steps")
             return
         if self.config.dropout:
-            # The last thing in train mode but replays: eager dropout would move cuDNN's state under the graph.
+            # From here on only replays run in train mode: eager dropout would change cuDNN's state under the graph.
             self.learner.capture(record)
         self.graph = "captured"
         if not proof.exact:
@@ -136,9 +136,9 @@ class Machine:
         began = time.perf_counter()
         for _ in range(graphs.COMPARED):
             self.learn()
-        rows = self.learner.rows.remembered(graphs.COMPARED)  # waits for them
+        rows = self.learner.rows.remembered(graphs.COMPARED)  # waits for the steps
         seconds = time.perf_counter() - began
-        after = self.freeze().tensors  # copies, because the next steps move what is live
+        after = self.freeze().tensors  # copies, because the next steps change the live tensors
         return graphs.Outcome(rows, {name: t for name, t in after.items() if not name.startswith("rng.")}, seconds)
 
     def _stay_eager(self, slower: str, why: str) -> None:
@@ -147,7 +147,7 @@ class Machine:
         self.remarks.append(f"steps run eagerly, without a CUDA graph ({slower}): {why}")
 
     def learn(self) -> None:
-        """One step: the next batch at the rate in force."""
+        """Make one step on the next batch at the learning rate in force."""
         self._frozen = None
         step = self.progress.step + 1
         if step % EVERY == 0:
@@ -158,7 +158,7 @@ class Machine:
         self.progress.step = step
 
     def absorb(self, rows: NDArray[np.float32]) -> None:
-        """Fold drained rows into the running means that snapshots carry."""
+        """Fold drained rows [steps, columns] into the running statistics that snapshots carry."""
         self.norms = np.concatenate([self.norms, rows[:, 1]])[-len(self.norms) :]
         losses, finite = rows[:, 0], rows[:, 3] == 0
         for loss in losses[finite].astype(float):
@@ -167,10 +167,10 @@ class Machine:
         self.progress.absorb(losses, finite)
 
     def freeze(self) -> Snapshot:
-        """A copy of everything that the next steps depend on; the same one until something changes.
+        """Copy all state that the next steps depend on. Returns the same copy until something changes.
 
-        Where memory is short, older copies make room. If there are none left, a GPU's state is copied to the host; if
-        even that fails, NoRoom is raised.
+        Where memory is short, older copies are dropped first. If none are left, a GPU's state is copied to the host.
+        Raises NoRoom if that fails, too.
         """
         if self._frozen is not None and self._frozen.values == self._values():
             return self._frozen
@@ -196,11 +196,11 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it is trained on: the fields that RunStarted has of it, and what decides whether numbers repeat."""
+        """What the run is trained on: fields of RunStarted, which also decide whether numbers are reproducible."""
         return environment.of(self.config)
 
     def state(self) -> Snapshot:
-        """Everything that the next steps depend on, itself and not copied: true until the next step."""
+        """Return the live tensors and values that the next steps depend on, not copies: valid until the next step."""
         live: dict[str, Tensor] = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         live |= {f"optimizer.{name}": t for name, t in self.optimizer.tensors().items()}
         live |= {f"hidden.{name}": t for name, t in zip(self.model.cell.states, self.learner.hidden, strict=True)}
@@ -217,7 +217,7 @@ class Machine:
                 "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
 
     def thaw(self, snapshot: Snapshot) -> None:
-        """Be as at the snapshot, knobs included. Tensors are set in place, so a captured graph stays valid."""
+        """Restore a snapshot, knobs included. Tensors are written in place, so a captured graph stays valid."""
         self._frozen = None
         with torch.no_grad():
             weights = snapshot.part("model")
@@ -229,13 +229,13 @@ class Machine:
                 state.copy_(hidden[name])
             if self.learner.forward.scale is not None:
                 self.learner.forward.scale.restore(snapshot.part("scale"))
-        # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view that begins behind
-        # the start of its storage, as all but the first tensor of a snapshot's block are.
+        # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view with an offset into
+        # its storage, like all but the first tensor of a snapshot's block.
         rng = {name: state.clone() for name, state in snapshot.part("rng").items()}
         torch.set_rng_state(rng["cpu"])
         if self.device.type == "cuda" and "cuda" in rng:
             torch.cuda.set_rng_state(rng["cuda"], self.device)
-        norms = snapshot.part("diagnosis").get("norms")  # a run of an older version has none
+        norms = snapshot.part("diagnosis").get("norms")  # checkpoints of older versions have none
         self.norms = np.zeros(LOOK_BACK, dtype=np.float32) if norms is None else norms.cpu().numpy().copy()
         values = snapshot.values
         self.cursor.restore(values["cursor"])
@@ -244,7 +244,7 @@ class Machine:
         self.knobs = knobs_of(values)
 
     def start_training_thread(self) -> None:
-        """Thread settings that belong to the thread that trains."""
+        """Apply the settings that belong to the training thread: device and number of compute threads."""
         devices.make_current(self.config.device)
         if isinstance(self.config.threads, int):
             runtime.apply(self.config.threads)

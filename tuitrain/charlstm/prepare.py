@@ -1,7 +1,7 @@
-"""The one way from what a person typed to a worker that is ready to train: five stations, each passed once.
+"""Leads from what a person typed to a worker that is ready to train, in five stages.
 
 Read the text, choose the hardware, seal the configuration, build the model, open the run (charlstm/start has a module
-for each). A run that is resumed passes the same stations, with its configuration sealed before.
+for each). A resumed run passes the same stages, with a configuration that is sealed already.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ class Plan:
     corpus: Corpus
     remarks: tuple[str, ...]
     timed: choices.Choice
-    """What the race of threads chose and promised."""
+    """The threads and precision that the race chose, and their time per step."""
 
 
 def plan(given: Mapping[str, Any], report: Report = lambda words: None) -> Plan:
-    """The first three stations, which touch no folder. Raises UsageError, CorpusError."""
+    """Run the first three stages, which write nothing, and return their result. Raises UsageError, CorpusError."""
     asked = Config.of(given)
     text = reading.read(asked, report)
     remarks = list(text.remarks)
@@ -38,11 +38,11 @@ def plan(given: Mapping[str, Any], report: Report = lambda words: None) -> Plan:
 
 
 def start(made: Plan, run: RunDirectory, report: Report = lambda words: None) -> Worker:
-    """The last two stations: a worker for a new run in an empty folder that the caller has created and locked."""
+    """Run the last two stages and return a worker for a new run in an empty folder that the caller has locked."""
     report("building the model")
     machine = building.build(made.config, made.corpus)
     worker = opening.hand_over(machine, run, opening.open_new(machine, run, made.remarks, made.timed.compared, report))
-    # A GPU's steps are given out before they are done, and what no race was trusted with was not promised.
+    # Not on a GPU, whose steps are queued before they are done, and not where the race was not trusted.
     if machine.device.type == "cpu" and (key := made.timed.key):
         worker.trainer.promise = Promise(made.timed.step_seconds, lambda: choices.forget(key))
     return worker
@@ -50,7 +50,7 @@ def start(made: Plan, run: RunDirectory, report: Report = lambda words: None) ->
 
 def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], corpus_path: str | None,
            checkpoint: int | None = None) -> Worker:
-    """A worker that goes on from the newest whole checkpoint, exactly. Raises TuitrainError."""
+    """Return a worker that continues exactly from the newest valid checkpoint. Raises TuitrainError."""
     kept, has_checksum = run.read_sealed_config()
     config = sealing.sealed(run, kept)
     text = reading.read_again(run, kept, config, corpus_path)
@@ -58,6 +58,6 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     config = hardware.choose_again(config, text, changed.append)
     machine, mark = building.rebuild(config, text, run, str(kept.get("run", "")), checkpoint, changed)
     if not has_checksum or not mark.run:
-        machine.remarks.append("config.json and the checkpoints are of an older version and have no checksum of their "
-                               "own; damage to them may go unnoticed")
+        machine.remarks.append("config.json and the checkpoints were written by an older version, without checksums; "
+                               "damage to them may go unnoticed")
     return opening.hand_over(machine, run, opening.open_again(machine, run, kept, mark, steps, knobs))

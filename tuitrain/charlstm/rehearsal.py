@@ -1,4 +1,4 @@
-"""How long a step takes that runs as the run's own will: the same learner, on a GPU as a graph. Knows no candidates."""
+"""Times steps of the kind that the run will make: the same learner, on a GPU as a graph. Compares no candidates."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from tuitrain.charlstm.model.learner import Learner
 from tuitrain.charlstm.text.batches import Batch
 
 STEPS, SECONDS = 100, 1.0
-"""So many steps are timed at the most, for about so long."""
+"""Largest number of timed steps, and about the largest time in seconds."""
 
 
 def seconds(config: Config, characters: int, record: capture.Recorder = capture.record,
             clock: Callable[[], float] = time.perf_counter) -> tuple[float, str]:
-    """Seconds of a step of a scratch model that reads nothing in particular, and whether it was `captured` or `eager`.
+    """Return the seconds of a step of a scratch model on random text, and whether it was `captured` or `eager`.
 
-    Steps follow one another without a wait in between, as they do in a run. `config` names its device.
+    Steps follow one another without waiting in between, as in a run. `config` names the device.
     """
     model = make_model(config, characters).to(config.device)
     length = config.bptt + config.batch_size
@@ -32,7 +32,7 @@ def seconds(config: Config, characters: int, record: capture.Recorder = capture.
         began = clock()
         for _ in range(count):
             learner.step(batch, 1e-4, 1.0)
-        learner.rows.remembered(1)  # waits for it
+        learner.rows.remembered(1)  # waits for the step
         return clock() - began
 
     steps(capture.WARM_UP)

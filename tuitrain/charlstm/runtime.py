@@ -1,6 +1,6 @@
-"""How torch runs in this process: allocator, threads, autocast. What is chosen for a run is in start/.
+"""Configures torch in this process: allocator, threads, autocast. The choice for a run is made in start/.
 
-This module imports no torch at its top, because the allocator has to be set before torch is loaded.
+Does not import torch at the top, because the allocator has to be set before torch is loaded.
 """
 
 import ctypes
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
 SPINS = 10_000
-"""Rounds that a compute thread spins for its next piece of work: longer than the pauses inside a step."""
+"""Rounds that a compute thread spins while it waits for work: longer than the pauses within a step."""
 T = TypeVar("T")
 Report = Callable[[str], None]
-"""Takes a word on what is being done, for a person who waits."""
+"""Takes a line about what is being done, for a person who waits."""
 
 
 def before_torch() -> None:
     """Keep freed memory in the process; call before torch is imported.
 
-    glibc gives large blocks back on each free, so that every step page-faults its activations again: 17 to 27 % of
-    a step. Only glibc has these thresholds, and they rule the main arena alone, so there is but one arena: the
-    training thread allocates from it like everybody. numpy's matrix products stay on one thread: the sampler's are too
-    small to share, and its threads would stand in the way of torch's.
+    glibc returns large blocks to the system on each free, so every step page-faults its activations again: 17 to 27 %
+    of a step. Only glibc has these thresholds, and they apply to the main arena alone, so there is only one arena,
+    which the training thread uses, too. numpy's matrix products stay on one thread: the sampler's are too small to
+    share, and its threads would compete with torch's.
 
-    torch's own threads spin for some milliseconds after each piece of work, and whoever else wants to compute waits for
-    a core that does nothing: with a thread per core what saves, prints and serves held up both. They sleep sooner.
+    torch's own threads spin for some milliseconds after each piece of work and keep others from a core that does
+    nothing: with a thread per core, saving, printing and serving were slowed down and slowed training down. So torch's
+    threads are made to sleep sooner.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -44,22 +45,22 @@ def before_torch() -> None:
 
 
 def aside(work: Callable[[], T]) -> T:
-    """Run `work` in a thread that ends with it; its result or its exception is the caller's.
+    """Run `work` in a temporary thread; return its result or raise its exception.
 
-    Each thread that lets torch compute keeps a pool of OpenMP threads for its life. With more pool threads than
-    cores libgomp stops spinning between parallel regions, and a small LSTM's step, which is thousands of them, takes
-    two to four times as long. So nobody but the training thread may keep a pool: building a run happens here.
+    Each thread that calls torch keeps a pool of OpenMP threads for as long as it lives. With more pool threads than
+    cores libgomp stops spinning between parallel regions, and a step of a small LSTM, which has thousands of them,
+    takes two to four times as long. So only the training thread may keep a pool, and runs are built in this one.
     """
     results: list[T] = []
     errors: list[BaseException] = []
 
-    def carry() -> None:
+    def call() -> None:
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=carry, name="preparing", daemon=True)
+    thread = threading.Thread(target=call, name="preparing", daemon=True)
     thread.start()
     thread.join()
     if errors:
@@ -68,23 +69,23 @@ def aside(work: Callable[[], T]) -> T:
 
 
 def apply(threads: int) -> None:
-    """Set torch's compute threads; call it in the thread that trains, too."""
+    """Set the number of torch's compute threads; call it in the training thread, too."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def threads_in_use() -> int:
-    """torch's compute threads of this thread."""
+    """Return the number of torch's compute threads in this thread."""
     import torch
 
     return int(torch.get_num_threads())
 
 
 def autocast(device: str, precision: str) -> "torch.autocast":
-    """The context in which a forward pass runs. On a CPU bf16 is autocast's.
+    """Return the context for a forward pass, which enables bf16 on a CPU.
 
-    On a GPU autocast would run cuDNN's LSTM in fp16 whatever is asked for; precision.py casts instead.
+    On a GPU autocast would run cuDNN's LSTM in fp16 whatever the type asked for, so precision.py casts instead.
     """
     import torch
 

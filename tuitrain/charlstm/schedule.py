@@ -1,6 +1,6 @@
-"""The learning rate in force: the knob times the shape of the run. Knows nothing of optimizers.
+"""Computes the factor on the learning rate knob over the run. Knows nothing of optimizers.
 
-Everything here is counted in steps, so that a resumed run is exactly the run it was.
+Counts everything in steps, so that a resumed run repeats exactly.
 """
 
 import math
@@ -11,12 +11,12 @@ from tuitrain.charlstm.config import Config, warmup_steps
 from tuitrain.engine.landing import landing_factor
 
 FLOOR = 0.02
-"""What linear and cosine end at, as a share of the peak."""
+"""Final value of linear and cosine schedules, as a share of the peak."""
 
 
 @dataclass(slots=True)
 class _State:
-    """What a checkpoint must hold of a schedule."""
+    """The state of a schedule in a checkpoint."""
 
     plateau_factor: float = 1.0
     plateau_best: float = math.inf
@@ -26,7 +26,7 @@ class _State:
 
 
 class Schedule:
-    """factor(step) in 0..1, multiplied by the knob; `horizon` is the last step, 0 if open-ended."""
+    """The learning rate schedule: `factor` is from 0 to 1; `horizon` is the last step, 0 if open-ended."""
 
     def __init__(self, config: Config, steps_per_epoch: int, horizon: int) -> None:
         self._config = config
@@ -36,11 +36,11 @@ class Schedule:
         self._state = _State()
 
     def factor(self, step: int, horizon: int) -> float:
-        """What multiplies the knob at `step` (counted from 1)."""
+        """Return the factor on the knob at `step` (counted from 1)."""
         return self._warm(step) * self._shape(step, horizon) * self._landing(step)
 
     def land(self, step: int, steps: int) -> None:
-        """Go linearly from the factor in force at `step` to almost nothing over `steps` steps."""
+        """Lower the factor linearly from its value at `step` to almost nothing over `steps` steps."""
         self._state.land_from, self._state.land_steps = step, steps
 
     @property
@@ -48,7 +48,7 @@ class Schedule:
         return self._state.land_steps > 0
 
     def evaluated(self, loss: float) -> bool:
-        """Tell plateau of a validation loss; True if it lowered the rate."""
+        """Report a validation loss to the plateau schedule; returns True if that lowered the rate."""
         state, config = self._state, self._config
         if config.lr_schedule != "plateau":
             return False

@@ -58,7 +58,7 @@ class Evaluator:
         """Yield the sum of nats so far (on the device) and the number of characters so far after each slice."""
         slices = self._last(snapshot, part) if self._config.loss == "last" else self._all(snapshot, part)
         yield from slices
-        self._scratch.let_go()
+        self._scratch.release()
 
     @torch.inference_mode()
     def _all(self, snapshot: Snapshot, part: bool) -> Iterator[tuple[Tensor, int]]:
@@ -129,7 +129,7 @@ def _nats(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def make_model(config: Config, characters: int) -> CharRNN:
-    """The model that the configuration describes."""
+    """Return the model that the configuration describes."""
     return CharRNN(characters, cell=config.cell, layers=config.layers, hidden=config.hidden, embedding=config.embedding,
                    dropout=config.dropout, init=config.init)
 

@@ -1,6 +1,6 @@
-"""The whole step as one CUDA graph, and the proof that it computes what the eager step does. Knows no schedule.
+"""Captures the whole step as one CUDA graph and verifies that it computes the same as the eager step.
 
-Of a small model's step most is the cost of launching some hundred kernels; of a graph there is one launch.
+Most of a small model's step is the cost of launching some hundred kernels; a graph is launched once. Knows no schedule.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from tuitrain.charlstm.model.network import CharRNN
 
 Step = Callable[[], None]
 Recorder = Callable[[Step], Step]
-"""Makes of a step its replay, and may run the step some times before. Raises RuntimeError if the device refuses."""
+"""Turns a step into its replay, and may run the step a few times before. Raises RuntimeError if the device refuses."""
 WARM_UP = 3
-"""Steps before capture: cuDNN sets up its dropout state and the optimizer its moments, which must not be captured."""
+"""Steps before capture, in which cuDNN sets up its dropout state and the optimizer its moments, outside the graph."""
 COMPARED = 3
-"""Steps that are compared. The third has seen weights and moments that are the graph's own."""
+"""Steps that are compared. The third one depends on weights and moments that the graph itself computed."""
 ALIKE = 1e-5
-"""How far, relatively, the numbers of replayed steps may be from those of eager ones: the order of sums is cuDNN's."""
+"""Largest relative difference between replayed and eager steps, as cuDNN may sum in another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What steps from one state came to: their rows [steps, columns], the state after them by name, their seconds."""
+    """The result of some steps: their rows [steps, columns], the state after them by name, and their seconds."""
 
     rows: NDArray[np.float32]
     state: Mapping[str, Tensor]
@@ -37,22 +37,22 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How replayed steps compare with eager ones from the same state."""
+    """The comparison of replayed steps with eager ones from the same state."""
 
     exact: bool
     off: float
-    """The largest relative difference of a number in the rows; inf if one of two is not finite."""
+    """The largest relative difference of numbers in the rows; inf if only one of two is finite."""
     gain: float
-    """How many times as long the eager steps took."""
+    """Time of the eager steps relative to the replayed ones."""
 
     @property
     def trusted(self) -> bool:
-        """Whether the graph computes what the eager step does."""
+        """Whether the graph computes the same as the eager step."""
         return self.exact or self.off <= ALIKE
 
 
 def prove(eager: Callable[[], Outcome], replayed: Callable[[], Outcome]) -> Proof:
-    """Compare steps that begin in the same state. Each is called twice: the first call pays for what is set up once."""
+    """Compare steps that begin in the same state. Both functions are called twice, the first time as a warm-up."""
     eager()
     a = eager()
     replayed()
@@ -74,7 +74,7 @@ def _off(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 @contextlib.contextmanager
 def without_dropout(model: CharRNN) -> Iterator[None]:
-    """Let a model drop nothing meanwhile: cuDNN's dropout cannot be rewound, so no two steps would be alike."""
+    """Disable dropout in a context: cuDNN's dropout cannot be rewound, so no two steps would be equal."""
     between, before_head = model.rnn.dropout, model.dropout.p
     model.rnn.dropout = model.dropout.p = 0.0
     try:
@@ -84,10 +84,10 @@ def without_dropout(model: CharRNN) -> Iterator[None]:
 
 
 def record(step: Step, cuda: Any = torch.cuda) -> Step:
-    """The replay of a step that was captured on the current GPU.
+    """Capture a step on the current GPU and return its replay.
 
-    After a RuntimeError stream and generator are as before. Only this thread's errors count: another one may read a
-    snapshot or the GPU's memory meanwhile.
+    After a RuntimeError, stream and generator are restored. Only calls of this thread can make the capture fail, so
+    another thread may read a snapshot or the GPU's memory meanwhile.
     """
     stream, side = cuda.current_stream(), cuda.Stream()
     generator = cuda.default_generators[cuda.current_device()]
@@ -102,7 +102,7 @@ def record(step: Step, cuda: Any = torch.cuda) -> Step:
         with cuda.graph(graph, capture_error_mode="thread_local"):
             step()
     except RuntimeError:
-        # Where a capture cannot be ended, its stream stays the current one and its generator waits for the end.
+        # A failed capture leaves its stream the current one, and its generator in capture mode.
         cuda.set_stream(stream)
         generator.graphsafe_set_state(untouched)
         raise

@@ -1,4 +1,4 @@
-"""Norms of the gradient per group, and clipping. Knows nothing of losses or optimizers."""
+"""Measures gradient norms per group, and clips gradients. Knows nothing of losses or optimizers."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from tuitrain.charlstm.model.network import CharRNN
 
 
 class Gradients:
-    """The gradients of one model, measured and clipped without a host sync.
+    """Measures and clips the gradients of one model without a host sync.
 
     All norms are L2 and before clipping. Global-norm clipping after Pascanu, Mikolov, Bengio 2013 (1211.5063),
     with the same arithmetic as `torch.nn.utils.clip_grad_norm_`.
@@ -20,16 +20,16 @@ class Gradients:
         self._sizes = [len(members) for _, members in groups]
 
     def tensors(self) -> list[Tensor]:
-        """The gradients in the order of the groups."""
+        """Return the gradients in the order of the groups."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
     def norms(self) -> tuple[Tensor, Tensor]:
-        """(global norm [], norm per group [groups])."""
+        """Return (global norm [], norm per group [groups])."""
         each = torch.stack(torch._foreach_norm(self.tensors()))
         return torch.linalg.vector_norm(each), self._grouped(each)
 
     def by_group(self, tensors: list[Tensor]) -> Tensor:
-        """Norm per group [groups] of tensors that lie like the parameters."""
+        """Return the norm per group [groups] of tensors in the order of the parameters."""
         return self._grouped(torch.stack(torch._foreach_norm(tensors)))
 
     def _grouped(self, each: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ class Gradients:
         torch._foreach_mul_(self.tensors(), factor)
 
     def clamp(self, threshold: Tensor) -> None:
-        """Clamp each element to +-threshold (char-rnn's `grad_clip`): another thing, it changes the direction."""
-        if threshold.device.type == "cpu":  # a number is quicker there, and to ask for it costs nothing
+        """Clamp each element to +-threshold (char-rnn's `grad_clip`), which also changes the direction."""
+        if threshold.device.type == "cpu":  # a Python number is faster there, and reading it costs nothing
             bound = float(threshold)
             torch._foreach_clamp_min_(self.tensors(), -bound)
             torch._foreach_clamp_max_(self.tensors(), bound)

@@ -1,6 +1,6 @@
-"""One optimisation step and its numbers, kept as rows on the device. Knows nothing of epochs or events.
+"""Makes optimisation steps and keeps their numbers as rows on the device. Knows nothing of epochs or events.
 
-No host sync per step on a GPU, and nothing is rebuilt when a knob turns: learning rate and clip are scalars on the
+No host sync per step on a GPU, and nothing is rebuilt when a knob changes: learning rate and clip are scalars on the
 device, so the whole step can be captured as one CUDA graph (capture.py).
 """
 
@@ -24,7 +24,7 @@ from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
 
 
 class Learner:
-    """`step` learns from one batch; `rows` has the numbers of the steps."""
+    """Trains the model: `step` learns from one batch; `rows` has the numbers of the steps."""
 
     def __init__(self, config: Config, model: CharRNN, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
         self.model = model
@@ -47,17 +47,17 @@ class Learner:
         self._read: deque[NDArray[np.int64]] = deque(maxlen=LENGTH)
         self.replay: Callable[[], None] | None = None
         self.on_gradients: Callable[[], None] | None = None
-        """Called between backward pass and norms; faults are injected here."""
+        """Called between backward pass and norms; used to inject faults."""
 
     def step(self, batch: Batch, lr: float, clip: float) -> None:
-        """One update. `lr` is the rate in force, `clip` the threshold, 0 for none."""
+        """Make one update. `lr` is the rate in force, `clip` the threshold, 0 for none."""
         self._offsets.copy_(torch.from_numpy(batch.offsets).unsqueeze(1), non_blocking=True)
         if batch.fresh:
             for state in self.hidden:
                 state.zero_()
         self._lr.fill_(lr)
         self._clip.fill_(clip if clip > 0 else torch.inf)
-        # On a GPU the optimizer reads the rate from the device, eagerly as in a graph, so that both round it alike.
+        # On a GPU the optimizer reads the rate from the device even in eager steps, so that a graph rounds it the same.
         self.optimizer.set_lr(lr if self._device.type == "cpu" else self._lr)
         (self.replay or self.advance)()
         self._lead.step()
@@ -65,23 +65,23 @@ class Learner:
         self._read.append(batch.offsets)
 
     def capture(self, record: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
-        """From now on a step is a replay of what `record` makes of it. Leaves the buffers of a step in any state."""
+        """Make `step` a replay of what `record` returns. Leaves the buffers of a step in an undefined state."""
         self.release()
         self.optimizer.set_lr(self._lr)
         self.replay = record(self.advance)
 
     def forget(self) -> None:
-        """Count and tell nothing of the steps until now."""
+        """Drop the numbers of all steps so far."""
         self.rows.forget()
         self._read.clear()
 
     def release(self) -> None:
-        """Go on eagerly, without what a graph or the try of one has left."""
+        """Return to eager steps, and release the memory of a graph or of a failed capture."""
         self.replay = None
         self.forward.forget()
 
     def advance(self) -> None:
-        """The step itself, on the buffers that `step` has filled."""
+        """Run the step itself on the buffers that `step` has filled."""
         config = self._config
         where = self._offsets + self._time
         inputs = self._ids[where].long()
@@ -111,12 +111,12 @@ class Learner:
     def _limit(self, norm: Tensor) -> None:
         if self._config.clip_kind == "element":
             self.gradients.clamp(self._clip)
-        # On the CPU asking costs nothing, and a factor of one would still cost a pass over all gradients.
+        # On a CPU reading the norm costs nothing, while scaling by a factor of 1 would cost a pass over all gradients.
         elif self._device.type != "cpu" or bool(norm > self._clip):
             self.gradients.clip(norm, self._clip)
 
     def _carry(self, hidden: Hidden, finite: Tensor) -> None:
-        """Keep the new hidden state, detached; the previous one if the step or the new state is not finite."""
+        """Carry over the new hidden state, detached, or the previous one if the step or the new state is not finite."""
         good = finite
         for state in hidden:
             good = good & state.detach().isfinite().all()
@@ -124,5 +124,5 @@ class Learner:
             old.copy_(torch.where(good, new.detach(), old.nan_to_num(0.0, 0.0, 0.0)))
 
     def remembered_streams(self, count: int) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
-        """(mean loss of each row of the batch [steps, B], the offsets of those rows) of the last `count` steps."""
+        """Return (mean loss of each batch row [steps, B], offsets of those rows) of the last `count` steps."""
         return self.rows.remembered_streams(count), list(self._read)[-count:]

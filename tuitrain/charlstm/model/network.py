@@ -1,4 +1,4 @@
-"""CharRNN: embedding, recurrent layers, head. Knows nothing of text, batches or optimizers."""
+"""CharRNN: embedding, recurrent layers and head. Knows nothing of text, batches or optimizers."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ Hidden = tuple[Tensor, ...]
 
 
 class CharRNN(nn.Module):
-    """ids [batch, time] -> logits [batch, time, characters], through torch's layer of the cell (oneDNN, cuDNN)."""
+    """Maps ids [batch, time] to logits [batch, time, characters] with torch's layers (oneDNN, cuDNN) of a cell."""
 
     def __init__(self, characters: int, *, cell: str, layers: int, hidden: int, embedding: int | str, dropout: float,
                  init: str = "orthogonal") -> None:
@@ -27,7 +27,7 @@ class CharRNN(nn.Module):
         else:
             inputs = int(embedding)
             self.embedding = nn.Embedding(characters, inputs)
-        # Under the cell's own name, which is what its parameters are called in checkpoints.
+        # Under the name of the cell, which the names of its parameters in checkpoints begin with.
         self.add_module(cell, self.cell.module(inputs, hidden, layers, batch_first=True,
                                                dropout=dropout if layers > 1 else 0.0))
         self.dropout = nn.Dropout(dropout)
@@ -42,9 +42,9 @@ class CharRNN(nn.Module):
         return layers
 
     def forward(self, ids: Tensor, hidden: Hidden | None = None, *, last: bool = False) -> tuple[Tensor, Hidden]:
-        """Logits, of the last position alone ([batch, 1, characters]) if `last`, and the hidden state after."""
+        """Return the logits, only of the last position ([batch, 1, characters]) if `last`, and the new hidden state."""
         table = self.eye if self.embedding is None else self.embedding.weight
-        # torch has a state that is alone without a tuple round it.
+        # torch passes a single state without a tuple.
         given = hidden[0] if hidden is not None and len(hidden) == 1 else hidden
         out, after = self.rnn(F.embedding(ids, table).to(self.head.weight.dtype), given)
         if last:
@@ -52,7 +52,7 @@ class CharRNN(nn.Module):
         return self.head(self.dropout(out)), after if isinstance(after, tuple) else (after,)
 
     def groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
-        """The parameter groups that norms are reported for, bottom up."""
+        """Yield the parameter groups that norms are reported for, bottom up."""
         if self.embedding is not None:
             yield "embedding", [_parameter(self.embedding.weight)]
         for layer in range(self.rnn.num_layers):
@@ -77,7 +77,7 @@ class CharRNN(nn.Module):
                     nn.init.normal_(self.embedding.weight, std=0.5)
                 nn.init.xavier_uniform_(self.head.weight)
                 nn.init.zeros_(self.head.bias)
-            # A cell that remembers lets gradients through from the first step. torch adds two biases.
+            # An open gate lets gradients through from the first step. torch adds two biases.
             rows = self.cell.rows_of(self.cell.remembers, hidden)
             for name, parameter in self.rnn.named_parameters():
                 if name.startswith("bias"):

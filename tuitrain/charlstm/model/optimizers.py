@@ -1,6 +1,6 @@
-"""Optimizers by name, each with one interface: a learning rate, a step that can be withheld, named state.
+"""Optimizers by name, with one interface: a learning rate, a step that can be withheld, state by name.
 
-Adam, AdamW and SGD are torch's, and on the CPU RMSprop too. Muon (Keller Jordan 2024) orthogonalises the update of each
+Adam, AdamW and SGD are torch's, and on a CPU RMSprop, too. Muon (Keller Jordan 2024) orthogonalises the update of each
 gate of the recurrent layers' matrices; the other parameters get Adam. Knows nothing of schedules.
 """
 
@@ -15,7 +15,7 @@ from tuitrain.charlstm.model.network import CharRNN
 from tuitrain.specs import OPTIMIZERS, check_declared
 
 MUON_RATIO = 4.0
-"""Muon's own learning rate over the knob's: at the auto preset's 5e-3 to 1e-2 that is Muon's usual 0.02 to 0.04."""
+"""Muon's learning rate relative to the knob: at the auto preset's 5e-3 to 1e-2 this gives Muon's usual 0.02 to 0.04."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     found_inf: Tensor | None = None
-    """1 where the step must not happen, read on the device."""
+    """1 if the step must be withheld; read on the device."""
 
     def __init__(self, parameters: list[nn.Parameter], gates: int, lr: float, momentum: float = 0.95,
                  weight_decay: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update from the gradients as they are."""
+        """Make one update from the current gradients."""
         withheld = self.found_inf
         for group in self.param_groups:
             momentum = group["momentum"]
@@ -54,17 +54,17 @@ class Muon(torch.optim.Optimizer):
 
 
 class DeviceRMSprop(torch.optim.RMSprop):
-    """torch's RMSprop with a step that is withheld on the device: it asks the host nothing, so it can be captured.
+    """torch's RMSprop with a step that can be withheld on the device, without a host sync, so that it can be captured.
 
-    On the CPU torch's own is taken, where to ask costs nothing and a mask would cost a pass over the gradients.
+    On a CPU torch's own is used, because there a sync costs nothing and a mask would cost a pass over the gradients.
     """
 
     found_inf: Tensor | None = None
-    """1 where the step must not happen, read on the device."""
+    """1 if the step must be withheld; read on the device."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update from the gradients as they are."""
+        """Make one update from the current gradients."""
         withheld = self.found_inf
         assert withheld is not None
         for group in self.param_groups:
@@ -78,24 +78,24 @@ class DeviceRMSprop(torch.optim.RMSprop):
             keep = 1 - withheld
             if group["weight_decay"]:
                 torch._foreach_add_(gradients, torch._foreach_mul(parameters, group["weight_decay"] * keep))
-            # A gradient of zero moves no weight; what is left is that the mean must not decay.
+            # Zero gradients change no weight; in addition the mean must not decay.
             torch._foreach_mul_(squares, 1 - (1 - group["alpha"]) * keep)
             torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["alpha"])
             below = torch._foreach_sqrt(squares)
             torch._foreach_add_(below, group["eps"])
             torch._foreach_mul_(gradients, group["lr"])
             torch._foreach_addcdiv_(parameters, gradients, below, value=-1.0)
-            # Without `alpha` torch takes the overload for a number, and fetches `keep` to make it one.
+            # Without `alpha` torch picks the overload for a number, which fetches `keep` from the device.
             torch._foreach_add_([self.state[p]["step"] for p in parameters], keep, alpha=1)
 
 
 def _masked(gradient: Tensor, withheld: Tensor) -> Tensor:
-    """The gradient, or zeros where the step is withheld: a product would leave what is not a number."""
+    """Return the gradient, or zeros if the step is withheld; a product would keep NaNs."""
     return torch.where(withheld > 0, torch.zeros((), device=gradient.device), gradient)
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Each matrix of [..., rows, columns] moved towards its nearest orthogonal one (singular values .7 to 1.2)."""
+    """Move each matrix of [..., rows, columns] towards its nearest orthogonal one (singular values .7 to 1.2)."""
     a, b, c = 3.4445, -4.7750, 2.0315  # the quintic of Jordan 2024
     x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     wide = x.shape[-2] > x.shape[-1]
@@ -109,8 +109,8 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 class Optimizer:
     """One or two torch optimizers behind one learning rate.
 
-    `withhold` (a float tensor on the device, 1 where the step must not happen) keeps weights, moments and step
-    counts as they are: with `on_device` the optimizers honour it themselves as `found_inf`, else the host is asked.
+    `withhold` (a float tensor on the device, 1 if the step must not happen) keeps weights, moments and step
+    counts unchanged: with `on_device` the optimizers read it themselves as `found_inf`, else the host does.
     """
 
     def __init__(self, parts: list[torch.optim.Optimizer], *, on_device: bool) -> None:
@@ -118,18 +118,18 @@ class Optimizer:
         self.on_device = on_device
 
     def set_lr(self, lr: float | Tensor) -> None:
-        """`lr` is the rate in force. A tensor is kept as it is: a captured graph reads the rate from its address."""
+        """Set the rate in force. A tensor is stored itself: a captured graph reads the rate from its address."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = lr
 
     def step(self, withhold: Tensor) -> None:
-        """Update, or leave everything untouched where `withhold` is 1."""
+        """Make an update, or leave everything unchanged if `withhold` is 1."""
         if not self.on_device and withhold.item():
             return
         for part in self.parts:
             if self.on_device:
-                # GradScaler's own hook; in torch the fused kernels read it from the optimizer.
+                # The interface of GradScaler: torch's fused kernels read it from the optimizer.
                 part.found_inf = withhold  # type: ignore[attr-defined]
                 part.grad_scale = None  # type: ignore[attr-defined]
             part.step()
@@ -140,7 +140,7 @@ class Optimizer:
         return isinstance(self.parts[0], torch.optim.Adam | torch.optim.RMSprop)
 
     def second_moment(self, parameter: nn.Parameter) -> tuple[Tensor, float, Tensor | float] | None:
-        """(running mean of g^2 after the last step, its decay, what it was to be divided by before that step)."""
+        """Return (running mean of g^2 after the last step, its decay, its bias correction before that step)."""
         optimizer = self.parts[0]
         state, group = optimizer.state.get(parameter, {}), optimizer.param_groups[0]
         if isinstance(optimizer, torch.optim.Adam) and "exp_avg_sq" in state:
@@ -151,15 +151,15 @@ class Optimizer:
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The live state tensors (moments, step counts) by name; empty before the first step."""
+        """Return the live state tensors (moments, step counts) by name; empty before the first step."""
         return {f"{i}.{j}.{key}": value
                 for i, part in enumerate(self.parts) for j, parameter in enumerate(_members(part))
                 for key, value in part.state.get(parameter, {}).items() if isinstance(value, Tensor)}
 
     def restore(self, saved: dict[str, Tensor]) -> None:
-        """Set the state in place. Absent tensors are zero, which is how each of these optimizers starts.
+        """Restore the state in place. Absent tensors become zero, as at the start of all these optimizers.
 
-        Learning rate, betas and the like stay as they are now: they are knobs and configuration, never state.
+        Learning rate, betas and the like stay as they are: they are knobs and configuration, not state.
         """
         live = self.tensors()
         for name, tensor in live.items():
@@ -181,13 +181,13 @@ def _members(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def _steps_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Where an optimizer keeps its step counts: on the host unless its own kernel reads them."""
+    """Return whether an optimizer keeps its step counts on the device, which is so if its kernel reads them."""
     group = optimizer.param_groups[0]
     return bool(group.get("fused") or group.get("capturable")) or isinstance(optimizer, DeviceRMSprop)
 
 
 def make(config: Config, model: CharRNN) -> Optimizer:
-    """The optimizer that the configuration names, over the model's parameters."""
+    """Return the configured optimizer for the model's parameters."""
     parameters = [p for _, members in model.groups() for p in members]
     return BUILDERS[config.optimizer](config, model, parameters)
 
@@ -200,7 +200,7 @@ def _adam(kind: type[torch.optim.Adam], config: Config, parameters: list[nn.Para
 def _sgd(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
     sgd = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
     if config.momentum:
-        # torch makes the buffers in the first step as memory of any content, which stays if that is withheld.
+        # torch creates the buffers in the first step, uninitialised, and they stay so if that step is withheld.
         for parameter in parameters:
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return Optimizer([sgd], on_device=True)

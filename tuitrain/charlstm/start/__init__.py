@@ -1,1 +1,1 @@
-"""The five stations between what a person typed and the first step; prepare.py goes through them in their order."""
+"""The five stages from what a person typed to the first step, in the order in which prepare.py runs them."""

@@ -1,4 +1,4 @@
-"""Fourth station: build the live parts of the run, new or as a checkpoint has them. Writes nothing."""
+"""Fourth stage: build the model and its training state, new or from a checkpoint. Writes nothing."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ from tuitrain.run import checkpoints
 from tuitrain.run.directory import RunDirectory
 
 FIRST_CLIP = 1.0
-"""An automatic clip until the run has norms of its own to read it off."""
+"""The automatic clip until the run has enough norms of its own."""
 
 
 def build(config: Config, text: Corpus) -> Machine:
-    """Model, optimizer, cursor, schedule and knobs at step 0."""
+    """Return model, optimizer, cursor, schedule and knobs at step 0."""
     return Machine(config, text, first_knobs(config))
 
 
 def rebuild(config: Config, text: Corpus, run: RunDirectory, id: str,
             checkpoint: int | None, changed: Sequence[str] = ()) -> tuple[Machine, checkpoints.Checkpoint]:
-    """The same parts as the newest whole checkpoint has them, or checkpoint number `checkpoint`, and which it was.
+    """Restore the newest valid checkpoint, or that of step `checkpoint`; return the machine and the checkpoint.
 
-    `changed` is what else differs from before; the machine's remarks begin with it. Raises CheckpointError.
+    `changed` describes other differences from before; the machine's remarks begin with it. Raises CheckpointError.
     """
     left = checkpoints.clean(run.checkpoints, id)
     mark, tensors, wrong = checkpoints.load_newest(run.checkpoints, checkpoint, run=id,
@@ -37,7 +37,7 @@ def rebuild(config: Config, text: Corpus, run: RunDirectory, id: str,
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{run.checkpoints / mark.name} does not fit the model of this run ({words}); name "
                               "another one with --checkpoint") from None
-    machine.remarks += [*changed, *(f"{message}; goes on from {mark.name}" for message in wrong), *left]
+    machine.remarks += [*changed, *(f"{message}; resuming from {mark.name}" for message in wrong), *left]
     return machine, mark
 
 

@@ -1,4 +1,4 @@
-"""What races of threads chose, remembered in the person's cache for some days. Knows nothing of how they are run."""
+"""Remembers the results of thread races in the user's cache for some days. Knows nothing of how races are run."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -7,35 +7,34 @@ from tuitrain.charlstm import cache
 
 FILE = "races.json"
 FORGOTTEN_AFTER = 7 * 86400.0
-"""Seconds: a machine changes, and a choice made in a bad hour must not stay for good."""
+"""Seconds after which a choice is dropped, because machines change and a race may have had a bad hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the race chose: compute threads, `fp32` or `bf16`, and the seconds a bare step took with them."""
+    """The result of a race: compute threads, `fp32` or `bf16`, and the seconds of a bare step with them."""
 
     threads: int
     precision: str
     step_seconds: float
     compared: str = ""
-    """What was timed, in words."""
+    """A description of the timings."""
     key: str = ""
-    """By which it is remembered; empty if it is not."""
+    """The key in the cache; empty if the choice is not remembered."""
 
 
 def remember(choice: Choice) -> None:
-    """Keep a choice under its key; where there is no cache, the next run races again."""
+    """Store a choice under its key; without a cache the next run races again."""
     _keep({**remembered(), choice.key: (time.time(), choice)})
 
 
 def forget(key: str) -> None:
-    """Remember a choice no longer: it did not keep what it promised."""
+    """Drop a choice, because steps take longer than it promised."""
     _keep({name: entry for name, entry in remembered().items() if name != key})
 
 
 def remembered() -> dict[str, tuple[float, Choice]]:
-    """The choices of the last days with their Unix times; what another version wrote or somebody damaged is passed
-    over."""
+    """Return the choices of the last days by key, each with its Unix time; empty if the file is damaged."""
     try:
         return {key: (float(entry["time"]), Choice(**entry["choice"])) for key, entry in cache.read(FILE).items()
                 if 0 <= time.time() - entry["time"] < FORGOTTEN_AFTER}

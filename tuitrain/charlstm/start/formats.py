@@ -1,4 +1,4 @@
-"""The number formats that a device offers: which one a run takes, and which one takes its place elsewhere."""
+"""Chooses the number format of a run, and a substitute on a device that lacks it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from tuitrain.errors import UsageError
 
 
 def pick(asked: str, device: str) -> str:
-    """The format that a device is to take; `auto` on a CPU, where the race decides. Raises UsageError."""
+    """Return the number format to use on a device; `auto` on a CPU, where the race decides. Raises UsageError."""
     if device == "cpu" and asked in ("tf32", "fp16"):
         raise UsageError(f"--precision {asked} is a format of NVIDIA GPUs; on a CPU take auto, fp32 or bf16")
     if device == "cpu" or asked in ("fp32", "bf16", "fp16"):
@@ -19,7 +19,7 @@ def pick(asked: str, device: str) -> str:
 
 
 def available(device: str, precision: str) -> str:
-    """The format in which a run of `precision` goes on on a device, which may be another one than it began on."""
+    """Return the format in which a run of `precision` continues on a device, perhaps not the one it started on."""
     if device == "cpu":
         return "bf16" if precision == "bf16" and cpu_has_bf16() else "fp32"
     return "fp32" if precision == "tf32" and not _gpu_has_tf32() else precision
@@ -32,7 +32,7 @@ def _gpu_has_tf32() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; elsewhere it is emulated and slow."""
+    """Return whether the processor multiplies bf16 in hardware; elsewhere it is emulated and slow."""
     try:
         flags = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:

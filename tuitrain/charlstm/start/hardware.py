@@ -1,7 +1,7 @@
-"""Second station: choose what to compute on: the device, the number format, the threads.
+"""Second stage: choose the device, the number format and the threads.
 
-The preset's recipe depends on the device, and what the race times depends on the recipe: so the recipe is made here,
-between the two, and fitted to the text.
+The preset depends on the device, and the race depends on the preset, so the configuration is made here, in between, and
+fitted to the text.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from tuitrain.errors import UsageError
 from tuitrain.specs import CELLS
 
 MANY = 1000
-"""Characters of a vocabulary from which on they, not the layers, make the size of a model."""
+"""Size of a vocabulary above which it, not the layers, determines the size of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The recipe for a device and a text, and what the race of threads chose and promised for it."""
+    """The configuration for a device and a text, and the result of the race for it."""
 
     config: Config
     timed: Choice
@@ -36,14 +36,14 @@ class Chosen:
 
 def choose(given: Mapping[str, Any], asked: str, text: Corpus, remark: Callable[[str], None],
            report: runtime.Report) -> Chosen:
-    """Choose the device (`asked` is --device), the recipe for it, the number format and the threads.
+    """Choose the device (`asked` is --device), and for it the configuration, the number format and the threads.
 
-    Sets torch's threads. Raises UsageError where the device, the format or its memory does not do.
+    Sets torch's threads. Raises UsageError if the device, its number format or its memory is insufficient.
     """
     device = devices.pick(asked, remark)
     config = _fitted(Config.of(given, devices.kind(device)), text, remark)
     if device == "cpu" and config.graph == "on":
-        raise UsageError("--graph on: only on an NVIDIA GPU is the step a CUDA graph; leave it at auto")
+        raise UsageError("--graph on: CUDA graphs need an NVIDIA GPU; leave it at auto")
     config = dataclasses.replace(config, device=device, precision=formats.pick(config.precision, device))
     _check(config, text)
     report(f"{config.layers}x{config.hidden} {CELLS[config.cell].title} of "
@@ -54,7 +54,7 @@ def choose(given: Mapping[str, Any], asked: str, text: Corpus, remark: Callable[
 
 
 def choose_again(config: Config, text: Corpus, remark: Callable[[str], None]) -> Config:
-    """The sealed configuration on the device that is here now; nothing is timed. Sets torch's threads."""
+    """Return a sealed configuration adapted to the present device, without a race. Sets torch's threads."""
     device = devices.again(config.device, remark)
     config = dataclasses.replace(config, device=device, precision=formats.available(device, config.precision),
                                  graph="auto" if device == "cpu" and config.graph == "on" else config.graph)
@@ -64,17 +64,17 @@ def choose_again(config: Config, text: Corpus, remark: Callable[[str], None]) ->
 
 
 def _check(config: Config, text: Corpus) -> None:
-    """Raise UsageError if the device has too little memory for the model, or not its number format."""
+    """Raise UsageError if the device has too little memory for the model, or lacks its number format."""
     footprint.check(config, len(text.vocabulary), config.device)
     precision.check(config.cell, config.precision, torch.device(config.device))
 
 
 def _fitted(config: Config, text: Corpus, remark: Callable[[str], None]) -> Config:
-    """The recipe with batches that the text is long enough for."""
+    """Return the configuration with batches reduced to the length of the text."""
     if len(text.vocabulary) > MANY:
         remark(f"{len(text.vocabulary):,} distinct characters: "
                f"{footprint.parameters(config, len(text.vocabulary)):,} parameters, about "
-               f"{footprint.needed(config, len(text.vocabulary)) / 1e9:.1f} GB of memory to train them")
+               f"{footprint.needed(config, len(text.vocabulary)) / 1e9:.1f} GB of memory for training")
     rows, bptt = fitted(config, text.split)
     if (rows, bptt) == (config.batch_size, config.bptt):
         return config

@@ -1,4 +1,4 @@
-"""Fifth station: open the run: its folder, its opening event, its journal, and the worker that goes on with it."""
+"""Fifth stage: open the run: its folder, its opening event, its journal and its worker."""
 
 import dataclasses
 import os
@@ -29,8 +29,8 @@ from tuitrain.run.saver import Saver
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a worker begins with. `serial` is that of the newest checkpoint, `values` are those of the one that is
-    resumed, `branches` counts the run's branches."""
+    """The start of a worker. `serial` is that of the newest checkpoint, `values` are those of the resumed one,
+    `branches` is the number of the run's branches."""
 
     event: RunStarted | RunResumed
     id: str
@@ -40,7 +40,7 @@ class Opened:
 
 
 def open_new(machine: Machine, run: RunDirectory, remarks: Sequence[str], timed: str, report: Report) -> Opened:
-    """Write the folder of a new run: the copy of the text and config.json. `timed` is what was raced, in words."""
+    """Write the folder of a new run: the copy of the text and config.json. `timed` describes the race."""
     config, text = machine.config, machine.corpus
     kept: dict[str, Any] = {"v": codec.VERSION, "run": new_id(), "config": dataclasses.asdict(config),
                             "vocabulary": text.vocabulary, "corpus_name": text.name, "corpus_sha256": text.sha256}
@@ -56,17 +56,17 @@ def open_new(machine: Machine, run: RunDirectory, remarks: Sequence[str], timed:
 
 def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mark: checkpoints.Checkpoint,
                steps: int | None, knobs: Mapping[str, Any]) -> Opened:
-    """Go on from checkpoint `mark`, which the machine is at, with another last step and other knobs if any are given.
+    """Continue from checkpoint `mark`, to which the machine is restored, with other knobs or another end if given.
 
-    `kept` is what config.json holds. Raises UsageError if a knob or `steps` cannot be.
+    `kept` is the content of config.json. Raises UsageError if a knob or `steps` is not valid.
     """
     config = machine.config
     branches = _continue_line(machine, run, mark)
     opened = machine.progress.branch != mark.branch
     before = machine.knobs
     _turn(machine, steps, knobs)
-    there = mark.values.get("environment")  # older versions' marks have none
-    why_not = repeats.why_not_exact(there if isinstance(there, dict) else kept, config)
+    written_in = mark.values.get("environment")  # older versions' marks have none
+    why_not = repeats.why_not_exact(written_in if isinstance(written_in, dict) else kept, config)
     event = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=machine.corpus.vocabulary,
@@ -78,11 +78,11 @@ def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mar
 
 
 def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
-    """The worker that trains on, with the run's journal and saver open."""
+    """Return the worker that trains, with the run's journal and saver open."""
     config = machine.config
     book = Journal(run.journal)
     if book.torn:
-        machine.remarks.append(f"the journal ended inside a line: its last {book.torn:,} bytes are in journal.torn")
+        machine.remarks.append(f"the journal ended within a line; the {book.torn:,} bytes are now in journal.torn")
     saver = Saver(run.checkpoints, Retention(last=config.keep), run=opened.id, sync=book.sync)
     evaluations = Evaluations(machine, int(config.evaluate_every))
     evaluations.restore(opened.values)
@@ -91,7 +91,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
                       snapshot_memory=footprint.snapshot_budget(config, len(machine.corpus.vocabulary)),
                       snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
                       guard_mode=str(opened.values.get("guard_mode", config.on_divergence)),
-                      # A resumed run keeps the steps that its minutes had become.
+                      # A resumed run keeps the steps that its minutes were turned into.
                       minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes)
     trainer.steering.branches = opened.branches
     trainer.complete = evaluations.with_loss
@@ -102,7 +102,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
 
 
 def _turn(machine: Machine, steps: int | None, knobs: Mapping[str, Any]) -> None:
-    """Set what was given with `resume`. Raises UsageError."""
+    """Set the knobs and the end given to `resume`. Raises UsageError."""
     if steps is not None:
         if steps and steps < machine.progress.step:
             raise UsageError(f"--steps {steps}: the run is at step {machine.progress.step} already; --steps is the "
@@ -116,16 +116,16 @@ def _turn(machine: Machine, steps: int | None, knobs: Mapping[str, Any]) -> None
 
 
 def _continue_line(machine: Machine, run: RunDirectory, mark: checkpoints.Checkpoint) -> int:
-    """Open a branch if anything went beyond the checkpoint; returns the number of branches there are.
+    """Open a branch if the run went beyond the checkpoint; return the number of branches.
 
-    What there is is counted from the journal, the marks and the names of files: any of them may be lost. So may the
-    part of the journal that leads to the checkpoint, and then nobody knows how far its branch went: a new one too.
+    Branches are counted from the journal, the marks and the file names, because any of them may be lost. If the part of
+    the journal that leads to the checkpoint is lost, it is unknown how far its branch went, and a new one is opened.
     """
-    told = index.digest(run)
+    digest = index.digest(run)
     marks = checkpoints.list_all(run.checkpoints)
-    highest = max([machine.progress.branch, told.highest_branch, checkpoints.highest_branch(run.checkpoints),
+    highest = max([machine.progress.branch, digest.highest_branch, checkpoints.highest_branch(run.checkpoints),
                    *(int(m.values.get("branches", 1)) - 1 for m in marks)])
-    tip = told.tips.get(mark.branch, 0)
+    tip = digest.tips.get(mark.branch, 0)
     if tip != mark.step or any(m.branch == mark.branch and m.step > mark.step for m in marks):
         progress = machine.progress
         progress.lineage.append([progress.branch, progress.step])

@@ -1,4 +1,4 @@
-"""A race of a few timed steps: with how many threads, and in which number format, a run is fastest on this machine."""
+"""Times a few steps to find the threads and the number format with which a run is fastest on this machine."""
 
 import hashlib
 import json
@@ -17,19 +17,18 @@ from tuitrain.engine.promise import UNDISTURBED
 from tuitrain.telemetry.units import many, number
 
 BF16_GAIN = 1.2
-"""bf16 is taken only where it is at least this much faster."""
+"""Factor by which bf16 must be faster to be chosen."""
 CLEARLY = 1.1
-"""A thread per core is the plain way; another number is taken only where it is at least this much faster, and in most
-rounds."""
+"""Factor by which another number of threads must be faster than a thread per core to be chosen, in most rounds."""
 ROUNDS, LONGEST_RACE = 7, 3.0
-"""Timed steps of each candidate at the most, and seconds that a race takes, about."""
+"""Largest number of timed steps of each candidate, and about the largest time of a race in seconds."""
 
 
 def choose(config: Config, device: str, characters: int, report: runtime.Report) -> Choice:
-    """Threads and precision for this machine and shape, by a race of a few timed steps, remembered for some days.
+    """Choose threads and precision for this machine and shape by timing a few steps; remembered for some days.
 
-    A race on a busy machine is neither trusted nor remembered: then it is a thread per core, or for this run fewer
-    where that wins by more than those cores could ever give back. Consumes neither data nor a seed: the scratch model
+    A race on a busy machine is neither trusted nor remembered: it results in a thread per core, or for this run in
+    fewer if these win by more than the idle cores could ever gain. Consumes neither data nor a seed: the scratch model
     has its own, and the run seeds torch afterwards.
     """
     key = _key(config, device, characters)
@@ -45,9 +44,9 @@ def choose(config: Config, device: str, characters: int, report: runtime.Report)
 
 
 def _race(config: Config, device: str, characters: int, report: runtime.Report) -> tuple[Choice, bool]:
-    """The choice, and whether the machine was quiet enough to trust it.
+    """Return the choice, and whether the machine was quiet enough to trust it.
 
-    The candidates take turns, so that what disturbs the machine for a moment disturbs all of them.
+    The candidates take turns, so that a short disturbance of the machine affects all of them.
     """
     asked = config.threads
     counts = [int(asked)] if asked != "auto" else sorted({cores(), max(1, cores() // 2), 1}, reverse=True)
@@ -57,9 +56,9 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
     runner = _Runner(config, device, characters)
     report("timing steps")
     began = time.perf_counter()
-    deadline = began + LONGEST_RACE * 2 / 3  # the rest is for the other precision
+    deadline = began + LONGEST_RACE * 2 / 3  # leaves time for the other precision
     looks = _look(runner, counts, config.bptt, deadline, report)
-    length = max(looks[max(looks)])  # the most characters a row that all of them were timed with
+    length = max(looks[max(looks)])  # the largest number of characters per row timed with all of them
     times = {count: [looks[count][length][0]] for count in counts if count in looks}
     used = {count: looks[count][length][1] for count in times}
     for _ in range(ROUNDS - 1):
@@ -78,7 +77,7 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
     compared = ", ".join(_words(count, whole[count]) for count in times)
     if not complete:
         compared += ", too slow to time more"
-    # Autocast leaves a GRU in fp32 on a CPU: there is nothing to win.
+    # Autocast leaves a GRU in fp32 on a CPU, so nothing can be gained.
     half_possible = config.precision == "auto" and formats.cpu_has_bf16() and config.cell == "lstm"
     if config.precision == "bf16" or (half_possible and _in_time(began + LONGEST_RACE, min(map(min, times.values())))):
         half = runner.step(threads, "bf16", length, warm=True)[0]
@@ -94,21 +93,21 @@ def _race(config: Config, device: str, characters: int, report: runtime.Report) 
         compared += f" on a busy machine, so {many(threads, 'thread')}{fewer} and timed again at the next start"
     report(f"timed: {compared}")
     runtime.apply(threads)
-    # Where nothing could be compared there is nothing to remember: a crowded second makes any model that slow.
+    # Without a comparison nothing is remembered: on a busy machine any model is that slow for a second.
     return Choice(threads, precision, seconds, compared), trusted and complete
 
 
 Looks = dict[int, tuple[float, float]]
-"""Seconds of first steps and the shares of them that each thread computed, by characters a row."""
+"""By characters per row, the seconds of the first step and the share of them that each thread computed."""
 
 
 def _look(runner: "_Runner", counts: Sequence[int], whole: int, deadline: float, report: runtime.Report
           ) -> dict[int, Looks]:
-    """The first timed steps by number of threads, fewest first; the last number has the shortest of all longest ones.
+    """Time first steps by number of threads, fewest first; rows never get longer from one number to the next.
 
-    Nothing ends a step that is too long, so the first has one character a row and the next ones twice as many each, up
-    to all of them or what a slow model can do in time. On a busy machine threads that wait for one another may take
-    fifty times as long as one, so they come later, and are not timed where even the few are slow.
+    A step that takes too long cannot be interrupted, so the first has one character per row, and each next one twice as
+    many, up to the whole length or as far as time allows. On a busy machine, threads that wait for one another may take
+    fifty times as long as one, so they are timed later, and not at all if a few are slow already.
     """
     looks: dict[int, Looks] = {}
     most = whole
@@ -127,17 +126,17 @@ def _look(runner: "_Runner", counts: Sequence[int], whole: int, deadline: float,
 
 
 def _per_character(looks: Looks) -> float:
-    """Seconds that a character a row takes in a step."""
+    """Return the seconds of a step per character of a row."""
     return min(seconds / length for length, (seconds, _) in looks.items())
 
 
 def _in_time(deadline: float, step: float) -> bool:
-    """Whether two more steps that take about as long are over by then: the first one of a kind is for warming up."""
+    """Return whether two more steps of this length end before the deadline: the first of a kind is a warm-up."""
     return time.perf_counter() + 2 * step <= deadline
 
 
 def _rehearsed(config: Config, characters: int, threads: int, report: runtime.Report) -> Choice:
-    """On a GPU there is nothing to choose, but intervals in seconds need to know how long a step will take."""
+    """Time a step on a GPU, where there is nothing to choose, to convert intervals in seconds into steps."""
     from tuitrain.charlstm import rehearsal
 
     seconds, how = rehearsal.seconds(config, characters)
@@ -152,8 +151,10 @@ def _words(count: int, seconds: float) -> str:
 
 
 def fastest(times: dict[int, list[float]]) -> int:
-    """The number of threads to take, from the seconds of steps in turns: the first unless another wins clearly and in
-    more than half of the turns."""
+    """Return the number of threads to use, given the seconds of steps timed in turns.
+
+    That is the first number, unless another one wins clearly and in more than half of the turns.
+    """
     first, *others = times
     best = first
     for count in others:
@@ -166,8 +167,11 @@ def fastest(times: dict[int, list[float]]) -> int:
 
 
 def endurable(times: dict[int, list[float]]) -> int:
-    """The number of threads to take on a busy machine: the first, unless fewer win by twice what the threads that they
-    do without could save. Where others compute, threads that wait for one another can take fifty times as long."""
+    """Return the number of threads to use on a busy machine.
+
+    That is the first number, unless fewer threads win by twice what the others could save. While other programs
+    compute, threads that wait for one another can take fifty times as long.
+    """
     first, *others = times
     ours = min(times[first])
     far = [count for count in others if min(times[count]) * 2 * first / count < ours]
@@ -185,21 +189,23 @@ class _Runner:
         self._config, self._device = config, device
         self._model = CharRNN(characters, cell=config.cell, layers=config.layers, hidden=config.hidden,
                               embedding=config.embedding, dropout=config.dropout,
-                              init="uniform").to(device)  # the quickest to draw
+                              init="uniform").to(device)  # the fastest initialisation
         self._optimizer = torch.optim.Adam(self._model.parameters(), 1e-3, fused=True)
         generator = torch.Generator().manual_seed(0)
         self._ids = torch.randint(characters, (config.batch_size, config.bptt + 1), generator=generator).to(device)
 
     def step(self, threads: int, precision: str, length: int, *, warm: bool) -> tuple[float, float]:
-        """Seconds of a step of `length` characters a row with so many threads, and the share of them that each thread
-        computed. `warm`: take another one before, which also pays for set-up, unless one is so slow that it must do."""
+        """Time a step of `length` characters per row; return its seconds and the share of them each thread computed.
+
+        `warm`: make a warm-up step before, unless that takes so long that it has to be the measurement.
+        """
         runtime.apply(threads)
         if warm:
             began, used = time.perf_counter(), time.process_time()
             self._learn(precision, length)
             seconds = time.perf_counter() - began
             if seconds > LONGEST_RACE / 4:
-                # Set-up is done by one thread, so one that computes all the time is all that can be asked for.
+                # Set-up runs on one thread, so the most to expect is one thread that computes all the time.
                 return seconds, min(1.0, (time.process_time() - used) / seconds)
         began, used = time.perf_counter(), time.process_time()
         self._learn(precision, length)
@@ -220,7 +226,7 @@ class _Runner:
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""First station: read the text. Knows nothing of devices and models."""
+"""First stage: read the text. Knows nothing of devices and models."""
 
 import os
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from tuitrain.run.directory import RunDirectory
 
 
 def read(config: Config, report: Report) -> Corpus:
-    """The text of a new run. Raises CorpusError."""
+    """Read the text of a new run. Raises CorpusError."""
     text = _load(config, config.corpus)
     report(f"{text.name}: {len(text.ids):,} characters")
     return text
 
 
 def read_again(run: RunDirectory, kept: Mapping[str, Any], config: Config, path: str | None) -> Corpus:
-    """The text that a run was trained on: at `path` if one is given, else the run's copy, else where it came from.
+    """Read the text that a run was trained on: at `path` if given, else the run's copy, else the original file.
 
-    `kept` is what config.json holds. Raises CorpusError if it is another text.
+    `kept` is the content of config.json. Raises CorpusError if it is another text.
     """
     if path is not None:
         text = _load(config, path)
@@ -35,7 +35,7 @@ def read_again(run: RunDirectory, kept: Mapping[str, Any], config: Config, path:
     if text.sha256 != kept.get("corpus_sha256") or text.vocabulary != kept.get("vocabulary"):
         used = path or (run.corpus if os.path.lexists(run.corpus) else config.corpus)
         raise CorpusError(f"{used} is not the text this run was trained on (its sha256 differs); "
-                          "name the right one with --corpus, or start a new run")
+                          "name that text with --corpus, or start a new run")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Third station: seal the configuration: every `auto` decided, every interval in steps. From here on it is frozen."""
+"""Third stage: seal the configuration, with every `auto` resolved and every interval in steps. Then it is frozen."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from tuitrain.run.directory import RunDirectory
 
 
 def seal(config: Config, text: Corpus, timed: Choice) -> Config:
-    """The configuration with the threads and the number format that were chosen, and times turned into steps."""
+    """Return the configuration with the chosen threads and number format, and with times turned into steps."""
     per_epoch = make_cursor(config, text.split).batches_per_epoch
     values: dict[str, Any] = {"corpus": str(Path(config.corpus).resolve()), "threads": timed.threads,
                               "precision": timed.precision}
     for name in INTERVALS:
         number, unit = parse_every(getattr(config, name))
         if unit == "seconds" and name == "checkpoint_every":
-            continue  # kept as it is: how much may be lost is a matter of time, whatever a step takes
+            continue  # stays in seconds: how much may be lost is a matter of time
         if unit == "seconds":
             number = _round(number / timed.step_seconds)
         elif unit == "epoch":
@@ -31,7 +31,7 @@ def seal(config: Config, text: Corpus, timed: Choice) -> Config:
         elif unit == "auto":
             validation = len(text.ids) - text.split
             number = max(50.0, cost_in_steps(config, validation) / SHARE)
-            # At the ends of epochs where that is about as often, so that the line of an epoch has its own loss.
+            # At the ends of epochs if that is about as often, so that the row of an epoch has its own loss.
             number = round(number / per_epoch) * per_epoch if per_epoch <= number <= 20 * per_epoch else _round(number)
         values[name] = max(1, int(number))
     if config.epochs:
@@ -42,7 +42,7 @@ def seal(config: Config, text: Corpus, timed: Choice) -> Config:
 
 
 def sealed(run: RunDirectory, kept: Mapping[str, Any]) -> Config:
-    """The sealed configuration of a run, out of what config.json holds. Raises UsageError naming what is wrong."""
+    """Return the sealed configuration from the content of config.json. Raises UsageError naming what is wrong."""
     try:
         return Config.of_run(kept["config"])
     except UsageError as error:
@@ -52,5 +52,5 @@ def sealed(run: RunDirectory, kept: Mapping[str, Any]) -> Config:
 
 
 def _round(number: float) -> int:
-    """Two digits are enough for an interval that a person reads."""
+    """Round an interval that people read to two digits."""
     return int(float(f"{number:.2g}")) or 1

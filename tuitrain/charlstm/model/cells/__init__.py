@@ -1,4 +1,4 @@
-"""The recurrent cells there are, by name. Needs no torch until one of them computes with it."""
+"""The recurrent cells by name. Does not import torch until a cell computes with it."""
 
 from tuitrain.charlstm.model.cells.cell import Cell
 from tuitrain.charlstm.model.cells.gru import GRU

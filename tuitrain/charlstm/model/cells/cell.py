@@ -1,8 +1,8 @@
-"""What a recurrent cell says of itself: all that model, instruments and sampler ask which only the cell knows.
+"""The interface of a recurrent cell: everything that model, instruments and sampler need to know about it.
 
-Its title and its gates are declared in specs.py, because screens and diagnosis need them without torch. Here is how it
-computes, from two products that are the same for every cell: that of its inputs and that of its state before, each
-with its bias, in torch's blocks of one gate each.
+Title and gates are declared in specs.py, because screens and diagnosis need them without torch. The computation here
+starts from two products that are the same for every cell: that of its inputs and that of its previous state, each with
+its bias, in torch's blocks of one gate each.
 """
 
 from abc import ABC, abstractmethod
@@ -21,14 +21,14 @@ Array = NDArray[np.float32]
 
 
 class Cell(ABC):
-    """One kind of recurrent layer, as torch has it: its gates are stacked in `weight_ih` and `weight_hh`."""
+    """One kind of recurrent layer as in torch, with gates stacked in `weight_ih` and `weight_hh`."""
 
     name: ClassVar[str]
-    """What `--cell` takes, and what its parameters begin with in checkpoints."""
+    """The value of `--cell`, and the prefix of its parameters' names in checkpoints."""
     states: ClassVar[tuple[str, ...]]
-    """What is carried from character to character, each [layers, batch, hidden]; the first is the output."""
+    """States carried from character to character, each [layers, batch, hidden]; the first is the output."""
     remembers: ClassVar[str]
-    """The gate that keeps the old state where it is open; a new model begins with a bias of 1 in it."""
+    """The gate that keeps the old state when open; its bias is 1 in a new model."""
 
     @property
     def spec(self) -> CellSpec:
@@ -38,22 +38,24 @@ class Cell(ABC):
     @property
     @abstractmethod
     def module(self) -> "Callable[..., nn.RNNBase]":
-        """The class of torch's layers that train it."""
+        """The class of torch's layers for training."""
 
     @abstractmethod
     def before_gates(self, inputs: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-        """Return what each gate takes its sigmoid, the candidate its tanh of, from the two products by gate."""
+        """Return the argument of each gate's sigmoid (of the candidate's tanh) from the two products by gate."""
 
     @abstractmethod
     def step(self, inputs: Array, state: Array, carried: tuple[Array, ...]) -> None:
-        """Set the carried states of one layer [hidden] to those after one more character, from the two products
-        [gates * hidden], the second of which may be overwritten."""
+        """Advance the carried states of one layer [hidden] by one character.
+
+        Takes the two products [gates * hidden]; the second one may be overwritten.
+        """
 
     def rows_of(self, gate: str, hidden: int) -> slice:
-        """The rows of a stacked matrix or bias that belong to a gate."""
+        """Return the rows of a stacked matrix or bias that belong to a gate."""
         at = list(self.spec.gates).index(gate)
         return slice(at * hidden, (at + 1) * hidden)
 
     def by_gate(self, stacked: "Tensor", dim: int = 0) -> "dict[str, Tensor]":
-        """Return a stacked tensor's blocks by gate."""
+        """Return the blocks of a stacked tensor by gate."""
         return dict(zip(self.spec.gates, stacked.chunk(len(self.spec.gates), dim), strict=True))
