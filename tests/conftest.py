@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import hypothesis
 import pytest
 import torch
 
@@ -24,6 +25,9 @@ TINY: dict[str, Any] = {
     "precision": "fp32", "device": "cpu", "evaluate_every": 1000, "sample_every": 1000, "checkpoint_every": 1000,
     "snapshot_every": 10, "warmup": 0, "sample_length": 20,
 }
+# By default hypothesis fails an example that takes longer than 200 ms, and on a busy machine any may.
+hypothesis.settings.register_profile("tuitrain", deadline=None)
+hypothesis.settings.load_profile("tuitrain")
 
 
 @pytest.fixture(autouse=True)
