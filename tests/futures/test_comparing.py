@@ -69,6 +69,13 @@ def test_no_difference_is_called_none() -> None:
     assert any(line.startswith("no difference seen to the runner-up") for line in outcome.sentences)
 
 
+def test_nothing_is_changed_for_a_gain_that_cannot_be_seen() -> None:
+    outcome = compare([arm(Arm()), arm(Arm(clip="0.01"), validation=-0.002, seed=2)])
+    assert outcome.taken is outcome.rows[0] and outcome.runner_up is outcome.rows[1]
+    assert any("recommended: as it is" in line and "none without a sign of trouble is seen to be lower" in line
+               for line in outcome.sentences)
+
+
 def test_an_arm_with_a_sign_is_not_taken_however_low_its_loss() -> None:
     growing = arm(Arm(lr="x2"), -0.1, validation=-0.1, seed=2, radii=(16.0, 18.0))
     outcome = compare([arm(Arm()), growing])

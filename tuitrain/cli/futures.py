@@ -92,11 +92,11 @@ def say_cost(made: "Plan", folder: RunDirectory) -> None:
     steps = len(made.arms) * made.steps
     seconds = made.seconds
     took = f", about {duration(seconds)} at the run's own speed" if seconds else ""
-    _say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
+    say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
     if is_alive(folder):
-        _say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
+        say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
     if not made.point.healthy:
-        _say("training had broken already at this point; an earlier one is named with --from STEP")
+        say("training had broken already at this point; an earlier one is named with --from STEP")
 
 
 def agreed(yes: bool) -> bool:
@@ -119,7 +119,7 @@ def carry_out(contest: "Race") -> "list[Reading]":
         if reading.state:
             ended = f"{reading.state} after {reading.done:,} steps"
             loss = "" if math.isnan(reading.validation) else f", validation {reading.validation:.4f} nats"
-            _say(f"{_begin(terminal)}arm {arm} of {len(contest.plan.arms)}, {reading.arm.name}: {ended}{loss}")
+            say(f"{_begin(terminal)}arm {arm} of {len(contest.plan.arms)}, {reading.arm.name}: {ended}{loss}")
         elif terminal and now - shown[1] >= 0.2:
             shown[1] = now
             share = reading.done / reading.steps
@@ -167,5 +167,6 @@ def _signals(contest: "Race", clock: Callable[[], float] = time.monotonic) -> It
             signal.signal(number, handler)
 
 
-def _say(words: str) -> None:
+def say(words: str) -> None:
+    """Print a line for a person on standard error."""
     print(words if words.startswith("\r") else safe(words), file=sys.stderr, flush=True)

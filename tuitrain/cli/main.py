@@ -25,7 +25,8 @@ SUBCOMMANDS = {
     "replay": "watch a recorded run again",
     "send": "send one command to a live run",
     "sample": "draw text from a checkpoint",
-    "futures": "try other knobs from a checkpoint, compared batch by batch",
+    "futures": "try other knobs from a checkpoint",
+    "helped": "judge an intervention by a control without it",
     "runs": "list runs in a table",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
     "verify": "check every file of a run for damage",
@@ -36,7 +37,7 @@ SUBCOMMANDS = {
     "selftest": "check this CPU or GPU",
     "bench": "measure speed as ratios",
 }
-TOGETHER = {"help": "completion", "drill": "fetch", "selftest": "bench"}
+TOGETHER = {"futures": "helped", "help": "completion", "drill": "fetch", "selftest": "bench"}
 """Commands that share a line of the help with the next."""
 NEAR = 100_000_000
 """Bytes: this close to the limit of the address space, any odd error is attributed to the limit."""

@@ -142,6 +142,8 @@ def compare(readings: Sequence[Reading], unit: LossUnit = BITS) -> Outcome:
                      tuple(signs(reading))) for reading in readings)
     whole = [row for row in rows if row.reading.state == WHOLE and math.isfinite(row.reading.validation)]
     clean = sorted((row for row in whole if not row.signs), key=lambda row: row.reading.validation)
+    if rows[0] in clean and not clean[0].validation.seen:  # nothing is to be changed for what cannot be seen
+        clean = [rows[0], *(row for row in clean if row is not rows[0])]
     taken = clean[0] if clean else None
     runner_up = clean[1] if len(clean) > 1 else None
     lead = of_stretches(taken.reading.stretches, runner_up.reading.stretches) if taken and runner_up else NONE
@@ -172,17 +174,17 @@ def _advice(rows: Sequence[Row], taken: Row | None, runner_up: Row | None, lead:
         yield ("no arm is without a sign of trouble: go back to an earlier point (`--from`), or try lower rates"
                if any(row.signs for row in rows) else "no arm was trained to its end: nothing is recommended")
         return
-    names = taken.reading.arm.name
-    yield (f"recommended: {names}, validation {loss_words(taken.reading.validation, unit)}, the lowest of those "
-           "without a sign of trouble")
+    name = taken.reading.arm.name
+    lowest = "the lowest of those without a sign of trouble"
+    if runner_up is not None and runner_up.reading.validation < taken.reading.validation:
+        lowest = "and none without a sign of trouble is seen to be lower"
+    yield f"recommended: {name}, validation {loss_words(taken.reading.validation, unit)}, {lowest}"
     if runner_up is not None:
         other = runner_up.reading.arm.name
         if lead.seen:
             yield f"runner-up: {other}; validation differs by {lead.words(unit)}"
         else:
             yield f"no difference seen to the runner-up, {other}: {lead.words(unit)} of validation"
-    if taken is not base and runner_up is not base and not taken.validation.seen and not base.signs:
-        yield f"no difference seen to {base.reading.arm.name}, either: {taken.validation.words(unit)} of validation"
     lower = taken.reading.arm.lr.startswith("x") and float(taken.reading.arm.lr[1:]) < 1
     if lower and not base.signs and abs(taken.validation.value) < SMALL_GAIN:
         yield ("a lower rate looks better in its first few hundred steps, for it averages over them; over thousands "

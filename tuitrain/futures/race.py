@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tuitrain.errors import UsageError
 from tuitrain.futures.arms import Arm
 from tuitrain.futures.points import Point
 from tuitrain.futures.reading import Reading
-from tuitrain.futures.training import Training
+from tuitrain.futures.training import Training, Turns
 from tuitrain.protocol.events import StepsDone
 from tuitrain.run import journal
 from tuitrain.run.directory import RunDirectory, new_run
@@ -42,10 +43,11 @@ def plan(point: Point, arms: Sequence[Arm], steps: int = STEPS) -> Plan:
     if last and last <= point.step:
         raise UsageError(f"step {point.step:,} is the last of the run: name an earlier one with --from, "
                          "such as half of it")
-    return Plan(point, tuple(arms), min(steps, last - point.step) if last else steps, _step_seconds(point))
+    return Plan(point, tuple(arms), min(steps, last - point.step) if last else steps, step_seconds(point))
 
 
-def _step_seconds(point: Point) -> float:
+def step_seconds(point: Point) -> float:
+    """The seconds that the run's newest steps took each; 0 if unknown."""
     path = RunDirectory(point.run).journal
     done = [event for event, _ in journal.tail(path) if isinstance(event, StepsDone)] if path.exists() else []
     steps = sum(len(event.loss) for event in done)
@@ -55,12 +57,13 @@ def _step_seconds(point: Point) -> float:
 class Race:
     """`run` trains the arms in their order; `cut` and `cancel` may be called from any thread or signal handler."""
 
-    def __init__(self, made: Plan, corpus: str | None = None) -> None:
-        """Creates the folder of the race. Raises RunError."""
-        self.plan, self._corpus = made, corpus
+    def __init__(self, made: Plan, corpus: str | None = None, *, name: str = "",
+                 turns: Turns = MappingProxyType({})) -> None:
+        """Create the folder of the race, which begins with `name`; every arm makes the `turns`. Raises RunError."""
+        self.plan, self._corpus, self._turns = made, corpus, turns
         parent = made.point.run / FOLDER
         make_private(parent)
-        self.folder = new_run(parent, f"from-{made.point.step}").path
+        self.folder = new_run(parent, name or f"from-{made.point.step}").path
         self.readings: list[Reading] = []
         """Of the arms that have ended."""
         self._running: Training | None = None
@@ -72,7 +75,7 @@ class Race:
             if self._cancelled:
                 break
             folder = self.folder / f"{number}-{_safe(arm.stem)}"
-            training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus)
+            training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus, self._turns)
             self._running = training
             if self._cancelled:  # a signal came while it was prepared
                 training.cut()

@@ -5,8 +5,11 @@ no loop here: an arm is a resumed run, with its journal, analyst, evaluations an
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +33,32 @@ from tuitrain.run.directory import RunDirectory, write_atomically
 
 LOOKS = 8
 """Looks inside over the length of an arm, beside one at its begin."""
+Turns = Mapping[int, Mapping[str, Any]]
+"""After which steps which knobs are set to what; `land` begins a landing over so many steps."""
 RESULT = "reading.json"
 """The file of an arm's folder that holds its reading."""
 FIRST, SQUARED = ("exp_avg",), ("exp_avg_sq", "square_avg")
 """The names of moments that are as large as a gradient, and as its square."""
 
 
-class Looks:
-    """An aside that looks inside at the begin of an arm, at its end, and evenly between."""
+class _Aside:
+    """An aside that takes no command and leaves nothing unfinished."""
 
     answers: tuple[type[c.Command], ...] = ()
     busy = False
+
+    def while_paused(self) -> Iterator[Event]:
+        return iter(())
+
+    def finish(self, everything: bool) -> Iterator[Event]:
+        return iter(())
+
+    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
+        return iter(())
+
+
+class Looks(_Aside):
+    """Looks inside at the end of an arm and evenly between; one at its begin is asked for."""
 
     def __init__(self, machine: Machine, probes: Probes, begin: int, steps: int) -> None:
         self._machine, self._probes = machine, probes
@@ -52,27 +70,37 @@ class Looks:
         if step in self._due and step % self._probes.every:
             yield self._probes.look("interval")
 
-    def while_paused(self) -> Iterator[Event]:
-        """Do nothing."""
+
+class Repeats(_Aside):
+    """Turns the knobs after the steps after which the run's were turned, and begins its landings."""
+
+    def __init__(self, machine: Machine, turns: Turns) -> None:
+        self._machine, self._turns = machine, turns
+        self._turn()
+
+    def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
+        """Turn what is due."""
+        self._turn()
         return iter(())
 
-    def finish(self, everything: bool) -> Iterator[Event]:
-        """Do nothing: the last look is of the last step."""
-        return iter(())
-
-    def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
-        """Do nothing: it takes no command."""
-        return iter(())
+    def _turn(self) -> None:
+        values = dict(self._turns.get(self._machine.progress.step, {}))
+        if landing := values.pop("land", None):
+            self._machine.schedule.land(self._machine.progress.step, int(landing))
+        if values:
+            self._machine.knobs = replace(self._machine.knobs, **values)
 
 
 class Training:
     """An arm that trains in a thread of this process; `cut` ends it early, from any thread."""
 
-    def __init__(self, point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None) -> None:
+    def __init__(self, point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None,
+                 turns: Turns = MappingProxyType({})) -> None:
         """Prepare it; `corpus` is where the text is if the run has no copy of it. Raises TuitrainError."""
         self.folder = RunDirectory(folder)
         point.put(self.folder)
         self.reading = Reading(arm, point.step, steps)
+        self._turns = turns
         self._worker = runtime.aside(lambda: self._prepared(point, arm, steps, corpus))
 
     def _prepared(self, point: Point, arm: Arm, steps: int, corpus: str | None) -> Worker:
@@ -86,7 +114,7 @@ class Training:
         if machine.config.clip_kind == "norm":
             scale_moments(machine, moment_scale(machine.norms.astype(float), now.clip, machine.knobs.clip))
         self._evaluations = evaluations
-        trainer.asides = (*trainer.asides, Looks(machine, probes, point.step, steps))
+        trainer.asides = (*trainer.asides, Looks(machine, probes, point.step, steps), Repeats(machine, self._turns))
         trainer.until = point.step + steps
         worker.remember(point.past())
         worker.send(c.SetGuardMode(id="", by=askers.RACE, mode="warn"))

@@ -10,6 +10,8 @@ from tuitrain.protocol.events import Event, Floats, Json
 
 CAUSES = ("lr_too_high", "exploding_gradient", "outlier_batch", "bad_data", "overfitting", "non_finite", "dead",
           "vanishing", "plateau", "healthy", "unclear")
+HELPED, HURT, NO_DIFFERENCE = WORDS = ("helped", "hurt", "no difference seen")
+"""What an intervention turned out to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +119,24 @@ class AdviceGiven(Event):
     low: float
     high: float
     sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterventionJudged(Event):
+    """A control without the intervention at `step` was compared over `steps` steps; `word` is one of WORDS.
+
+    `difference` is the mean training loss of the run minus the control's, with its standard error. `paired`: both read
+    the same batches, which a rollback's do not.
+    """
+
+    branch: int
+    step: int
+    what: str
+    word: str
+    difference: float
+    error: float
+    steps: int
+    paired: bool
+    sentence: str
+    id: str = ""
+    by: str = ""

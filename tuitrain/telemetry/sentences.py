@@ -56,6 +56,8 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
                     "".join(f"{safe(x)}; " for x in event.evidence if x != said) + f"what to do: {safe(event.remedy)}")
         case f.AdviceGiven():
             return f"advice: {event.knob} {number(event.value)}" + f"; {safe(event.sentence)}" * bool(event.sentence)
+        case f.InterventionJudged():
+            return f"{safe(event.what)} at step {event.step:,}: {safe(event.word)}; {safe(event.sentence)}"
         case f.BlackBoxKept():
             return f"black box kept: {safe(event.path)}"
         case f.Probed() if event.id and event.by != askers.GUARD:

@@ -1,7 +1,7 @@
 """The story of a run: log entries, interventions, restore points and samples. Bounded; knows no numbers per step."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -41,6 +41,8 @@ class Mark:
     warning: bool = False
     act: str = ""
     """The event's name if it is an undo or can be undone, else empty."""
+    judged: str = field(default="", metadata=wire.OPTIONAL)
+    """Whether it helped, if a control was trained without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Story:
                 self._point(name, event, True, when, now)
                 if again:  # the end of a run saves its last step even if it was saved before: logged once
                     return
+            case f.InterventionJudged():
+                self._judged(event)
             case e.RunResumed():  # another process: what was in memory is gone
                 self.points = {name: point for name, point in self.points.items() if point.on_disk}
             case e.SnapshotDropped():
@@ -154,6 +158,13 @@ class Story:
         story = wire.record_from_wire(cls, told)
         story.points = {point.name: point for point in wire.from_wire(list[Point], told["points"][-POINTS:])}
         return story
+
+    def _judged(self, event: f.InterventionJudged) -> None:
+        """Add to the marks of an intervention what it turned out to be."""
+        for i, mark in enumerate(self.marks):
+            if (mark.branch, mark.step) == (event.branch, event.step) and mark.act:
+                words = mark.words.removesuffix(f" ({mark.judged})") if mark.judged else mark.words
+                self.marks[i] = replace(mark, words=f"{words} ({event.word})", judged=event.word)
 
     def _point(self, name: str, event: e.SnapshotTaken | e.CheckpointSaved, on_disk: bool, when: float,
                now: dict[str, Any]) -> None:
