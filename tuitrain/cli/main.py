@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "futures": "try other knobs from a checkpoint",
     "helped": "judge an intervention by a control without it",
     "runs": "list runs in a table",
+    "autopsy": "find where old checkpoints of any origin broke",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
     "verify": "check every file of a run for damage",
     "help": "explain words of the screen",

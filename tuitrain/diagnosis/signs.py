@@ -29,6 +29,10 @@ class Signs:
     """Largest RMS of g / sqrt(v) of a recurrent matrix since the onset."""
     growth: float | None = None
     """Largest relative growth of a recurrent layer's weights in the first steps since the onset."""
+    span: str = "in a few dozen steps"
+    """The time of that growth, in words."""
+    radius: float | None = None
+    """Largest spectral radius of a candidate block before the onset, where no norms of single steps are known."""
     saturation_jump: float | None = None
     """Largest rise of the saturation of a gate that writes, in any layer, since the last probe before the onset."""
     saturation: float | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tuitrain import specs
 from tuitrain.diagnosis.acts import since
+from tuitrain.diagnosis.growth import LARGE
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.telemetry.units import many, number, percent
@@ -108,7 +109,7 @@ def _lr(s: Signs) -> _Case:
         case.weigh(s.surprise > 2.5 and (excess or 0) > 2.2, 0.5,
                    f"gradients are {number(s.surprise, 2)} times their recent average")
     if s.growth is not None:
-        case.weigh(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} in a few dozen steps",
+        case.weigh(s.growth > 0.03, 1, f"the weights grew by {percent(s.growth)} {s.span}",
                    f"the weights hardly grew ({percent(s.growth)})")
     if s.saturation_jump is not None:
         case.weigh(s.saturation_jump > 0.08, 0.7, f"gates at their ends: {percent(s.saturation_jump)} more than before")
@@ -143,6 +144,10 @@ def _exploding(s: Signs) -> _Case:
         case.weigh(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
                                            "large earlier in time as at the last step",
                    f"the gradient does not grow back through time (worst {number(s.worst_flow, 2)})")
+    if s.radius is not None:
+        case.weigh(s.radius > LARGE, 1.2, f"the recurrent weights could make a gradient {number(s.radius, 2)} times as "
+                                          "large with each step back through time (spectral radius before it broke)",
+                   f"the recurrent weights were small before it broke (spectral radius {number(s.radius, 2)})")
     if s.recurrent_share is not None:
         case.weigh(s.recurrent_share > 0.85, 0.5, f"{percent(s.recurrent_share)} of it is in the recurrent layers")
     if s.update_jump is not None and s.update_jump / max(1.0, _norm_for(s)) > 2.2:

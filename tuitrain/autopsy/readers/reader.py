@@ -93,6 +93,10 @@ class Reader(ABC):
 
     title: ClassVar[str]
     """What a person calls it."""
+    loss: ClassVar[str] = "all"
+    """Which characters of a window count where nothing says how it was trained: all, or the last (`--loss`)."""
+    bptt: ClassVar[int] = 64
+    """Characters of such a window."""
 
     @abstractmethod
     def entries(self, files: Sequence[File]) -> tuple[list[Entry], list[str]]:

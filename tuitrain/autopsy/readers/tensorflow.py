@@ -41,6 +41,8 @@ class TensorFlow(Reader):
     """See module."""
 
     title: ClassVar = "TensorFlow"
+    loss: ClassVar = "last"
+    bptt: ClassVar = 30
 
     def entries(self, files: Sequence[File]) -> tuple[list[Entry], list[str]]:
         """See Reader."""

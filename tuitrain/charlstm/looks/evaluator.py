@@ -40,8 +40,9 @@ LEAST_GAIN = 4
 class Evaluator:
     """Evaluates snapshots in a scratch model; several evaluations may take turns."""
 
-    def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32]) -> None:
-        self._config = config
+    def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32], *, part_rows: int = PART_ROWS,
+                 part_windows: int = PART_WINDOWS) -> None:
+        self._config, self._part_rows, self._part_windows = config, part_rows, part_windows
         self._scratch = Scratch(model)
         self._device = next(model.parameters()).device
         self._gpu = self._device.type != "cpu"
@@ -80,7 +81,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def _last(self, snapshot: Snapshot, part: bool) -> Iterator[tuple[Tensor, int]]:
-        windows, rows = self._windows(PART_WINDOWS if part else WINDOWS), self._rows_of_windows()
+        windows, rows = self._windows(self._part_windows if part else WINDOWS), self._rows_of_windows()
         time = torch.arange(self._window(), device=self._device)
         nats, count = self._nothing(), 0
         for start in range(0, len(windows), rows):
@@ -110,7 +111,7 @@ class Evaluator:
 
     def _part_streams(self) -> tuple[Tensor, int, int]:
         last = len(self._ids) - 1 - PART_LENGTH
-        starts = torch.linspace(WARM, last, PART_ROWS, dtype=torch.float64).long()
+        starts = torch.linspace(WARM, last, self._part_rows, dtype=torch.float64).long()
         return starts.to(self._device), PART_LENGTH, WARM
 
     def _window(self) -> int:

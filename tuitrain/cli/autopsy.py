@@ -1,0 +1,78 @@
+"""Old checkpoints, whoever wrote them (tuitrain, PyTorch, TFLearn): where training broke, why, and how to go on.
+
+example: tuitrain autopsy checkpoints/ --corpus copperfield.txt --no-ui
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from tuitrain.cli import screen
+from tuitrain.errors import FINISHED, UsageError
+from tuitrain.telemetry.units import safe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to look at, and how."""
+    parser.add_argument("run", metavar="FOLDER", help="a folder of checkpoints, or a run")
+    parser.add_argument("--corpus", metavar="TEXT", help="the text that it was trained on (a run of ours has its own)")
+    parser.add_argument("--vocabulary", metavar="FILE", help="pickled dict or JSON of its characters (default: beside)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="examine every Nth checkpoint, and the last")
+    parser.add_argument("--bptt", type=int, metavar="N", help="characters of a window it was trained on")
+    parser.add_argument("--loss", choices=("all", "last"), metavar="NAME", help="which of them counted: all, last")
+    parser.add_argument("--json", action="store_true", help="one object on standard output, for scripts")
+    screen.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Examine, and print what was found."""
+    for name in ("every", "bptt"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise UsageError(f"--{name} {getattr(arguments, name)}: give a number of 1 or more")
+    path = Path(arguments.run)
+    from tuitrain.charlstm import runtime
+
+    runtime.before_torch()
+    from tuitrain.autopsy.inquest import perform
+
+    with Progress() as progress:
+        found = perform(path, Path(arguments.corpus) if arguments.corpus else None, every=arguments.every,
+                        vocabulary=Path(arguments.vocabulary) if arguments.vocabulary else None,
+                        given={"bptt": arguments.bptt, "loss": arguments.loss}, report=progress.report)
+    if arguments.json:
+        print(json.dumps(found.to_json()))
+        return FINISHED
+    from tuitrain.autopsy.report import lines
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    for line in lines(found, width, screen.draws_braille()):
+        print(line)
+    return FINISHED
+
+
+class Progress:
+    """A bar on standard error, where that is a terminal; standard output is for what was found."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        self._bar = Bar(TextColumn("examining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                        TextColumn("{task.description}"), console=console, transient=True,
+                        disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, done: int, of: int, name: str) -> None:
+        """Show how many are done, and the name of the next."""
+        self._bar.update(self._task, completed=done, total=of, description=safe(name)[:40].replace("[", "("))
