@@ -64,3 +64,19 @@ def test_a_pause_is_not_training() -> None:
     assert not budget.spent
     now[0] = 143.0
     assert budget.spent
+
+
+@pytest.mark.parametrize(("start", "closing", "training"), [
+    (20.0, 10.0, 90.0), (0.0, 0.0, 120.0), (200.0, 0.0, 60.0), (0.0, 500.0, 60.0), (200.0, 500.0, 30.0)])
+def test_the_start_and_the_work_after_training_count_but_never_take_all(start: float, closing: float,
+                                                                       training: float) -> None:
+    now = [start]
+    budget = Budget(120.0, lambda: now[0], began=0.0)
+    budget.begin(0)
+    budget.closing = closing
+    step, planned = 0, 6000
+    while step < planned and not budget.spent:
+        step, now[0] = step + 1, now[0] + 0.02
+        planned = budget.last_step(step, planned)
+    assert now[0] - start == pytest.approx(training, rel=0.02)
+    assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.02 * 120.0)

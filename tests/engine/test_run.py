@@ -1,7 +1,8 @@
 """A whole run as events: beginnings, ends, crashes, the guard, a dead consumer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.conftest import TINY, Run
 from tuitrain.charlstm import prepare
 from tuitrain.charlstm.asides import evaluations
 from tuitrain.charlstm.looks import evaluator as evaluation
+from tuitrain.charlstm.looks.sampler import Stream
 from tuitrain.charlstm.runtime import aside
 from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.diagnosis.guard import Guard
@@ -133,6 +135,65 @@ def test_after_a_resume_and_after_a_rollback_an_epoch_has_the_validation_of_its_
     assert again.evaluations.newest[1] > known[1]
     again.answer(c.Rollback, to=40)
     assert again.evaluations.newest == known, "what was measured on the line that was left is not this one's"
+
+
+class Clock:
+    """A clock that work moves: a step, a slice of an evaluation and a piece of a sample take made-up seconds."""
+
+    def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch, *, step: float, slice: float, piece: float) -> None:
+        self.now, self.slice = 0.0, slice
+        learn, read, advance = run.machine.learn, run.evaluations._evaluator.run, Stream.advance
+
+        def timed_learn() -> None:
+            self.now += step
+            learn()
+
+        def timed_run(*args: Any, **options: Any) -> Iterator[Any]:
+            for sums in read(*args, **options):
+                self.now += self.slice
+                yield sums
+
+        def timed_advance(*args: Any) -> Any:
+            self.now += piece
+            return advance(*args)
+
+        monkeypatch.setattr(run.machine, "learn", timed_learn)
+        monkeypatch.setattr(run.evaluations._evaluator, "run", timed_run)
+        monkeypatch.setattr(Stream, "advance", timed_advance)
+        for holder in (run.evaluations, run.samples):
+            monkeypatch.setattr(holder, "_clock", lambda: self.now)
+        run.samples._since = 0.0
+        run.trainer._budget = Budget(120.0, lambda: self.now)
+        run.trainer._budget.begin(run.machine.progress.step)
+
+
+@pytest.mark.parametrize(("grows", "cut"), [(1.0, False), (10.0, True)])
+def test_minutes_end_the_whole_run_with_its_last_evaluation_and_samples(
+        start: Start, monkeypatch: pytest.MonkeyPatch, grows: float, cut: bool) -> None:
+    """Training ends early enough for them; where they take far longer than before, they are cut short, which is said.
+    """
+    monkeypatch.setattr(evaluation, "CHUNK", 8)
+    monkeypatch.setattr(evaluation, "PART_LENGTH", 8)
+    monkeypatch.setattr(evaluation, "PART_ROWS", 5)
+    run = start(val=0.5, minutes=2.0, evaluate_every=60, sample_every=50)
+    clock = Clock(run, monkeypatch, step=0.3, slice=0.25, piece=0.1)
+    assert run.evaluations._evaluator.slices() > 5
+    last = run.evaluations.closing_seconds
+    assert last == 0.0, "nothing was measured yet"
+
+    def training_is_nearly_over(_: e.Event) -> bool:
+        return clock.now > 100
+
+    run.until(training_is_nearly_over)
+    assert run.evaluations.closing_seconds == pytest.approx(0.25 * run.evaluations._evaluator.slices(), rel=0.5)
+    clock.slice *= grows
+    ended = run.finish()
+    assert ended.reason == "finished" and clock.now == pytest.approx(120.0, rel=0.05)
+    said = [x.text for x in run.of(e.EngineSaid) if "minutes are over" in x.text]
+    whole = [x for x in run.of(e.Evaluated) if x.step == ended.step and not x.part]
+    assert bool(said) == cut and len(whole) == (not cut)
+    assert not run.evaluations.busy and not run.samples.busy
+    assert [x.step for x in run.of(e.Evaluated)][-1] == ended.step, "a part at least"
 
 
 @pytest.mark.parametrize(("kind", "what", "values"), [

@@ -37,11 +37,15 @@ def plan(given: Mapping[str, Any], report: Report = lambda words: None) -> Plan:
     return Plan(sealing.seal(chosen.config, text, chosen.timed), text, tuple(remarks), chosen.timed)
 
 
-def start(made: Plan, run: RunDirectory, report: Report = lambda words: None) -> Worker:
-    """Run the last two stages and return a worker for a new run in an empty folder that the caller has locked."""
+def start(made: Plan, run: RunDirectory, report: Report = lambda words: None, began: float | None = None) -> Worker:
+    """Run the last two stages and return a worker for a new run in an empty folder that the caller has locked.
+
+    `began` is the monotonic time from which the minutes of a run count; None: from now.
+    """
     report("building the model")
     machine = building.build(made.config, made.corpus)
-    worker = opening.hand_over(machine, run, opening.open_new(machine, run, made.remarks, made.timed.compared, report))
+    opened = opening.open_new(machine, run, made.remarks, made.timed.compared, report)
+    worker = opening.hand_over(machine, run, opened, began)
     # Not on a GPU, whose steps are queued before they are done, and not where the race was not trusted.
     if machine.device.type == "cpu" and (key := made.timed.key):
         worker.trainer.promise = Promise(made.timed.step_seconds, lambda: choices.forget(key))

@@ -6,6 +6,7 @@ example: tuitrain copperfield.txt --no-ui --minutes 10
 import argparse
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
+    began = time.monotonic()
     before_training()
     if folder.config.exists():
         folder.create()  # raises before anything is loaded, read or timed
@@ -101,7 +103,7 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     folder.create()
     try:
         lock = folder.lock()
-        worker = runtime.aside(lambda: prepare.start(made, folder, _report))
+        worker = runtime.aside(lambda: prepare.start(made, folder, _report, began))
     except OSError as error:
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "

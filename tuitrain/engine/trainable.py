@@ -1,5 +1,6 @@
 """The interfaces that the loop needs from a built-in model and from the work beside it; extends `Steered`."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -115,8 +116,15 @@ class Aside(Protocol):
     def while_paused(self) -> Iterator[Event]:
         """Continue work in progress while training is paused."""
 
-    def finish(self, everything: bool) -> Iterator[Event]:
-        """At the end of the run: finish requested work, and with `everything` also the work due at the end."""
+    @property
+    def closing_seconds(self) -> float:
+        """Estimated seconds of `finish(everything=True)`; 0 where nothing is known yet."""
+
+    def finish(self, everything: bool, until: float = math.inf) -> Iterator[Event]:
+        """At the end of the run: finish requested work, and with `everything` also the work due at the end.
+
+        What is unfinished at `until`, a time of the clock, is left out with a remark.
+        """
 
     def answer(self, command: Command, steering: Steering) -> Iterator[Event]:
         """Carry out a command. Raises Refused."""

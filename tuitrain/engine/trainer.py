@@ -30,12 +30,14 @@ REPEAT_AFTER = 60.0
 class Trainer:
     """Runs training and everything beside it; `orders.inbox` takes commands from any thread.
 
-    `snapshot_every` is a number of steps, `minutes` limits the training time (0: no limit).
+    `snapshot_every` is a number of steps, `minutes` limits the time from `began`, of
+    the clock, to the end of the run (0: no limit).
     """
 
     def __init__(self, machine: Trainable, asides: Sequence[Aside], saver: Saver, opening: RunStarted | RunResumed, *,
                  snapshot_memory: int, snapshot_every: int, checkpoint_every: Every, guard_mode: str,
-                 minutes: float = 0.0, serial: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+                 minutes: float = 0.0, began: float | None = None, serial: int = 0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.machine, self.asides = machine, asides
         self.reporter = Reporter(machine, clock)
         self.saves = Saves(machine, saver, checkpoint_every, serial, clock)
@@ -55,7 +57,7 @@ class Trainer:
         self._clock = clock
         self._epoch_began = clock()
         self._next_warning = -math.inf
-        self._budget = Budget(minutes * 60, clock) if minutes else None
+        self._budget = Budget(minutes * 60, clock, began) if minutes else None
         self.saves.extra = lambda: {"branches": self.steering.branches, "guard_mode": self.orders.guard_mode}
 
     def introduce(self, **facts: Any) -> None:
@@ -167,6 +169,7 @@ class Trainer:
         planned, step = self.machine.knobs.steps, self.machine.progress.step
         if self._budget is None or self.machine.schedule.landing or not planned:
             return
+        self._budget.closing = sum(aside.closing_seconds for aside in self.asides)
         last = self._budget.last_step(step, planned)
         if last != planned:
             yield from self.steering.correct_steps(last, by=askers.BUDGET)
@@ -209,5 +212,7 @@ class Trainer:
                        by=stop.by if stop else "")
 
     def _finish_asides(self, everything: bool) -> Iterator[Event]:
+        # Somebody who ends a run waits for what was asked for; minutes bind.
+        until = self._budget.until if everything and self._budget is not None else math.inf
         for aside in self.asides:
-            yield from aside.finish(everything)
+            yield from aside.finish(everything, until)

@@ -5,6 +5,7 @@ often and at once. An evaluation never changes what training does next, with one
 the whole, which is then measured at once, at its own step, so that resuming stays exact.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuitrain.charlstm.asides.pace import Pace
 from tuitrain.charlstm.looks.evaluator import Evaluator, steps_between_parts
 from tuitrain.charlstm.machine import Machine
 from tuitrain.engine.progress import on_lineage
@@ -61,6 +63,7 @@ class Evaluations:
         self._every_part = steps_between_parts(machine.config, len(machine.corpus.validation))
         self._at_once = machine.config.lr_schedule == "plateau"
         self._running: deque[_Evaluation] = deque()
+        self._pace, self._part_slices = Pace(), 0
         self.best = float("inf")
         self._taken: deque[tuple[int, int, float]] = deque(maxlen=REMEMBERED)
         self._sums: list[tuple[Tensor, int]] = []
@@ -84,12 +87,29 @@ class Evaluations:
         """Do at least one slice while training is paused."""
         yield from self.advance(hurry=True)
 
-    def finish(self, everything: bool) -> Iterator[Event]:
-        """Finish running evaluations; with `everything` also evaluate the last step."""
+    @property
+    def closing_seconds(self) -> float:
+        """Estimated seconds of running evaluations and of that of the last step, by the pace of the last slices."""
+        slices = self._evaluator.slices()
+        return self._pace.seconds(slices * (len(self._running) + 1) - sum(e.done for e in self._running))
+
+    def finish(self, everything: bool, until: float = math.inf) -> Iterator[Event]:
+        """Finish running evaluations; with `everything` also evaluate the last step.
+
+        At `until` whatever is unfinished is left out, and a part of the validation text is measured instead.
+        """
         newest = self.newest
         if everything and (newest is None or newest[1] != self._machine.progress.step):
             self.start(END)
-        yield from self.advance(everything=True)
+        while self._running:
+            if self._clock() + self._pace.seconds(self._part_slices) >= until:
+                self._running.clear()
+                instead = ": a part of the validation text is measured instead" if self._every_part else ""
+                yield EngineSaid(text=f"the minutes are over, and the last evaluation is left out{instead}")
+                if self._every_part:
+                    yield self._part()
+                return
+            yield from self.advance(hurry=True)
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
         """Start an evaluation, whose result answers the command."""
@@ -120,7 +140,9 @@ class Evaluations:
                 evaluation.credit = max(1.0, evaluation.credit)
             while everything or evaluation.credit >= 1:
                 evaluation.credit -= 1
+                began = self._clock()
                 sums = next(evaluation.slices, None)
+                self._pace.took(self._clock() - began, 1)
                 if sums is None:
                     break
                 evaluation.sums.append(sums)
@@ -143,8 +165,10 @@ class Evaluations:
 
     def _part(self) -> Evaluated:
         began, snapshot = self._clock(), self._machine.freeze()
-        *_, (nats, count) = self._evaluator.run(snapshot, part=True)
+        sums = list(self._evaluator.run(snapshot, part=True))
+        (nats, count), self._part_slices = sums[-1], len(sums)
         loss = float(nats) / count
+        self._pace.took(self._clock() - began, len(sums))
         return Evaluated(branch=snapshot.branch, step=snapshot.step, loss=loss, bpc=loss / LN2, best=False, part=True,
                          characters=count, reason=INTERVAL, seconds=round(self._clock() - began, 3))
 

@@ -1,5 +1,6 @@
 """Runs probes of the model on a frozen copy, at intervals and on request."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -34,7 +35,9 @@ class Probes:
         """Do nothing: a probe is never left unfinished."""
         return iter(())
 
-    def finish(self, everything: bool) -> Iterator[Event]:
+    closing_seconds = 0.0
+
+    def finish(self, everything: bool, until: float = math.inf) -> Iterator[Event]:
         """Do nothing: a probe is never left unfinished."""
         return iter(())
 

@@ -3,6 +3,7 @@
 Sampling uses its own copy of the weights and its own generator, so it cannot change what training does next.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tuitrain.charlstm.asides.pace import Pace
 from tuitrain.charlstm.looks.sample_health import SampleHealth
 from tuitrain.charlstm.looks.sampler import NumpyRNN, Stream
 from tuitrain.charlstm.machine import Machine
@@ -21,6 +23,7 @@ from tuitrain.errors import Refused
 from tuitrain.intervals import due
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, SampleDrawn, SamplePiece, WorkAdvanced
+from tuitrain.telemetry.units import many
 
 BUDGET, AWAITED = 0.01, 0.3
 """Shares of the time that sampling may take during training: for scheduled samples, and when somebody waits for one."""
@@ -55,6 +58,7 @@ class Samples:
         self._waiting: deque[_Sample] = deque()
         self._model: tuple[Snapshot, NumpyRNN] | None = None
         self._allowance, self._since = 0.0, clock()
+        self._pace = Pace()
         self._remarked: set[str] = set()
         self._tables: SampleHealth | None = None
         self._drawn: deque[tuple[int, str]] = deque(maxlen=3)
@@ -112,6 +116,7 @@ class Samples:
                                   temperature=sample.temperature, prompt=sample.prompt, text=sample.text,
                                   id=sample.id, by=sample.by)
             then = self._clock()
+            self._pace.took(then - now, PIECE)
             self._allowance -= then - now
             self._since = now = then
         if not self._waiting:
@@ -128,15 +133,24 @@ class Samples:
             yield WorkAdvanced(what="samples", done=max(0, texts * length - left), of=texts * length,
                                answers=before[-1].id)
 
-    def finish(self, everything: bool) -> Iterator[Event]:
+    @property
+    def closing_seconds(self) -> float:
+        """Estimated seconds of the samples that are due at the end, by the pace of the last characters."""
+        texts = len(self._waiting) or len(self._machine.knobs.temperature)
+        return self._pace.seconds(texts * self._machine.config.sample_length)
+
+    def finish(self, everything: bool, until: float = math.inf) -> Iterator[Event]:
         """Draw the requested samples; with `everything` all waiting ones, or if there are none, new ones."""
         if everything and not self._waiting:
             self.start()
         asked = {s.snapshot.step for s in self._waiting if s.id}
         self._waiting = deque(s for s in self._waiting if everything or s.snapshot.step in asked)
-        while self._waiting:
+        while self._waiting and self._clock() < until:
             self._allowance = 0.1
             yield from self.advance(0.0)
+        if self._waiting:
+            yield EngineSaid(text=f"the minutes are over: {many(len(self._waiting), 'sample')} left undrawn")
+            self._waiting.clear()
 
     @property
     def busy(self) -> bool:

@@ -77,8 +77,8 @@ def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mar
     return Opened(event, str(kept.get("run", "")), serial, mark.values, branches)
 
 
-def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
-    """Return the worker that trains, with the run's journal and saver open."""
+def hand_over(machine: Machine, run: RunDirectory, opened: Opened, began: float | None = None) -> Worker:
+    """Return the worker that trains, with the run's journal and saver open. Minutes count from `began`, monotonic."""
     config = machine.config
     book = Journal(run.journal)
     if book.torn:
@@ -92,7 +92,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened) -> Worker:
                       snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
                       guard_mode=str(opened.values.get("guard_mode", config.on_divergence)),
                       # A resumed run keeps the steps that its minutes were turned into.
-                      minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes)
+                      minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes, began=began)
     trainer.steering.branches = opened.branches
     trainer.complete = evaluations.with_loss
     evaluations.on_best = lambda snapshot: trainer.saves.submit(snapshot, "best")
