@@ -167,7 +167,7 @@ class Clock:
         run.trainer._budget.begin(run.machine.progress.step)
 
 
-@pytest.mark.parametrize(("grows", "cut"), [(1.0, False), (10.0, True)])
+@pytest.mark.parametrize(("grows", "cut"), [(1.0, False), (8.0, True)])
 def test_minutes_end_the_whole_run_with_its_last_evaluation_and_samples(
         start: Start, monkeypatch: pytest.MonkeyPatch, grows: float, cut: bool) -> None:
     """Training ends early enough for them; where they take far longer than before, they are cut short, which is said.

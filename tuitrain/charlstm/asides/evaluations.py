@@ -101,6 +101,8 @@ class Evaluations:
         newest = self.newest
         if everything and (newest is None or newest[1] != self._machine.progress.step):
             self.start(END)
+        for evaluation in self._running:
+            evaluation.pace, evaluation.credit = 1.0, 0.0  # a look at the clock after each slice
         while self._running:
             if self._clock() + self._pace.seconds(self._part_slices) >= until:
                 self._running.clear()

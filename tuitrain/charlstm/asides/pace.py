@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-REMEMBERED: Final = 64
+REMEMBERED: Final = 16
 """Pieces that count: the load of a machine changes."""
 
 
