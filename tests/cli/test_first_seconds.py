@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from tuitrain.cli.age import age
 
 CODE = """
 import json, os, sys
@@ -28,3 +31,16 @@ def test_every_long_thing_is_named_before_it_is_done(corpus: Path, tmp_path: Pat
     order = ["loading torch", "characters", "LSTM of", "timing steps", "building the model", "counting letters"]
     at = [next(i for i, w in enumerate(words) if part in w) for part in order]
     assert at == sorted(at)
+
+
+def test_the_seconds_of_the_interpreter_count_too(tmp_path: Path) -> None:
+    ours = age()
+    assert 0 <= ours <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert age() >= ours
+    asked = "import time; t = time.monotonic(); from tuitrain.cli.age import age; print(age() - (time.monotonic() - t))"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert -0.1 < float(told.stdout) < 60
+    for content in ("", "1 (a) b) R 1", "1 (x) " + "y " * 30):
+        (tmp_path / "stat").write_text(content)
+        assert age(tmp_path / "stat") == 0.0
+    assert age(tmp_path / "nothing") == 0.0

@@ -67,7 +67,7 @@ def test_a_pause_is_not_training() -> None:
 
 
 @pytest.mark.parametrize(("start", "closing", "training"), [
-    (20.0, 10.0, 90.0), (0.0, 0.0, 120.0), (200.0, 0.0, 60.0), (0.0, 500.0, 60.0), (200.0, 500.0, 30.0)])
+    (20.0, 8.0, 90.0), (0.0, 0.0, 120.0), (200.0, 0.0, 60.0), (0.0, 500.0, 60.0), (200.0, 500.0, 30.0)])
 def test_the_start_and_the_work_after_training_count_but_never_take_all(start: float, closing: float,
                                                                        training: float) -> None:
     now = [start]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.charlstm.config import Config
 from tuitrain.cli import options, screen, settings
+from tuitrain.cli.age import age
 from tuitrain.cli.signals import before_training
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.protocol import askers
@@ -88,7 +89,7 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
 
 
 def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
-    began = time.monotonic()
+    began = time.monotonic() - age()
     before_training()
     if folder.config.exists():
         folder.create()  # raises before anything is loaded, read or timed

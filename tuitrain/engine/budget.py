@@ -20,6 +20,8 @@ MOST: Final = 1.01
 """Share of the training time at which it ends at any step: steps became slower after the last estimate."""
 LATEST: Final = 1.02
 """Share of the minutes at which the work after training is cut short."""
+SLACK: Final = 1.25
+"""Factor by which more time is left for the work after training than earlier work took."""
 BESIDE: Final = 0.5
 """Largest share of the minutes that the start counts for, and of what it left that the work after training does."""
 
@@ -53,7 +55,7 @@ class Budget:
     @property
     def _training(self) -> float:
         """Seconds from the beginning to the end of training."""
-        return self._seconds - min(self.closing, BESIDE * (self._seconds - self._start))
+        return self._seconds - min(SLACK * self.closing, BESIDE * (self._seconds - self._start))
 
     @property
     def spent(self) -> bool:

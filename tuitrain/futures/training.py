@@ -5,6 +5,7 @@ no loop here: an arm is a resumed run, with its journal, analyst, evaluations an
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,9 @@ class _Aside:
     def while_paused(self) -> Iterator[Event]:
         return iter(())
 
-    def finish(self, everything: bool) -> Iterator[Event]:
+    closing_seconds = 0.0
+
+    def finish(self, everything: bool, until: float = math.inf) -> Iterator[Event]:
         return iter(())
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[Event]:
