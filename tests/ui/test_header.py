@@ -106,7 +106,7 @@ def test_the_guards_countdown_counts_while_nothing_happens() -> None:
     async def sitting() -> None:
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(app, pilot)
-            app._heard -= 60  # long after the last event
+            app._heard_at -= 60  # long after the last event
             for left in range(int(COUNTDOWN), int(COUNTDOWN) - 5, -1):
                 await until(lambda left=left: f"rolls back in {left} s" in first_line(app))  # type: ignore[misc]
                 now[0] += 1

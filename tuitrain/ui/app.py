@@ -1,6 +1,6 @@
-"""The cockpit's application: drains the session, folds, and hands the state to panes. Knows no engine.
+"""The cockpit's application: drains the session, folds events and passes the state to panes. Knows no engine.
 
-Nothing on the screen waits for training and training never waits for the screen.
+The screen never waits for training, and training never waits for the screen.
 """
 
 import math
@@ -37,19 +37,19 @@ from tuitrain.ui.unobeyed import Unobeyed
 from tuitrain.ui.view import View
 
 TICK = 0.05
-"""Seconds between looks at the session: short, so that an answer is on the screen at once; a look costs little."""
+"""Seconds between two reads of the session: short, so that answers appear at once; a read costs little."""
 NUMBERS = 0.5
-"""Seconds between drawings when nothing was asked."""
+"""Seconds between two drawings while no command is waiting."""
 HINT = 25.0
-"""Seconds that a hint stays."""
+"""Seconds that the hint is shown."""
 SETTLED = 6.0
-"""Seconds after the last event at which every pane has had its turn, and nothing is drawn until the next one."""
+"""Seconds after the last event until every pane has been drawn; then nothing is drawn until the next event."""
 
 UNOBEYED = Unobeyed()
 
 
 class CockpitApp(App[int]):
-    """`connect` is called in a thread and gives the session, so that the first frame need not wait for torch."""
+    """The app; `connect` is called in a thread for the session, so that the first frame does not wait for torch."""
 
     CSS_PATH = "cockpit.tcss"
     TITLE = "tuitrain"
@@ -73,41 +73,41 @@ class CockpitApp(App[int]):
             setattr(self, f"action_{name}", action)
         self.failure: Exception | None = None
         self.leaving = False
-        """Set by a signal, from outside the loop: the next tick leaves."""
+        """Set by a signal handler; the next tick exits."""
         self.here, self._hint = here, hint
         self.behind: Callable[[], bool] = lambda: False
-        """Whether the terminal still takes an earlier frame: a slow line gets fewer frames, never older ones."""
+        """Whether the terminal is still receiving a frame: a slow line gets fewer frames, never outdated ones."""
         self.resized: Callable[[], None] = lambda: None
-        """Called before the screen is drawn for another size."""
-        self._owing = False
+        """Called before the screen is drawn at another size."""
+        self._draw_pending = False
         self._counted: int | None = None
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
         self._steady, self._waits = steady, (0.0, 0.0)
         self._starting = LogTail(RunDirectory(run).log)
-        self._next, self._heard = 0.0, time.monotonic()
+        self._next, self._heard_at = 0.0, time.monotonic()
 
     @property
     def session(self) -> Session | None:
-        """The session, once the engine is there."""
+        """The session; None until it is connected."""
         return self.link.session
 
     @property
     def state(self) -> RunState:
-        """What is known of the run."""
+        """The state of the run."""
         return self.link.state
 
     @property
     def view(self) -> View:
-        """How it is looked at."""
+        """The display settings."""
         return self.link.view
 
     @property
     def ending(self) -> bool:
-        """Whether the person here had it save and end."""
+        """Whether the person at this cockpit requested to save and end."""
         return self._asking.ending
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Called by Textual: what each row passes through on its way to the terminal."""
+        """Called by Textual: return the filters that each row passes through on its way to the terminal."""
         return [*super().get_line_filters(), UNOBEYED]
 
     def on_mount(self) -> None:
@@ -122,11 +122,11 @@ class CockpitApp(App[int]):
 
     @work(thread=True, exit_on_error=False)
     def begin(self) -> None:
-        """Connect without holding up the screen."""
+        """Connect without blocking the screen."""
         worker = get_current_worker()
         try:
             session = self._connect()
-        except Exception as error:  # told once the screen has closed, whatever it is
+        except Exception as error:  # reported once the screen has closed
             self.failure = error
             if not worker.is_cancelled:
                 self.call_from_thread(self.exit, 1)
@@ -134,7 +134,7 @@ class CockpitApp(App[int]):
         self.call_from_thread(self.joined, session)
 
     def joined(self, session: Session) -> None:
-        """The engine is there: what it has done so far is shown at once."""
+        """Take the connected session and show its state at once."""
         self.link.join(session)
         self._wait()
         self.redraw(at_once=True)
@@ -142,24 +142,24 @@ class CockpitApp(App[int]):
             self.notify(self._hint, timeout=HINT, markup=False)
 
     def redraw(self, at_once: bool = False) -> None:
-        """Hand the state to the panes."""
+        """Pass the state to the panes."""
         self.view.tape = self.link.tape.words if self.link.tape is not None else ""
         if self.cockpit.is_mounted:
             self.cockpit.show(self.state, self.view, time.monotonic(), at_once)
 
     def redraw_plots(self) -> None:
-        """Plots at once, because a person asked for it."""
+        """Draw the plots at once, because a person changed them."""
         self.cockpit.show(self.state, self.view, math.inf)
 
     def action_suspend_process(self) -> None:
-        """The cockpit only: where the training shares its process, that would stop it too."""
+        """Suspend the cockpit; refuse where the training shares its process and would stop, too."""
         if self.here:
             self.notify("this process trains too: ctrl+z would stop it; d leaves and training goes on", markup=False)
         else:
             super().action_suspend_process()
 
     def tick(self) -> None:
-        """Fold what happened; draw answers at once and the rest at its own pace."""
+        """Fold new events; draw answers at once and everything else at its own pace."""
         if self.leaving:
             self.exit(0)
             return
@@ -171,7 +171,7 @@ class CockpitApp(App[int]):
         answered |= anew
         for event, when in events:
             self.state.fold(event, when)
-            self._heard = time.monotonic()
+            self._heard_at = time.monotonic()
             answered |= self._asking.answered(event)
         if self.session is not None and self.view.connection not in ("starting", "gone"):
             if self.ending and self.state.status == "ended" and self.state.ended != e.CRASHED:
@@ -180,24 +180,24 @@ class CockpitApp(App[int]):
             if self.session.closed:
                 self._gone()
                 answered = True
-        # Where nothing happened nothing is computed; the slowest pane has had its turn by then.
-        settled = time.monotonic() - self._heard > SETTLED
-        answered |= self._owing
+        # Without events nothing is drawn once the slowest pane is up to date.
+        settled = time.monotonic() - self._heard_at > SETTLED
+        answered |= self._draw_pending
         self._wait()
         left = countdown(self.state, self.view)
-        if left != self._counted and not self.behind():  # nothing happens meanwhile, and yet this line is news
+        if left != self._counted and not self.behind():  # the countdown changes without an event
             self._counted = left
             self.cockpit.query_one(HeaderPane).show(self.state, self.view, time.monotonic(), at_once=True)
         if answered or (not settled and time.monotonic() >= self._next):
-            behind = self.behind()  # asked once: an answer that is not drawn now must be owed
-            self._owing = behind and answered
+            behind = self.behind()  # read once: an answer that is not drawn now has to be drawn later
+            self._draw_pending = behind and answered
             if behind:
                 return
             self._next = time.monotonic() + NUMBERS
             self.redraw(at_once=answered)
 
     def _wait(self) -> None:
-        """Count the guard's time down by a clock that nobody can set, from what was left when it was first seen."""
+        """Update the guard's countdown by a monotonic clock, starting from the time left when it was first seen."""
         since = self.state.health.waiting_since
         if self.link.tape is not None:
             self.view.guard_waits = COUNTDOWN - (self.link.tape.now - since)
@@ -217,9 +217,10 @@ class CockpitApp(App[int]):
         else:
             self.view.remark = f"its process is gone: see engine.log; {goes_on}"
         if self._resume is not None and not script and (self.state.status != "ended" or self.state.ended == e.CRASHED):
-            self.push_screen(EngineGone(self._run, self.state, time.monotonic() - self._heard), self._go_on)
+            ago = time.monotonic() - self._heard_at
+            self.push_screen(EngineGone(self._run, self.state, ago), self._resume_or_leave)
 
-    def _go_on(self, answer: str | None) -> None:
+    def _resume_or_leave(self, answer: str | None) -> None:
         if answer == "leave":
             self.exit(0)
         elif answer == "resume" and self._resume is not None:

@@ -1,4 +1,4 @@
-"""The one screen: which panes there are and how they lie. Knows nothing of sessions and keys."""
+"""The main screen with the layout of all panes. Knows nothing of sessions or keys."""
 
 import os
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Cockpit(Screen[None]):
         yield FooterPane("footer")
 
     def on_resize(self, event: Resize) -> None:
-        """Called by Textual: a variant for each size."""
+        """Called by Textual: choose the layout for the size."""
         width, height = event.size
         tiny = width < 60 or height < 16
         small = not tiny and (width < 100 or height < 32)
@@ -46,25 +46,25 @@ class Cockpit(Screen[None]):
         self.set_class(width >= 160 and height >= 44, "large")
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
-        """Hand the state to every pane; each draws at its own pace. `at_once` is for answers to a key."""
+        """Pass the state to every pane; each draws at its own pace. `at_once` is for answers to a key."""
         self.set_class(not view.braille, "ascii")
         for pane in self.panes():
             quick = at_once and pane.id in ("knobs", "header", "timeline", "log")
             try:
                 pane.show(state, view, now, quick)
             except Exception as error:
-                # One pane's mistake must not take the screen away from somebody in the middle of a run.
+                # A bug in one pane must not close the screen in the middle of a run.
                 if os.environ.get("TUITRAIN_TRACEBACK"):
                     raise
                 view.remark = f"the pane {pane.id} failed: {type(error).__name__}; TUITRAIN_TRACEBACK=1 shows where"
 
     def panes(self) -> Iterator[Picture | LogPane]:
-        """All panes."""
+        """Yield all panes."""
         yield from self.query(Picture)
         yield from self.query(LogPane)
 
     def maximise_pane(self, pane: Widget | None) -> None:
-        """One pane alone between header and footer; None shows all again."""
+        """Show one pane alone between header and footer; None shows all again."""
         self.set_class(pane is not None, "maximised")
         keep = {"header", "progress", "footer"}
         for other in self.panes():

@@ -1,4 +1,4 @@
-"""Small questions over the panes: a value, a choice, a restore point, help. Escape closes; training goes on behind.
+"""Dialogs over the panes: a value, a choice, a restore point, help. Escape closes; training goes on meanwhile.
 
 They return what was chosen, or None; they send nothing themselves.
 """
@@ -27,19 +27,19 @@ from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.values import read, shown, wild
 
 Preview = Callable[[str], tuple[bool, str]]
-"""What is typed -> (may it be sent, a word on what it would do)."""
+"""Maps the typed text to (whether it may be sent, a description of its effect)."""
 Answer = TypeVar("Answer")
 KNOBS = ("lr", "clip")
-"""What a rollback may set, each in a field of its own."""
+"""The knobs that a rollback may set, each with its own field."""
 EDITING = {"backspace": "delete_left", "delete": "delete_right", "left": "cursor_left", "right": "cursor_right",
            "home": "home", "end": "end"}
 
 
 class Field(Input):
-    """An Input in which a burst of keys keeps its order.
+    """An Input that keeps the order of quickly typed keys.
 
-    Textual lets editing keys travel through the queues of all parents while letters are taken at once: on a busy screen
-    a backspace came after the letters typed behind it.
+    Textual passes editing keys through the queues of all parents, but handles letters at once: on a busy screen a
+    backspace was applied after letters that were typed later.
     """
 
     async def _on_key(self, event: Key) -> None:
@@ -53,23 +53,23 @@ class Field(Input):
 
 
 class Dialog(ModalScreen[Answer | None]):
-    """Escape closes without an answer."""
+    """The base of dialogs: escape closes without an answer."""
 
     BINDINGS: ClassVar = [Binding("escape", "close", "close"), Binding("ctrl+c", "close", "close", priority=True)]
 
     def action_close(self) -> None:
-        """Leave everything as it is."""
+        """Close without an answer."""
         self.dismiss(None)
 
-    def say(self, words: str, refused: bool = False) -> None:
-        """A word on what is typed or chosen; in the colour of an error where enter would not be taken."""
+    def show_preview(self, words: str, refused: bool = False) -> None:
+        """Show the effect of what is typed or chosen; in the colour of an error if it cannot be accepted."""
         preview = self.query_one("#preview", Static)
         preview.set_class(refused, "refused")
         preview.update(words)
 
 
 class AskValue(Dialog[str]):
-    """One line of input with a live preview below it."""
+    """A line of input with a live preview; `doubt` returns a question that has to be confirmed by another enter."""
 
     def __init__(self, title: str, value: str, preview: Preview, *, doubt: Callable[[str], str] = lambda text: "",
                  classes: str = "") -> None:
@@ -89,7 +89,7 @@ class AskValue(Dialog[str]):
         """Called by Textual."""
         self._doubted = False
         good, words = self._preview(event.value)
-        self.say(words, refused=not good)
+        self.show_preview(words, refused=not good)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Called by Textual."""
@@ -98,13 +98,13 @@ class AskValue(Dialog[str]):
         question = "" if self._doubted else self._doubt(event.value)
         self._doubted = bool(question)
         if question:
-            self.say(question, refused=True)
+            self.show_preview(question, refused=True)
         else:
             self.dismiss(event.value)
 
 
 class Choose(Dialog[str]):
-    """A few choices; the first is the safe one."""
+    """A list of choices, of which the first is the safe one."""
 
     def __init__(self, title: str, choices: list[tuple[str, str]]) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Choose(Dialog[str]):
 
 
 class Confirm(Dialog[bool]):
-    """Says what would happen; enter lets it."""
+    """Describes what would happen; enter accepts."""
 
     BINDINGS: ClassVar = [Binding("enter", "accept", "do it")]
 
@@ -138,17 +138,17 @@ class Confirm(Dialog[bool]):
             yield Label("enter does it, escape leaves it", classes="hint")
 
     def action_accept(self) -> None:
-        """Let it happen."""
+        """Accept."""
         self.dismiss(True)
 
 
 Chosen = tuple[str, Wish | None, Wish | None]
-"""(point or empty for the last good one, lr, clip); None leaves a knob as it is."""
+"""(name of the point, empty for the last good one; lr; clip); None leaves a knob unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Where a run is: what a rollback would leave behind, and the knobs it goes on with where none is written."""
+    """The present of a run, which a rollback leaves behind, and its knobs, which stay unless another value is typed."""
 
     step: int
     time: float
@@ -159,7 +159,7 @@ class Present:
     lineage: Lineage = field(default_factory=Lineage)
 
     def leaving(self, point: Point) -> str:
-        """What a rollback to a point leaves behind, and what it returns to."""
+        """Describe which steps a rollback to a point leaves behind and which it returns to."""
         here = (self.lineage.branch, self.step)
         shared = self.lineage.shared(here, (point.branch, point.step))
         returned = point.step - shared
@@ -172,18 +172,20 @@ class Present:
         return f"leaves {left} as a ghost; undo returns to them"
 
     def _of(self, shared: int) -> str:
-        """The branch or the branches of the steps after one of this line."""
+        """Name the branches of the steps after a shared one."""
         branches = [s.branch for s in self.lineage.path((self.lineage.branch, self.step)) if s.last > shared]
         return f"branch {branches[0]}" if len(branches) == 1 else f"branches {branches[0]} to {branches[-1]}"
 
     def field(self, name: str) -> str:
-        """A knob in force as it would be typed."""
+        """Return the value of a knob in force as it would be typed."""
         return shown(name, self.lr if name == "lr" else self.clip, name == "clip" and self.clip_auto)
 
 
 class PickPoint(Dialog[Chosen]):
-    """A restore point, and with which lr and clip to go on; `proposed` are the values of a remedy, by knob, `at` the
-    name of its point."""
+    """A choice of a restore point, with lr and clip to continue with.
+
+    `proposed` are the values of a remedy by knob, `at` is the name of its point.
+    """
 
     def __init__(self, points: list[Point], present: Present, proposed: Mapping[str, str], at: str = "") -> None:
         super().__init__()
@@ -220,12 +222,12 @@ class PickPoint(Dialog[Chosen]):
         table.focus()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Called by Textual: say what would be lost."""
-        self._look()
+        """Called by Textual: update the preview."""
+        self._update_preview()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Called by Textual: say what it comes to."""
-        self._look()
+        """Called by Textual: update the preview."""
+        self._update_preview()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Called by Textual."""
@@ -240,17 +242,17 @@ class PickPoint(Dialog[Chosen]):
         key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
         return next((p for p in self._points if p.name == key), None)
 
-    def _look(self) -> None:
+    def _update_preview(self) -> None:
         self._doubted = False
         point, present = self._point(), self._present
         words = "the engine chooses; undo returns to where you were"
         if point is not None:
             words = present.leaving(point)
         _, turns, refused = self._read(point)
-        self.say("\n".join(refused or [words, turns]), refused=bool(refused))
+        self.show_preview("\n".join(refused or [words, turns]), refused=bool(refused))
 
     def _read(self, point: Point | None) -> tuple[list[Wish | None], str, list[str]]:
-        """What is meant by the two fields, what they come to, and why they cannot be."""
+        """Return the wishes of the two fields (None: unchanged), their effect in words, and the errors."""
         present = self._present
         asked: list[Wish | None] = []
         turns: list[str] = []
@@ -278,7 +280,7 @@ class PickPoint(Dialog[Chosen]):
         point = self._point()
         asked, _, refused = self._read(point)
         if refused:
-            self.say("\n".join(refused), refused=True)
+            self.show_preview("\n".join(refused), refused=True)
             return
         lr, clip = asked
         if lr is not None and not self._doubted:
@@ -286,13 +288,13 @@ class PickPoint(Dialog[Chosen]):
             question = wild(lr.of("lr", base), self._present.lr)
             if question:
                 self._doubted = True
-                self.say(f"lr {question}", refused=True)
+                self.show_preview(f"lr {question}", refused=True)
                 return
         self.dismiss((point.name if point else "", lr, clip))
 
 
 class Help(Dialog[None]):
-    """The table of keys and what each pane shows."""
+    """The help: panes, keys and words."""
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""

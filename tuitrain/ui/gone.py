@@ -1,4 +1,4 @@
-"""What is known of a run whose process is gone, and one key to go on. Starts nothing itself."""
+"""The dialog for a run whose process is gone: what is known of it, and a key to resume it. Starts nothing itself."""
 
 import os
 import stat
@@ -17,11 +17,11 @@ from tuitrain.telemetry.units import duration, safe
 from tuitrain.ui.dialogs import Dialog
 
 LINES, BYTES = 6, 8192
-"""Of the end of engine.log that are shown, and read."""
+"""Number of lines shown, and of bytes read, from the end of engine.log."""
 
 
 class EngineGone(Dialog[str]):
-    """Answers `resume` or `leave`; escape stays, to look at what there is."""
+    """The dialog; answers `resume` or `leave`; escape closes it to look at the panes."""
 
     BINDINGS: ClassVar = [Binding("enter", "answer('resume')", "resume"), Binding("q", "answer('leave')", "leave")]
 
@@ -43,21 +43,21 @@ class EngineGone(Dialog[str]):
             yield Label("\nenter goes on with the run · escape looks at what there is · q leaves", markup=False)
 
     def action_answer(self, answer: str) -> None:
-        """Resume, or leave."""
+        """Answer `resume` or `leave`."""
         self.dismiss(answer)
 
 
 def known(run: RunDirectory, state: RunState, ago: float) -> list[str]:
-    """What happened, where it was `ago` seconds ago, and what is on disk: a line each."""
+    """Return lines on what happened, the step `ago` seconds ago, and what is on disk."""
     name = safe(str(run.path))
     if is_alive(run):
         return [f"the connection to {name} broke; its process still trains it"]
     if state.status == "ended":
-        said = f"{name} {safe(state.ended)}"
+        event = f"{name} {safe(state.ended)}"
     else:
-        said = f"the process that trained {name} is gone, without a word: killed, or out of memory"
+        event = f"the process that trained {name} is gone, without a word: killed, or out of memory"
     last = state.story.last_saved
-    lines = [said, f"last heard of at step {state.step:,}, {duration(ago)} ago"]
+    lines = [event, f"last heard of at step {state.step:,}, {duration(ago)} ago"]
     if last is None:
         lines.append("no checkpoint was heard of; if there is none on disk it has to start anew")
     else:
@@ -68,7 +68,7 @@ def known(run: RunDirectory, state: RunState, ago: float) -> list[str]:
 
 
 def log_tail(path: Path) -> list[str]:
-    """The last lines of a log, with nothing in them that a terminal obeys; none if it cannot be read."""
+    """Return the last lines of a log without anything that a terminal obeys; none if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -83,14 +83,14 @@ def log_tail(path: Path) -> list[str]:
 
 
 class LogTail:
-    """What a host that is starting writes into engine.log: its last line, whenever there is a new one."""
+    """Follows engine.log while a host is starting."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._size = self._now()
 
     def news(self) -> str:
-        """The last line if the log has grown since the last call, else nothing."""
+        """Return the last line if the log has grown since the last call, else an empty text."""
         size = self._now()
         if size == self._size:
             return ""

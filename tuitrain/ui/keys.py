@@ -1,4 +1,4 @@
-"""The one table of keys: it feeds bindings, footer, help, palette and README. Knows nothing of what actions do."""
+"""The table of keys, from which bindings, footer, help, palette and README are made. Knows nothing of the actions."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,11 @@ from tuitrain.telemetry import glossary
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`keys` as Textual names them, comma separated; `face` is what a person sees; `label` is empty if not in the
-    footer, as is `looking`, its word there while nothing can be asked, and `tape`, its word in a replay."""
+    """A key and its action.
+
+    `keys` are Textual's names, comma separated; `face` is what a person sees. Labels for the footer, empty for none:
+    `label`, `looking` while no commands can be sent, and `tape` in a replay.
+    """
 
     keys: str
     face: str
@@ -20,12 +23,12 @@ class Key:
     looking: str = ""
     tape: str = ""
     everywhere: bool = False
-    """It works over a dialog, too."""
+    """Whether it also works in a dialog."""
     asks: tuple[type[c.Command] | str, ...] = ()
-    """The command that it sends, and the knob that this is for: a run may offer neither."""
+    """The command that it sends, and the knob that this sets; a run may lack either."""
 
     def why_not(self, offers: Capabilities) -> str:
-        """Why a run does not do what this key asks; empty if it does, or if the key asks nothing of it."""
+        """Return why a run cannot do what this key asks; empty if it can, or if the key sends no command."""
         if not self.asks:
             return ""
         command, *knob = self.asks
@@ -81,4 +84,4 @@ DIGITS = "1234567890"
 PANES = dict(zip(DIGITS, glossary.PANES, strict=False))
 """The pane that each digit focuses, in the order of the glossary."""
 if len(PANES) < len(glossary.PANES):
-    raise RuntimeError(f"panes: {len(glossary.PANES)} are declared, and there are {len(DIGITS)} digits to press")
+    raise RuntimeError(f"panes: {len(glossary.PANES)} are declared, but there are only {len(DIGITS)} digits")

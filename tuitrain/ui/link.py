@@ -1,4 +1,4 @@
-"""The run on the screen: its session, the state folded from its events, and how a person looks at it. No Textual."""
+"""The run on the screen: its session, the state folded from its events, and the display settings. No Textual."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tuitrain.ui.view import View
 
 @dataclass(slots=True)
 class Link:
-    """One for the life of the cockpit; session and state are replaced, so whoever needs them asks here each time."""
+    """Holds the current session and state; both are replaced while the cockpit runs, so read them here each time."""
 
     state: RunState
     view: View
@@ -19,11 +19,11 @@ class Link:
 
     @property
     def tape(self) -> Tape | None:
-        """The session, if it is a replay: some keys then steer the tape."""
+        """The session if it is a replay, in which some keys control the playback; else None."""
         return self.session if self.view.connection == "replay" and isinstance(self.session, Tape) else None
 
     def join(self, session: Session) -> None:
-        """Take a session with the state that its events continue."""
+        """Take a session and its state."""
         self.session, self.state, self._synchronised = session, session.state, session.resynchronised
         self.view.connection, self.view.remark = session.connection, ""
 
@@ -34,7 +34,7 @@ class Link:
         self.session = None
 
     def drain(self) -> tuple[bool, list[tuple[Event, float]]]:
-        """The events since the last call with their Unix times, to be folded; and whether they continue a new state."""
+        """Return whether the state was replaced, and the events since then with their Unix times, not yet folded."""
         if self.session is None or self.view.connection in ("starting", "gone"):
             return False, []
         events = self.session.drain_timed()

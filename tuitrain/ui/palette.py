@@ -1,4 +1,4 @@
-"""What each colour means, once for dark and once for light grounds: after Okabe and Ito, told apart by all eyes."""
+"""Colours by meaning, for dark and light backgrounds; after Okabe and Ito, so that colour-blind people can use them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from textual.theme import Theme
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours as hex; none of them is ever the only sign of its meaning."""
+    """Colours as hex; colour is never the only way that something is expressed."""
 
     train: str
     validation: str
@@ -16,7 +16,7 @@ class Palette:
     ghost: str
     dim: str
     surprise: tuple[str, str, str, str]
-    """Of a character at up to 1, 3, 6 and more bits."""
+    """For a character with a surprise of up to 1, 3, 6 and more bits."""
 
 
 DARK = Palette("#56b4e9", "#e69f00", "#009e73", "#ff6b4a", "#666666", "#8a8a8a",
@@ -26,10 +26,10 @@ LIGHT = Palette("#0072b2", "#b06000", "#007a59", "#c03a00", "#aaaaaa", "#6a6a6a"
 
 
 def palette_of(theme: Theme) -> Palette:
-    """The colours for a theme."""
+    """Return the colours for a theme."""
     return DARK if theme.dark else LIGHT
 
 
 def surprise_colour(palette: Palette, bits: float) -> str:
-    """The colour of a character that surprised the model by so many bits."""
+    """Return the colour of a character by its surprise in bits."""
     return palette.surprise[(bits > 1) + (bits > 3) + (bits > 6)]

@@ -1,7 +1,6 @@
-"""The base of all panes: lines of text in, and only the rows that changed are sent to the terminal.
+"""The base of all panes: turns lines of text into rows, of which only the changed ones are sent to the terminal.
 
-A frame costs bytes, and bytes are what a slow line lacks: a pane is asked for its lines at its own pace, and a row
-that says the same as before is not drawn again.
+Bytes are scarce on a slow line, so each pane is drawn at its own pace, and an unchanged row is not drawn again.
 """
 
 from functools import cache
@@ -23,7 +22,7 @@ from tuitrain.ui.view import View
 
 
 class Picture(Widget, can_focus=True):
-    """Subclasses give `lines`; `period` is the least time between two drawings, in seconds."""
+    """A pane. Subclasses implement `lines`; `period` is the minimum time between two drawings in seconds."""
 
     period = 0.4
     heading = ""
@@ -36,18 +35,21 @@ class Picture(Widget, can_focus=True):
         self._title = ""
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The picture, at most `height` lines of at most `width` cells; a pane of its own draws more than nothing."""
+        """Return the picture: at most `height` lines of at most `width` cells."""
         return []
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
-        """Draw if it is time, or `at_once`; `now` in seconds of a steady clock, inf: at once and the pace goes on."""
+        """Draw if it is due, or `at_once`.
+
+        `now` is in seconds of a monotonic clock; inf draws without changing the pace.
+        """
         self._shown = (state, view)
         if now >= self._next or at_once:
             self._next = now + self.period if now < inf else self._next
             self._draw()
 
     def on_resize(self) -> None:
-        """Called by Textual: draw anew what was shown last."""
+        """Called by Textual: redraw at the new size."""
         self._strips = []
         if self._shown is not None:
             self._draw()
@@ -61,7 +63,7 @@ class Picture(Widget, can_focus=True):
         return Strip.blank(width, self.rich_style)
 
     def title(self, state: RunState, view: View) -> str:
-        """What stands in the border."""
+        """Return the title in the border."""
         return self.heading
 
     def _draw(self) -> None:
@@ -90,7 +92,7 @@ class Picture(Widget, can_focus=True):
                 self.refresh(Region(begin, y, end - begin, 1))
 
     def palette(self) -> Palette:
-        """The colours for the theme in force."""
+        """Return the colours for the current theme."""
         return palette_of(self.app.current_theme)
 
 
@@ -99,7 +101,7 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
     text.no_wrap = True
     text.stylize_before(text.style)  # a Text without spans is rendered without its own style
     text.truncate(width, overflow="crop")
-    # The one place where a pane's strings become cells: whatever they came from, the terminal obeys nothing in them.
+    # The only place where a pane's text becomes cells, so control characters from any source are removed here.
     segments = [Segment(words if braille else plain_ascii(words), s.style or Style.null(), None)
                 for s in text.render(_console(), end="") for words in [printable(s.text.replace("\n", " "))]]
     # Each segment costs an escape sequence of some 30 bytes, so neighbours of one style become one.
@@ -107,7 +109,7 @@ def _strip(text: Text, width: int, braille: bool) -> Strip:
 
 
 def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:
-    """The columns between which two rows differ."""
+    """Return the range of columns in which two rows differ."""
     cells = [[(c, s.style) for s in strip for c in s.text] for strip in (before, after)]
     if any(len(row) != width for row in cells) or any(cell_len(c) != 1 for c in set(before.text + after.text)):
         return 0, width  # wide or combining characters: cells are not characters
@@ -117,5 +119,5 @@ def _changed(before: Strip, after: Strip, width: int) -> tuple[int, int]:
 
 @cache
 def _console() -> Console:
-    """Styles of a Text are resolved by a console; it never prints."""
+    """Return a console that resolves the styles of a Text; it never prints."""
     return Console(width=400, color_system="truecolor", force_terminal=True)

@@ -1,7 +1,7 @@
-"""Curves on axes through plotext, one Plot object each. Knows nothing of runs.
+"""Draws curves on axes with plotext. Knows nothing of runs.
 
-plotext raises on what is not finite and on a log axis with zeros, so both are dealt with here; a curve is thinned
-to about one number per pixel column first, because plotext's time grows with the points.
+plotext fails on numbers that are not finite and on zeros on a log axis, so both are handled here; curves are thinned to
+about one number per pixel column first, because plotext's time grows with the number of points.
 """
 
 import math
@@ -16,12 +16,12 @@ from textual_plotext.plot import Plot
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
 ASCII = {"○": "o", "∙": "+"}
-"""Faces of points where a terminal has nothing else."""
+"""Substitutes for the signs of points on a terminal without Unicode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Numbers over steps; a `face` draws points with it instead of a line."""
+    """Numbers over steps, drawn as a line, or as points with the sign `face`."""
 
     x: Array
     y: Array
@@ -31,8 +31,7 @@ class Curve:
 
 @dataclass(slots=True)
 class Chart:
-    """What one plot shows. `y` are the limits, `ticks` pairs of place and face, `levels` horizontal
-    lines: place, colour, name."""
+    """The contents of one plot: `y` limits, `ticks` (value, label), `levels` horizontal lines (value, colour, name)."""
 
     curves: list[Curve]
     y: tuple[float, float]
@@ -43,7 +42,7 @@ class Chart:
     axis: str = "#8a8a8a"
 
     def draw(self, width: int, height: int, braille: bool) -> list[Text]:
-        """The picture; empty if there is no room for one."""
+        """Return the lines of the plot; none if there is no room."""
         if width < 20 or height < 4:
             return []
         plot = Plot()
@@ -76,14 +75,14 @@ class Chart:
         for place, colour in self.marks:
             if self.x[0] <= place <= self.x[1]:
                 plot.scatter([place], [floor], marker="▲" if braille else "^", color=rgb(colour))
-        for level, colour, name in levels:  # last, so that no line runs through a word
+        for level, colour, name in levels:  # last, so that no line crosses a word
             if name and width >= 3 * len(name):
                 plot.text(f" {name}", self.x[1], level, color=rgb(colour), alignment="right")
         return list(Text.from_ansi(plot.build()).split("\n"))[:height]
 
 
 def thin(x: Array, y: Array, columns: int) -> tuple[Array, Array]:
-    """The lowest and the highest point of each pixel column: the same picture from fewer points."""
+    """Reduce a curve to the lowest and highest point of each pixel column, which gives the same picture."""
     if len(x) <= 2 * columns:
         return x, y
     edges = np.linspace(0, len(x), columns + 1).astype(int)[:-1]
@@ -92,12 +91,12 @@ def thin(x: Array, y: Array, columns: int) -> tuple[Array, Array]:
 
 
 def rgb(colour: str) -> Colour:
-    """`#rrggbb` as plotext takes it."""
+    """Convert `#rrggbb` to the form that plotext takes."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """Round places between two numbers, at most `count`."""
+    """Return at most `count` round numbers between two numbers."""
     span = max(high - low, 1e-12)
     size = 10.0 ** math.floor(math.log10(span / count))
     step = next(size * m for m in (1, 2, 5, 10, 20) if span / (size * m) <= count)
@@ -106,13 +105,13 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def faces(ticks: list[float]) -> list[tuple[float, str]]:
-    """Ticks with their labels, as many decimals for all as the finest needs, one at least."""
+    """Return ticks with labels, all with as many decimals as the finest needs, at least one."""
     digits = next((d for d in (1, 2, 3) if all(abs(t - round(t, d)) < 1e-9 for t in ticks)), 4)
     return [(t, f"{t:.{digits}f}") for t in ticks]
 
 
 def nice_limits(values: Array, least: float) -> tuple[float, float]:
-    """Limits that jump in round steps, so that an axis stays where it is while numbers wander."""
+    """Return limits in round steps, so that an axis stays fixed while numbers vary."""
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, max(least, 1.0)
@@ -125,7 +124,7 @@ def nice_limits(values: Array, least: float) -> tuple[float, float]:
 
 
 def short(value: float) -> str:
-    """A step on an axis: 750, 12.5k, 2M."""
+    """Format a step for an axis: 750, 12.5k, 2M."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
@@ -133,7 +132,7 @@ def short(value: float) -> str:
 
 
 def smooth(values: Array, window: int) -> Array:
-    """Mean over the last `window` finite numbers at each place."""
+    """Return the running mean of the finite numbers among the last `window` at each place."""
     good = np.isfinite(values)
     total, count = np.cumsum(np.where(good, values, 0.0)), np.cumsum(good)
     if len(values) > window:

@@ -1,4 +1,4 @@
-"""The last step before the terminal: whatever a widget draws, wherever it came from, is shown and never obeyed."""
+"""Filters everything that is drawn, so that the terminal shows control characters instead of obeying them."""
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -9,13 +9,13 @@ from tuitrain.telemetry.units import safe
 
 
 class Unobeyed(LineFilter):
-    """Applied to each row of every pane, dialog, border and message just before it is sent.
+    """A filter for each row of every pane, dialog, border and message, just before it is sent.
 
-    Rows keep their width: what took no cell goes, all else becomes the symbol that `safe` has for it.
+    Rows keep their width: characters without a cell are removed, others become the symbol that `safe` has for them.
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Called by Textual, once for each row that is new."""
+        """Called by Textual for each new row; returns the filtered row."""
         if all(segment.text.isprintable() for segment in segments):
             return segments
         return [segment if segment.text.isprintable() else Segment(_kept(segment.text), segment.style)

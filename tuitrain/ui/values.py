@@ -1,4 +1,4 @@
-"""What a person types or steps through, as numbers, and what they would do. Sends nothing."""
+"""Converts typed values to numbers and describes their effect. Sends nothing."""
 
 import math
 
@@ -14,7 +14,7 @@ RUNGS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
 
 
 def rung(value: float, by: int) -> float:
-    """The next number of the ladder 1, 1.25, 1.6 … above or below; from off, up is 1 and down stays off."""
+    """Return the next number above or below in the ladder 1, 1.25, 1.6 …; above off is 1, below off is off."""
     if value <= 0:
         return 1.0 if by > 0 else 0.0
     power = math.floor(math.log10(value) + 1e-9)
@@ -25,11 +25,11 @@ def rung(value: float, by: int) -> float:
 
 
 WILD = 10.0
-"""Times the rate in force from which a rate is asked about once."""
+"""A learning rate this many times the present one has to be confirmed."""
 
 
 def read(name: str, text: str, now: float) -> tuple[Wish | None, Value, str]:
-    """What is meant and what it comes to where `now` is in force; or None, `now` and why it cannot be."""
+    """Return (wish, its value if `now` is in force, ""), or (None, `now`, the error)."""
     try:
         asked = wish(name, text)
         return asked, asked.of(name, now), ""
@@ -38,25 +38,25 @@ def read(name: str, text: str, now: float) -> tuple[Wish | None, Value, str]:
 
 
 def wild(lr: Value, now: float) -> str:
-    """A question where a learning rate is far above the one in force; else empty."""
+    """Return a question if a learning rate is far above the one in force, else an empty text."""
     if not isinstance(lr, float) or not now or lr < WILD * now * (1 - 1e-9):
         return ""
     return f"{number(lr, 4)} is {number(lr / now)} times the present {number(now, 4)}: enter again if you mean it"
 
 
 def shown(name: str, value: float, auto: bool = False) -> str:
-    """A knob's value as it would be typed."""
+    """Return a knob's value as it would be typed."""
     if name == "clip" and (auto or not value):
         return "auto" if auto else "off"
     return number(value, 6)
 
 
 def remedy_of(state: RunState) -> Remedy | None:
-    """What answers the trouble that stands, None if there is none or going back is no answer to it."""
+    """Return the remedy for the present trouble; None if there is none, or if going back does not help."""
     health = state.health
     verdict, advice = health.verdict, health.advice
     trouble = health.alarm or (verdict if verdict is not None and verdict.alarming else None)
-    if trouble is None or trouble.branch != state.branch:  # a rollback has answered it
+    if trouble is None or trouble.branch != state.branch:  # answered by a rollback already
         return None
     cause = "" if verdict is None else verdict.cause
     onset = trouble.onset if verdict is None else verdict.onset
@@ -67,13 +67,13 @@ def remedy_of(state: RunState) -> Remedy | None:
 
 
 def remedy_point(state: RunState, found: Remedy) -> Point | None:
-    """The restore point that the remedy goes back to, None if there is none from before the trouble."""
+    """Return the restore point of a remedy; None if there is none from before the trouble."""
     return found.point(point for point in state.story.points.values()
                        if state.lineage.holds(point.branch, point.step))
 
 
-def told(found: Remedy, point: Point, state: RunState) -> list[str]:
-    """Exactly what the remedy will do, a line each."""
+def remedy_lines(found: Remedy, point: Point, state: RunState) -> list[str]:
+    """Return lines that describe exactly what the remedy will do."""
     lr, clip = float(state.knobs.get("lr") or 0), float(state.knobs.get("clip") or 0)
     place = f"{'on disk' if point.on_disk else 'in memory'}, branch {point.branch}"
     lines = [f"back to step {point.step:,} ({place}), {many(found.onset - point.step, 'step')} before the trouble",
@@ -90,9 +90,9 @@ def told(found: Remedy, point: Point, state: RunState) -> list[str]:
 
 
 def proposed(state: RunState) -> dict[str, str]:
-    """The remedy's knobs after an alarm that still stands, as they would be typed; empty where all is well.
+    """Return the remedy's knobs for an alarm that still stands, as they would be typed; empty without one.
 
-    A factor, because the rate is a part of the smaller of the point's and the present one, whatever point is chosen.
+    The rate is a factor, because it applies to the smaller of the present rate and that of the point chosen.
     """
     health = state.health
     lapsed = health.standing is not None and health.standing.lapsed
@@ -106,7 +106,7 @@ def proposed(state: RunState) -> dict[str, str]:
 
 
 def would_have_clipped(state: RunState, clip: float) -> str:
-    """What a clip would have done to the last 500 steps."""
+    """Describe what a clip would have done to the last 500 steps."""
     norms = state.grad_norm.last(500)
     if not len(norms):
         return "no steps yet to compare with"

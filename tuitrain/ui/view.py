@@ -1,4 +1,4 @@
-"""How a person wants to see the run: nothing here reaches the engine."""
+"""Display settings of one cockpit; none of them reaches the engine."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class View:
-    """Windows, axes, and what was asked and not yet answered."""
+    """Window, axis and other settings, and the commands that wait for an answer."""
 
     run: str = ""
     window: int = 0
@@ -21,15 +21,15 @@ class View:
     connection: str = "starting"
     """starting, live, read-only, replay or gone."""
     tape: str = ""
-    """Where a replay is."""
+    """Position and speed of a replay, in words."""
     remark: str = ""
-    """Why it is starting, or what ended."""
+    """What a starting run is doing, or how it ended."""
     asked: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    """What was asked by id: a knob or a word, and its value."""
+    """Pending commands by id: the knob or a word for the command, and its value."""
     refused: str = ""
 
     def asking(self, name: str) -> Any:
-        """The newest value asked of a knob and not answered yet, or None."""
+        """Return the newest value asked for a knob and not answered yet, or None."""
         values = [value for what, value in self.asked.values() if what == name]
         return values[-1] if values else None
 

@@ -1,6 +1,6 @@
-"""The why screen: what is wrong and why, the evidence as small plots, what to do; in health what to watch first.
+"""The why screen: what is wrong, the evidence with small plots, what to do; in a healthy run what to watch.
 
-Everything on it is folded from events; the words come from the verdict and from one table here.
+Everything on it is folded from events; the words come from the verdict and from the tables here.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tuitrain.ui.view import View
 
 PLOT = 40
 HERE = ("remedy", "auto_clip", "rollback", "land", "note", "dismiss", "scale_lr(0.5)", "scale_lr(2.0)", "pause", "undo")
-"""Actions whose keys a verdict or an advice may name."""
+"""Actions whose keys may be named on this screen, and work on it."""
 DRILL = ("a drill: the analyst is silent, and you are the one who tells",
          "Sooner or later something goes wrong in this run. Find it in the curves below, name it with m (a note with "
          "the cause), and act: R, r, - and [ are yours. q ends the drill: then you are told what it was and how you "
@@ -60,7 +60,7 @@ MEANING = {
 
 
 class Why(Dialog[None]):
-    """Redrawn once a second from what `state` returns then."""
+    """The screen, redrawn once a second from what `state` returns."""
 
     def __init__(self, state: Callable[[], RunState], view: View) -> None:
         super().__init__()
@@ -78,20 +78,20 @@ class Why(Dialog[None]):
         self.set_interval(1.0, self.refresh_words)
 
     def refresh_words(self) -> None:
-        """Draw anew."""
+        """Redraw the text."""
         self.query_one("#why", Static).update(self.words(self._state()))
 
     async def on_key(self, event: Any) -> None:
-        """Called by Textual: the key that opened it closes it, and what is named here can be pressed here."""
+        """Called by Textual: close on the key that opened the screen; keys that are named here work."""
         action = next((key.action for key in TABLE if event.key in key.keys.split(",") and key.action in HERE), None)
         if event.key in ("w", "q") or action is not None:
             event.stop()
             self.dismiss(None)
-        if action is not None:  # by the app: an answer to what it asks would not reach a screen that is gone
+        if action is not None:  # run by the app, because a dialog's answer would not reach a closed screen
             self.app.call_later(self.app.run_action, action)
 
     def words(self, state: RunState) -> RenderableType:
-        """The whole text."""
+        """Return the whole text."""
         colours = palette_of(self.app.current_theme)
         verdict = state.health.verdict
         parts: list[RenderableType] = []
@@ -156,7 +156,7 @@ class Why(Dialog[None]):
                         (float(betas[0]), float(betas[1])))
         automatic = " It is set by itself (a)." if state.knobs.get("clip_auto") else " a lets it follow the norms."
         kept = state.health.advice
-        if state.health.broken and kept is not None and kept.sentence:  # the norms since are not healthy ones
+        if state.health.broken and kept is not None and kept.sentence:  # the norms since then are not healthy
             return Text.assemble(("clip  ", "bold"), f"{safe(kept.sentence)}; useful from {number(kept.low)} to "
                                  f"{number(kept.high)}")
         if advice is None:
@@ -190,7 +190,7 @@ class Why(Dialog[None]):
 
 
 def _item(sign: str, words: str, style: str = "") -> Table:
-    """A sign and words, which go on below themselves."""
+    """Return a row of a sign and words, wrapped with an indent."""
     row = Table.grid()
     row.add_column(width=4)
     row.add_column()
@@ -199,12 +199,12 @@ def _item(sign: str, words: str, style: str = "") -> Table:
 
 
 def _name(cause: str) -> str:
-    """A cause in words; one that a newer version found as it says it."""
+    """Return a cause in words; one of a newer version by its own name."""
     return NAMES.get(cause, safe(cause).replace("_", " "))
 
 
 def _curves(state: RunState) -> list[tuple[str, Any, str]]:
-    """(name, values for a sparkline, the newest in words) of each curve."""
+    """Return (name, values for a sparkline, newest value in words) of each curve."""
     _, _, high, _, _ = state.grad_norms.buckets()
     _, _, _, losses, _ = state.losses.buckets()
     found = [("loss", _fit(losses), loss_text(state.train_loss, state.unit, 2)),
@@ -222,7 +222,7 @@ def _curves(state: RunState) -> list[tuple[str, Any, str]]:
 
 
 def _fit(values: Any, pick: Any = np.nanmean) -> Any:
-    """At most `PLOT` values, each of a stretch."""
+    """Reduce values to at most `PLOT`, each picked from a stretch."""
     values = values[np.isfinite(values)]
     if len(values) <= PLOT:
         return values

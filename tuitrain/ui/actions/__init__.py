@@ -1,1 +1,1 @@
-"""What the keys of the table do: each part is an object that is handed what it needs."""
+"""The actions of the keys, grouped in objects that are given what they need."""

@@ -1,4 +1,4 @@
-"""Ask the engine, or say why that cannot be. Confirmed values come back as events. Knows no keys' dialogs."""
+"""Sends commands to the engine, or shows why that is not possible. Answers arrive as events. Knows no dialogs."""
 
 import uuid
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from tuitrain.ui.link import Link
 
 
 class Asking:
-    """Sends commands and remembers what waits for an answer. `show` draws the answers to a key at once."""
+    """Sends commands and remembers those that wait for an answer. `show` draws the answer to a key at once."""
 
     ending = False
-    """The person here had it save and end: the cockpit leaves when that is done."""
+    """Whether the person here requested to save and end; the cockpit closes when that is done."""
 
     def __init__(self, link: Link, show: Callable[[], None]) -> None:
         self._link, self.show = link, show
 
     def ask(self, command: type[c.Command], what: str, wanted: Any = True, /, **words: Any) -> None:
-        """Send a command and remember that it was asked, until an event carries its id."""
+        """Send a command and show it as pending until an event with its id arrives."""
         view, session = self._link.view, self._link.session
         if session is None or view.connection != "live":
             view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone",
@@ -42,8 +42,7 @@ class Asking:
         self.show()
 
     def answered(self, event: Event) -> bool:
-        """Whether an event answers what was asked here or in another terminal, so that it is shown at once; a step's
-        numbers are not."""
+        """Return whether an event answers a command of this or another terminal, and so has to be shown at once."""
         asked = self._link.view.asked.pop(id_of(event), None)
         if isinstance(event, CommandRefused) and asked is not None:
             self._link.view.refused = safe(event.reason)
@@ -56,7 +55,7 @@ class Asking:
         self.show()
 
     def offered(self, action: str) -> bool:
-        """Whether the run does what a key asks; if not, the reason is shown."""
+        """Return whether the run offers what a key asks; if not, show the reason."""
         key = next(key for key in TABLE if key.action == action)
         self._link.view.refused = why = key.why_not(self._link.state.capabilities)
         if why:
@@ -64,10 +63,10 @@ class Asking:
         return not why
 
     def knob(self, name: str) -> Any:
-        """The value last asked of a knob, or the confirmed one."""
+        """Return the value of a knob that was last asked for, or else the confirmed one."""
         asked = self._link.view.asking(name)
         return self._link.state.knobs.get(name) if asked is None else asked
 
     def now(self, name: str) -> float:
-        """The confirmed value of a knob that is a number."""
+        """Return the confirmed value of a numeric knob."""
         return float(self._link.state.knobs.get(name) or 0)

@@ -1,4 +1,4 @@
-"""The keys that conduct the run as a whole: pause, measure, keep, end, note, answer a warning, leave."""
+"""Keys for the run as a whole: pause, measure, save, end, note, dismiss a warning, leave."""
 
 from textual.app import App
 
@@ -13,13 +13,13 @@ from tuitrain.ui.link import Link
 
 
 class Conducting:
-    """Each method is the action of a key."""
+    """Actions of these keys, one method each."""
 
     def __init__(self, app: App[int], link: Link, asking: Asking) -> None:
         self._app, self._link, self._asking = app, link, asking
 
     def pause(self) -> None:
-        """Pause or go on."""
+        """Pause or continue."""
         if self._link.tape is not None:
             self._link.tape.toggle()
             return self._asking.show()
@@ -30,15 +30,15 @@ class Conducting:
         self._asking.ask(c.DrawSample, "sample")
 
     def evaluate(self) -> None:
-        """Validation loss now."""
+        """Measure the validation loss now."""
         self._asking.ask(c.Evaluate, "evaluation")
 
     def keep(self) -> None:
-        """A checkpoint now."""
+        """Save a checkpoint now."""
         self._asking.ask(c.SaveCheckpoint, "checkpoint")
 
     def land(self) -> None:
-        """Decay over the next N steps."""
+        """Ask over how many steps to decay the learning rate, then land."""
         if not self._asking.offered("land"):
             return
         def preview(text: str) -> tuple[bool, str]:
@@ -68,7 +68,7 @@ class Conducting:
         self._app.push_screen(Choose(f"when training breaks (now: {self._link.state.guard})", modes), answered)
 
     def note(self) -> None:
-        """A note on the time line."""
+        """Ask for a note and put it on the time line."""
         def answered(text: str | None) -> None:
             if text:
                 self._asking.ask(c.AddNote, "note", text=text)
@@ -79,7 +79,7 @@ class Conducting:
         self._app.push_screen(AskValue(title, "", lambda text: (bool(text.strip()), hint)), answered)
 
     def dismiss(self) -> None:
-        """The warning that stands has been seen."""
+        """Dismiss the standing warning."""
         health = self._link.state.health
         if health.standing is None and not health.broken:
             self._asking.refuse("no warning stands")
@@ -93,7 +93,7 @@ class Conducting:
         self._app.exit(0)
 
     def ask_quit(self) -> None:
-        """Save and end, detach, or stay."""
+        """Ask whether to save and end, detach, or stay."""
         if self._link.view.connection != "live" or self._link.state.status == "ended":
             self._app.exit(0)
             return

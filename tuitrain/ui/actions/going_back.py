@@ -1,4 +1,4 @@
-"""The keys that go back: to a restore point, to before the trouble, to before the last intervention."""
+"""Keys that go back: to a restore point, to before the trouble, to before the last intervention."""
 
 from textual.app import App
 
@@ -7,17 +7,17 @@ from tuitrain.telemetry.units import safe
 from tuitrain.ui.actions.asking import Asking
 from tuitrain.ui.dialogs import Choose, Chosen, Confirm, PickPoint, Present
 from tuitrain.ui.link import Link
-from tuitrain.ui.values import proposed, remedy_of, remedy_point, told
+from tuitrain.ui.values import proposed, remedy_lines, remedy_of, remedy_point
 
 
 class GoingBack:
-    """Each method is the action of a key: it shows what would be done, then asks for it."""
+    """Actions of these keys, one method each, which show what will be done before they send the command."""
 
     def __init__(self, app: App[int], link: Link, asking: Asking) -> None:
         self._app, self._link, self._asking = app, link, asking
 
     def rollback(self) -> None:
-        """Pick a restore point."""
+        """Let the person pick a restore point, then roll back to it."""
         if not self._asking.offered("rollback"):
             return
         def answered(answer: Chosen | None) -> None:
@@ -35,7 +35,7 @@ class GoingBack:
                                         point.name if point is not None else ""), answered)
 
     def remedy(self) -> None:
-        """What the verdict advises, once it was said what exactly that is."""
+        """Show exactly what the verdict's remedy will do, then do it."""
         if not self._asking.offered("remedy"):
             return None
         state = self._link.state
@@ -57,18 +57,18 @@ class GoingBack:
                 self._asking.ask(c.Rollback, "rollback", point=point.name, healthy=True, lr=lr, clip=clip,
                                  skip_batches=found.skipped(point.step))
 
-        self._app.push_screen(Confirm("the remedy", told(found, point, state)), answered)
+        self._app.push_screen(Confirm("the remedy", remedy_lines(found, point, state)), answered)
         return None
 
     def undo(self) -> None:
-        """Say what it will undo, then do it."""
+        """Show what will be undone, then undo it."""
         if not self._asking.offered("undo"):
             return
         last = self._link.state.story.last_act()
         what = last.words if last else "the last intervention"
         choices = [("knob", "undo it, training goes on from here"), ("weights", "weights too: back to just before it"),
                    ("no", "leave it")]
-        if last is not None and last.act == "RolledBack":  # nothing goes on from here: it returns to what was left
+        if last is not None and last.act == "RolledBack":  # an undone rollback returns to the branch that was left
             choices = [("knob", "undo it: back to the step that was left, with its weights and knobs"),
                        ("no", "leave it")]
 

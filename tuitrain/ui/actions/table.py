@@ -1,4 +1,4 @@
-"""Which method is the action of each key: Textual looks for `action_<name>` on the app, and finds these there."""
+"""Maps action names to methods; Textual looks for them on the app as `action_<name>`."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from tuitrain.ui.actions.viewing import Viewing
 
 def actions(conducting: Conducting, turning: Turning, back: GoingBack, viewing: Viewing
             ) -> dict[str, Callable[..., None]]:
-    """The methods by the names that the table of keys has for them."""
+    """Return the methods by their names in the table of keys."""
     return {
         "pause": conducting.pause, "sample": conducting.sample, "evaluate": conducting.evaluate,
         "keep": conducting.keep, "land": conducting.land, "guard": conducting.guard, "note": conducting.note,

@@ -1,4 +1,4 @@
-"""The keys that turn knobs: learning rate, clip, temperature, prompt. In a replay some of them steer the tape."""
+"""Keys that change knobs: learning rate, clip, temperature, prompt. In a replay some control the playback."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from tuitrain.ui.values import read, rung, shown, wild, would_have_clipped
 
 
 class Turning:
-    """Each method is the action of a key; the engine confirms or refuses."""
+    """Actions of these keys, one method each; the engine confirms or refuses."""
 
     def __init__(self, app: App[int], link: Link, asking: Asking) -> None:
         self._app, self._link, self._asking = app, link, asking
 
     def scale_lr(self, factor: float) -> None:
-        """The engine multiplies its own learning rate; a replay its speed."""
+        """Multiply the learning rate; in a replay the speed."""
         if self._link.tape is not None:
             self._link.tape.faster(factor)
             return self._asking.show()
@@ -27,12 +27,12 @@ class Turning:
         self._asking.ask(c.ScaleKnob, "lr", (now or 0.0) * factor, name="lr", factor=factor)
 
     def step_clip(self, rungs: int) -> None:
-        """Clip to the next rung of the ladder."""
+        """Set the clip to the next value of the ladder."""
         value = rung(float(self._asking.knob("clip") or 0), rungs)
         self._asking.ask(c.SetKnob, "clip", value, name="clip", value=value)
 
     def scale_temperature(self, by: float) -> None:
-        """All temperatures up or down; a replay goes on or back by a twentieth."""
+        """Raise or lower all temperatures; in a replay jump by a twentieth."""
         if self._link.tape is not None:
             self._link.tape.jump(by)
             return None
@@ -41,12 +41,12 @@ class Turning:
         self._asking.ask(c.SetKnob, "temperature", value, name="temperature", value=value)
 
     def auto_clip(self) -> None:
-        """The clip by the run's own norms, or left where it is."""
+        """Let the clip follow the run's own norms, or fix it at its present value."""
         value = float(self._link.state.knobs.get("clip") or 0) if self._link.state.knobs.get("clip_auto") else "auto"
         self._asking.ask(c.SetKnob, "clip", value, name="clip", value=value)
 
     def type_lr(self) -> None:
-        """Type a learning rate."""
+        """Ask for a learning rate."""
         if not self._asking.offered("type_lr"):
             return
         def preview(text: str) -> tuple[bool, str]:
@@ -59,7 +59,7 @@ class Turning:
                    doubt=lambda text: wild(read("lr", text, self._asking.now("lr"))[1], self._asking.now("lr")))
 
     def type_clip(self) -> None:
-        """Type a clip, with a word on what it would have done."""
+        """Ask for a clip, with a preview of what it would have done."""
         if not self._asking.offered("type_clip"):
             return
         def preview(text: str) -> tuple[bool, str]:
@@ -71,7 +71,7 @@ class Turning:
         self._type("clip the gradient norm at: a value, x0.5, off, auto", "clip", preview, classes="aside")
 
     def type_prompt(self) -> None:
-        """The text that samples start from."""
+        """Ask for the text that samples start from."""
         if not self._asking.offered("type_prompt"):
             return
         def preview(text: str) -> tuple[bool, str]:

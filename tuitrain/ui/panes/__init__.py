@@ -1,1 +1,1 @@
-"""One pane a file: state in, lines out. Panes know neither sessions nor each other."""
+"""The panes, one per file: they turn a state into lines, and know neither sessions nor each other."""

@@ -1,4 +1,4 @@
-"""Steps on the plots' common axis: the whole run from its history, recent windows from the rings."""
+"""The common step axis of the plots: the whole run from its history, recent windows from the rings."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tuitrain.ui.view import View
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Numbers by step: each as it is, or lowest, highest and mean of `width` steps from each step on."""
+    """Numbers by step: single ones, or lowest, highest and mean of `width` steps from each step on."""
 
     steps: Array
     low: Array
@@ -21,17 +21,17 @@ class Stretch:
 
     @property
     def band(self) -> tuple[Array, Array]:
-        """(steps, values) of a line from lowest to highest at each place: it fills what lies between."""
+        """(steps, values) of a line between lowest and highest at each place, which fills the band."""
         return np.repeat(self.steps, 2), np.stack([self.low, self.high], 1).ravel()
 
     def after(self, step: float) -> "Stretch":
-        """What begins after a step."""
+        """Return the part after a step."""
         late = self.steps > step
         return Stretch(self.steps[late], self.low[late], self.high[late], self.mean[late], self.width)
 
 
 def stretch(history: History, ring: Ring, window: int) -> Stretch:
-    """The newest `window` steps, 0 for all: each step where all are at hand, else what the history keeps."""
+    """Return the newest `window` steps (0: all): single steps if the ring holds them all, else those of the history."""
     values = ring.last(window or None)
     wanted = min(len(history), window or len(history))
     if len(values) >= wanted:
@@ -41,7 +41,7 @@ def stretch(history: History, ring: Ring, window: int) -> Stretch:
 
 
 def x_limits(state: RunState, view: View) -> tuple[float, float]:
-    """From the first to the newest step shown; the end jumps, so that the axis does not creep."""
+    """Return the first and last step of the axis; the end moves in jumps, so that the axis does not creep."""
     last = max(state.losses.last_step, 10)
     if not view.window:
         last = max([last, *(line.last_step for line in state.left)])
@@ -54,6 +54,6 @@ def x_limits(state: RunState, view: View) -> tuple[float, float]:
 
 
 def bad_steps(history: History) -> list[float]:
-    """Where losses or norms were not finite: these are marked, never left as a silent gap."""
+    """Return the steps with numbers that are not finite, which are marked instead of left as a gap."""
     steps, _, _, _, bad = history.buckets()
     return [float(s) for s in steps[bad > 0]]

@@ -1,4 +1,4 @@
-"""The keys that matter most, whole ones only."""
+"""The footer with the most important keys that fit."""
 
 from rich.text import Text
 
@@ -10,19 +10,19 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 FIRST = ("help", "ask_quit", "why", "detach", "pause", "rollback", "undo")
-"""Actions whose keys stay when the others have no room."""
+"""Actions whose keys are kept when there is no room for others."""
 
 
 class FooterPane(Picture):
-    """One line from the table of keys."""
+    """The footer, made from the table of keys."""
 
     can_focus = False
     period = 5.0
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """One line."""
+        """Return one line."""
         labels = {k: self._label(k, view.connection) for k in TABLE}
-        if not view.braille:  # before they are measured: some grow
+        if not view.braille:  # before measuring, because some get longer
             labels = {k: plain_ascii(label) for k, label in labels.items()}
         keys = [k for k in TABLE if labels[k]]
         faces = {k: k.face if view.braille else plain_ascii(k.face).replace("_", "space") for k in keys}

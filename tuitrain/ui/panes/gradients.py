@@ -11,25 +11,25 @@ from tuitrain.ui.plot import Chart, Curve, nice_ticks
 from tuitrain.ui.view import View
 
 LARGE = 3.0
-"""Times the present norm from which on the largest one is named."""
+"""The largest norm is shown if it is this many times the present one."""
 LOOK = 500
-"""Steps over which it is told what the clip did, fewer where it was set since."""
+"""Steps over which the effect of the clip is counted, fewer if it was set since."""
 LIMITER = 0.1
-"""Share of clipped steps from which the clip sets the size of steps rather than guards against rare ones."""
+"""Share of clipped steps above which the clip limits ordinary steps instead of guarding against rare ones."""
 
 
 class GradientsPane(Picture):
-    """The plot and what the clip is in this run."""
+    """The plot, and a line on the clip."""
 
     period = 1.0
     heading = "gradient norm before clipping · log"
 
     def title(self, state: RunState, view: View) -> str:
-        """Where the norm was taken."""
+        """Return the title, which says where the norm is measured."""
         return f"gradient norm {safe(state.facts.norms or 'before clipping')} · log"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The plot above, the words below."""
+        """Return the plot and the line below it."""
         if not len(state.grad_norms):
             return [Text("no steps yet", style=self.palette().dim)]
         return [*self._chart(state, view).draw(width, height - 1, view.braille), self._words(state, width)]
@@ -37,7 +37,7 @@ class GradientsPane(Picture):
     def _chart(self, state: RunState, view: View) -> Chart:
         colours = self.palette()
         shown = stretch(state.grad_norms, state.grad_norm, view.window)
-        # One spike among a hundred steps is what a person looks for, and a mean hides it.
+        # A mean would hide a single spike among a hundred steps, which is what matters here.
         at, extremes = shown.band
         band = np.log10(np.maximum(extremes, 1e-12))
         curves = []
@@ -52,7 +52,7 @@ class GradientsPane(Picture):
         low, high = (float(band.min()), float(band.max())) if len(band) else (-1.0, 1.0)
         levels = []
         if clip > 0:
-            # The line is shown even where it is far above: that it never acts is the news.
+            # The line is shown even if it is far above the norms, to show that the clip never acts.
             level = float(np.log10(clip))
             low, high = min(low, max(level, low - 3)), max(high, min(level, high + 3))
             levels.append((level, colours.limit, ""))
@@ -64,7 +64,7 @@ class GradientsPane(Picture):
 
     def _words(self, state: RunState, width: int) -> Text:
         colours, largest, clips = self.palette(), state.grad_norms.largest(), self._clip(state)
-        for most in ("largest", "max"):  # the shorter word rather than nothing of the clip
+        for most in ("largest", "max"):  # the shorter word leaves room for the clip
             words = Text(f"now {number(state.norm)}", style=colours.train)
             if largest is not None and largest[0] > LARGE * state.norm:
                 words.append(f" · {most} {number(largest[0])} at {largest[1]:,}", style=colours.alarm)
@@ -75,7 +75,7 @@ class GradientsPane(Picture):
 
     @staticmethod
     def _clip(state: RunState) -> list[str]:
-        """What the clip is and does, from the longest words to the shortest."""
+        """Describe the clip and its effect, from the longest wording to the shortest."""
         clip = float(state.knobs.get("clip") or 0)
         advised = f", advised {number(state.health.advice.value)}" if state.health.advice is not None else ""
         if state.config.get("clip_kind") == "element":
@@ -92,7 +92,7 @@ class GradientsPane(Picture):
 
 
 def what_clip_did(acted: int, of: int, since: int | None = None) -> str:
-    """What the clip did to the newest `of` steps: those after `since`, where that is given, or the last of many."""
+    """Describe the effect of the clip on the newest `of` steps, which are all steps after `since` if that is given."""
     if not of:
         return "set just now"
     stretched = f"the last {of:,} steps" if since is None else f"{of:,} {'steps' if of > 1 else 'step'} since"

@@ -1,4 +1,4 @@
-"""Gradient norm of each parameter group: a sparkline and the newest number."""
+"""Gradient norms per parameter group: a sparkline and the newest number."""
 
 import numpy as np
 from rich.text import Text
@@ -13,13 +13,13 @@ BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
 class GroupsPane(Picture):
-    """One row per group, all on one scale, so that heights compare between rows."""
+    """One row per group, all on one scale, so that heights are comparable."""
 
     period = 1.0
     heading = "groups · gradient norm"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """Name, sparkline, number."""
+        """Return rows of name, sparkline and number."""
         colours, rows = self.palette(), []
         longest = max((len(name) for name in state.norms), default=0)
         room = max(4, width - longest - 10)
@@ -33,7 +33,7 @@ class GroupsPane(Picture):
         return [*rows, *self._curves(state, view, width, height - len(rows))]
 
     def _curves(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """Curves that the loop itself keeps, each on a scale of its own."""
+        """Return rows of the curves that a script logs, each on its own scale."""
         colours, rows = self.palette(), []
         longest = max((len(name) for name in state.curves), default=0)
         room = max(4, width - longest - 10)
@@ -46,8 +46,10 @@ class GroupsPane(Picture):
 
 
 def spark(values: Array, scale: Array, faces: str, span: float = 4.0) -> str:
-    """Heights on a logarithmic scale that all rows share and that spans a factor of `span` at least; what is not
-    finite is a `!`."""
+    """Return a sparkline on the logarithmic scale of `scale`, which spans at least a factor of `span`.
+
+    Numbers that are not finite are shown as `!`.
+    """
     good = scale[np.isfinite(scale) & (scale > 0)]
     if not len(good):
         return "!" * len(values)

@@ -1,4 +1,4 @@
-"""The first line: which run, on what, how it is; and the last but one: how far, how fast, how long."""
+"""The header (run, model, status), the progress line, and the numbers for tiny terminals."""
 
 import math
 
@@ -17,11 +17,11 @@ GAP = 2
 LOADING = "torch, text and model are being loaded"
 DRILL = "DRILL: m names the fault, q ends it"
 LEAST_NAME = 12
-"""Cells of the run's name that stay beside a warning in full words."""
+"""Cells of the run's name that must remain beside the full wording of a warning."""
 
 
 def fit(parts: list[Text], width: int, gap: str = "  ") -> Text:
-    """As many of the parts as fit, whole ones only, the most important first."""
+    """Return a line of the parts that fit, whole ones only, the most important first."""
     line = Text()
     for part in parts:
         if part.cell_len and line.cell_len + len(gap) * bool(line.cell_len) + part.cell_len <= width:
@@ -30,19 +30,19 @@ def fit(parts: list[Text], width: int, gap: str = "  ") -> Text:
 
 
 class HeaderPane(Picture):
-    """Name, state, what is in the way."""
+    """Name, status and problems of the run."""
 
     can_focus = False
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """One line."""
+        """Return one line."""
         c = state.config
         status, warnings = self._status(state, view), self._warnings(state.health, view)
         room = width - status.cell_len - 2 * GAP
         warning = next((w for w in warnings if w.cell_len + LEAST_NAME <= room), warnings[-1])
         name = Text(safe(view.run), style="bold")
         room -= warning.cell_len
-        if name.cell_len > room > 1:  # a name gives way to what it is the name of, from the left
+        if name.cell_len > room > 1:  # shorten the name from the left to keep the status
             name = Text("…" + name.plain[1 - room:], style="bold")
         parts = [name, status, warning]
         if state.work is not None and view.connection == "live":
@@ -85,7 +85,7 @@ class HeaderPane(Picture):
         return Text(f"{face} {words}" + (", read-only" if view.connection == "read-only" else ""), style=colour)
 
     def _warnings(self, health: Health, view: View) -> list[Text]:
-        """What stands, in shorter and shorter words."""
+        """Return the standing warnings, from the longest wording to the shortest."""
         standing = health.standing
         if standing is None or health.broken or view.connection not in ("live", "read-only", "replay"):
             return [Text()]
@@ -98,7 +98,7 @@ class HeaderPane(Picture):
 
 
 def _model(state: RunState) -> str:
-    """What is trained, in few words."""
+    """Describe the model in a few words."""
     rows = dict(state.facts.description)
     if "model" in rows:
         return safe(rows["model"])
@@ -106,20 +106,20 @@ def _model(state: RunState) -> str:
 
 
 def countdown(state: RunState, view: View) -> int | None:
-    """Whole seconds until the guard acts; None while it does not wait for a person."""
+    """Return the whole seconds until the guard acts; None if it is not waiting for a person."""
     if state.status != "paused" or not state.health.waiting_since or not state.health.broken:
         return None
     return math.ceil(max(0.0, view.guard_waits))
 
 
 class ProgressPane(Picture):
-    """Epoch or steps, a bar, speed, time gone and left."""
+    """Epoch or steps, a bar, speed, time elapsed and left."""
 
     period = 1.0
     can_focus = False
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """One line."""
+        """Return one line."""
         last = int(state.knobs.get("steps") or 0)
         done = state.step / last if last else state.epoch % 1
         what = f"step {state.step:,} of {last:,}" if last else f"epoch {state.epoch:.2f}"
@@ -140,12 +140,12 @@ class ProgressPane(Picture):
 
 
 class FactsPane(Picture):
-    """For a terminal too small for plots: one line of numbers per fact."""
+    """For terminals too small for plots: one line of numbers per fact."""
 
     can_focus = False
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The numbers, and how to see more."""
+        """Return the numbers, and a hint how to see more."""
         unit = state.unit
         val = f", val {loss_text(state.val_loss, unit)}" if state.val_loss is not None else ""
         rows = [f"{state.status} step {state.step:,}",

@@ -1,4 +1,4 @@
-"""What the last probe saw inside the model: gates at their ends, the recurrence, the gradient's way back in time."""
+"""The results of the last probe: gate saturation, the recurrence, the gradient back through time."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 DEEPEST = -8.0
-"""Powers of ten below the last step's gradient at which the bars of the flow end."""
+"""log10 of the gradient relative to the last step's at the bottom of the flow's bars."""
 
 
 class InsidePane(Picture):
@@ -24,11 +24,11 @@ class InsidePane(Picture):
     heading = "inside"
 
     def title(self, state: RunState, view: View) -> str:
-        """The step that was looked at."""
+        """Return the title with the step of the probe."""
         return f"inside · step {state.health.probe.step:,}" if state.health.probe is not None else "inside"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The probe's numbers, then each layer's."""
+        """Return the numbers of the probe, then those of each layer."""
         probe, dim = state.health.probe, self.palette().dim
         if probe is None:
             return [Text("the next look inside comes soon", style=dim)]
@@ -56,7 +56,7 @@ class InsidePane(Picture):
 
 
 def bars(flow: Sequence[float], room: int, faces: str) -> str:
-    """log10 of the gradient by time step, oldest first, as heights from `DEEPEST` to 0; above 0 a full bar."""
+    """Return bars for the log10 of the gradient by time step, oldest first, from `DEEPEST` to 0 (full)."""
     values = np.array(flow)
     if len(values) > room:
         values = np.array([part.max() for part in np.array_split(values, room)])

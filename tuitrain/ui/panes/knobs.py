@@ -1,4 +1,4 @@
-"""The knobs as confirmed by the engine, what was asked and not answered yet, and the learning rate in force."""
+"""The knobs as confirmed by the engine, pending changes, and the learning rate in force."""
 
 import math
 import textwrap
@@ -14,17 +14,17 @@ from tuitrain.ui.view import View
 
 
 class KnobsPane(Picture):
-    """A row per knob, or all in one row where there is no room."""
+    """A row per knob, or all in one row if there is no room."""
 
     heading = "knobs"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """Confirmed values; italics are asked for."""
+        """Return the rows; pending values are in italics."""
         if not state.knobs:
             return [Text("…", style=self.palette().dim)]
         rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")]
         if height >= 3:
-            if view.refused:  # whole: it says what to do instead
+            if view.refused:  # in full, because it says what to do instead
                 words = textwrap.wrap(f"refused: {view.refused}", max(12, width))[: height - 1]
                 rows = [*rows[: height - len(words)], *(Text(row, style=self.palette().alarm) for row in words)]
             elif height > 3 and not state.capabilities.knobs.get("prompt"):
@@ -54,7 +54,7 @@ class KnobsPane(Picture):
 
 
 def face(name: str, value: Any) -> str:
-    """A knob's value as it is shown."""
+    """Return a knob's value as it is shown."""
     if isinstance(value, tuple | list):
         return " ".join(number(float(v)) for v in value)
     if name == "clip" and value == 0:

@@ -1,4 +1,4 @@
-"""What happened and who did it: a line per entry, newest at the bottom, scrollable, filtered by a word."""
+"""The log of events and who caused them: newest at the bottom, scrollable, filtered by a word."""
 
 import time
 
@@ -14,40 +14,40 @@ from tuitrain.ui.palette import DARK, Palette, palette_of
 from tuitrain.ui.view import View
 
 LOW = 4
-"""Rows of the pane below which an entry is set tight and is no longer than the pane."""
+"""Height below which entries are compact and limited to the rows of the pane."""
 
 
 class LogPane(RichLog):
-    """Writes only what it has not written yet; a new filter or theme writes all of it again."""
+    """Appends new entries; a new filter, size or theme rewrites all."""
 
     def __init__(self, name: str) -> None:
         super().__init__(id=name, wrap=True, max_lines=400, auto_scroll=True, min_width=10)
-        self._told, self._written = 0, ("", 0, DARK, 0, 0)
+        self._shown, self._written = 0, ("", 0, DARK, 0, 0)
         self.border_title = "log"
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
-        """Append what is new."""
+        """Append the new entries."""
         if not self.size.width:
-            return  # not laid out yet: what is written now would be wrapped to nothing
+            return  # not laid out yet, so there is no width to wrap to
         story = state.story
         colours = palette_of(self.app.current_theme)
         width, height = self.scrollable_content_region.width, self.content_size.height
         most = height if height < LOW else 0
         written = (view.filter, id(story), colours, width, most)
         if written != self._written:
-            self._told, self._written = 0, written
+            self._shown, self._written = 0, written
             self.clear()
             title = f"log · only “{printable(view.filter)}”" if view.filter else "log"
             self.border_title = Text(title if view.braille else plain_ascii(title)).markup
-        new = min(story.told - self._told, len(story.entries))
-        self._told = story.told
+        new = min(story.told - self._shown, len(story.entries))
+        self._shown = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
             if view.filter.lower() in f"{entry.by} {entry.words}".lower():
                 self.write(self._lines(entry, view.braille, colours, width, most), width=width)
 
     @staticmethod
     def _lines(entry: Entry, braille: bool, colours: Palette, width: int, most: int) -> Text:
-        """Long words go on below their beginning; of `most` rows, unless it is 0, the last one then ends in a sign."""
+        """Return an entry, wrapped with an indent; if `most` is not 0, cut to that many rows with an ellipsis."""
         when = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else "--:--:--"
         step, by = f"{entry.step:,}", safe(entry.by)[:10]
         line = Text(f"{when} {step if most else step.rjust(9)}  ", style=colours.dim, no_wrap=True)

@@ -1,4 +1,4 @@
-"""Training and validation loss over steps, in the run's unit. Knows nothing of what moves them."""
+"""Training and validation loss over steps, in the run's unit."""
 
 import numpy as np
 from rich.text import Text
@@ -13,14 +13,14 @@ from tuitrain.ui.plot import Chart, Curve, faces, nice_limits, nice_ticks, smoot
 from tuitrain.ui.view import View
 
 FIRST = 0.02
-"""Share of the steps, the first ones, that may leave the plot: that they cost much is no news later."""
+"""Share of the steps at the start whose high losses may be cut off, as they do not matter later."""
 NEAR = 0.5
-"""Bits above the least level from which on it is kept in the picture."""
+"""The least level is kept in the plot if the loss is within this many bits of it."""
 
 PART = "∙"
-"""The dot of a small part of the validation text; the whole of it has a circle."""
+"""The sign for the loss of a part of the validation text; that of the whole text is a circle."""
 TURNED = "act or alarm"
-"""What a mark below the plot means."""
+"""Meaning of a mark below the plot."""
 
 
 class LossPane(Picture):
@@ -30,11 +30,11 @@ class LossPane(Picture):
     heading = "loss · bits per character"
 
     def title(self, state: RunState, view: View) -> str:
-        """What the loss is counted in."""
+        """Return the title with the unit of the loss."""
         return "loss" if state.unit.name == "loss" else f"loss · {safe(state.unit.name)}"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The plot above, the newest numbers below."""
+        """Return the plot and the newest numbers below it."""
         words = self._words(state, view, width)
         if not len(state.losses):
             return [Text("no steps yet", style=self.palette().dim)]
@@ -56,7 +56,7 @@ class LossPane(Picture):
                 for kind, kind_of in (("○", state.validation.whole), (PART, state.validation.part))}
         for face, vals in dots.items():
             curves.append(Curve(vals[:, 0], vals[:, 1], colours.validation, face))
-        # A collapse stays in the picture, however long ago; the loss of the first steps does not.
+        # A collapse stays in the plot, however long ago; the high losses of the first steps do not.
         usual = band[at > numbers.steps[0] + FIRST * (numbers.steps[-1] - numbers.steps[0])] if len(at) > 80 else band
         shown = np.concatenate([usual[np.isfinite(usual)], *(vals[:, 1] for vals in dots.values())])
         measured = state.facts.levels
@@ -66,7 +66,7 @@ class LossPane(Picture):
         least = measured.get(LEAST)
         if least is not None and len(shown) and shown.min() - least < NEAR:
             shown = np.append(shown, least)
-        # The gravest last, so that nothing hides an alarm.
+        # Alarms last, so that nothing hides them.
         here = [m for m in state.story.marks if state.lineage.holds(m.branch, m.step)]
         marks = [(float(m.step), colours.alarm if m.alarming else colours.validation if m.warning else colours.dim)
                  for m in sorted(here, key=lambda m: (m.alarming, m.warning))]
@@ -104,5 +104,5 @@ class LossPane(Picture):
 
 
 def _smooth(values: Array, width: int) -> Array:
-    """A line to look along: the mean over a sixtieth of it, less where each number is the mean of many steps."""
+    """Smooth by the mean over a sixtieth of the line, less if each number is already the mean of `width` steps."""
     return smooth(values, max(1, len(values) // 60 // width))

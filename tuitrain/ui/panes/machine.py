@@ -1,4 +1,4 @@
-"""What trains, on what, and how much of it is used."""
+"""Model and machine: what is trained, on what, and how much memory is used."""
 
 import textwrap
 
@@ -12,17 +12,17 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 NAME = 8
-"""Cells of a fact's name."""
+"""Width of the names column in cells."""
 
 
 class MachinePane(Picture):
-    """Facts of the run and of the machine; the wide layout shows it."""
+    """Facts of the run and the machine; shown in the wide layout."""
 
     period = 1.0
     heading = "machine"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """A fact a line."""
+        """Return one row per fact, more if it has to be wrapped."""
         c, f = state.config, state.facts
         if not c:
             return [Text(view.remark or "torch is being loaded", style=self.palette().dim)]
@@ -51,7 +51,7 @@ class MachinePane(Picture):
         return [row for name, words in rows for row in self._rows(name, words, width)]
 
     def _rows(self, name: str, words: str, width: int) -> list[Text]:
-        """A fact, which goes on below its own beginning."""
+        """Return a fact, wrapped with an indent."""
         first, *others = textwrap.wrap(words, max(12, width - NAME - 1)) or [""]
         return [Text(f"{name:<{NAME}} ", style=self.palette().dim).append(first, style="default"),
                 *(Text(" " * (NAME + 1) + words) for words in others)]

@@ -1,4 +1,4 @@
-"""The one table of panes: what draws each, and where it stands. Its words are in telemetry/glossary.py."""
+"""The table of panes: the class and place of each. Descriptions are in telemetry/glossary.py."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from tuitrain.ui.picture import Picture
 
 @dataclass(frozen=True, slots=True)
 class PaneSpec:
-    """A pane by name; `place` is the box of the cockpit it stands in, from top to bottom or from left to right."""
+    """A pane; `place` is its box in the cockpit, filled from top to bottom or from left to right."""
 
     name: str
     make: Callable[[str], Picture | LogPane]
@@ -41,7 +41,7 @@ check_declared("panes", glossary.PANES, (spec.name for spec in PANES))
 
 
 def panes_of(place: str) -> Iterator[Picture | LogPane]:
-    """New panes of a place, in order."""
+    """Yield new panes of a place, in order."""
     for spec in PANES:
         if spec.place == place:
             yield spec.make(spec.name)

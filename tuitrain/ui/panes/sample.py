@@ -1,4 +1,4 @@
-"""The newest text drawn from the model, as it types itself, coloured by how much each character surprised it."""
+"""The newest sample while it is drawn, each character coloured by its surprise."""
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -11,18 +11,18 @@ from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
 FIRST_LINE = 60
-"""Characters that a new sample must have before it takes the place of the old one."""
+"""Characters that a new sample needs before it replaces the old one."""
 ROOM = 8
-"""Rows that must be free for an earlier text."""
+"""Free rows needed to show an earlier sample, too."""
 
 
 class SamplePane(Picture):
-    """The newest text, and below it as many earlier ones as there is room for: one reads the model growing up."""
+    """The newest sample, and earlier ones below it as far as there is room, which shows how the model improves."""
 
     heading = "sample"
 
     def title(self, state: RunState, view: View) -> str:
-        """Temperature and step of the text shown."""
+        """Return the title with temperature and step of the sample."""
         text = self._chosen(state)
         if text is None:
             return "sample"
@@ -30,7 +30,7 @@ class SamplePane(Picture):
         return f"sample{at} · step {text.step:,}"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The prompt, then the text; its end if it does not fit."""
+        """Return the prompt and the text; only the end if it does not fit."""
         newest = self._chosen(state)
         if newest is None:
             return [Text("the next sample is drawn soon", style=self.palette().dim)]
@@ -47,7 +47,7 @@ class SamplePane(Picture):
 
     @staticmethod
     def _texts(state: RunState) -> list[SampleText]:
-        """Those of the line that led here."""
+        """Return the samples of the line that led here."""
         return [text for text in state.story.texts if state.lineage.holds(text.branch, text.step)]
 
     def _chosen(self, state: RunState) -> SampleText | None:
@@ -68,7 +68,7 @@ class SamplePane(Picture):
 
 
 def wrap(styled: list[tuple[str, str]], width: int) -> list[Text]:
-    """Lines of at most `width` cells, broken at spaces; whitespace is kept, a newline breaks."""
+    """Return lines of at most `width` cells, broken at spaces and newlines; other whitespace is kept."""
     rows: list[list[tuple[str, str]]] = []
     row: list[tuple[str, str]] = []
     used, space = 0, -1

@@ -1,4 +1,4 @@
-"""Restore points, interventions and the present on one line of steps."""
+"""Restore points, interventions and the present on a line of steps."""
 
 from rich.text import Text
 
@@ -15,14 +15,14 @@ from tuitrain.ui.view import View
 class TimelinePane(Picture):
     """◇ snapshot, ◆ checkpoint, ★ best, ↩ rollback, ▲ another act, ✗ broken, ! it may break, ▸ now.
 
-    Points of lines that were left are dim: one can go back to them. What happened there is not shown.
+    Restore points of other lines are dim, because a rollback to them is possible; marks there are not shown.
     """
 
     period = 2.0
     heading = "timeline"
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
-        """The line, its labels if there is room, and the legend."""
+        """Return the line, its labels and the legend, as far as there is room."""
         line, labels = self._line(state, view, width)
         points = state.story.points.values()
         disk, memory = sum(p.on_disk for p in points), sum(not p.on_disk for p in points)
@@ -39,7 +39,7 @@ class TimelinePane(Picture):
         colours = self.palette()
         signs = "◇◆★↩✗!▲▸" if view.braille else "o#*<x!^>"
         faces = dict(zip(("snap", "disk", "best", "back", "bad", "warn", "note", "now"), signs, strict=True))
-        last = x_limits(state, View())[1]  # jumps, so that the line stays where it is
+        last = x_limits(state, View())[1]  # moves in jumps, so that the line does not creep
         cells: list[tuple[str, str]] = [("─" if view.braille else "-", colours.ghost)] * width
 
         def put(step: int, face: str, colour: str) -> None:
@@ -53,7 +53,7 @@ class TimelinePane(Picture):
                 colours.validation if best else colours.dim if not here
                 else colours.limit if point.on_disk else colours.train)
         marks = [m for m in state.story.marks if state.lineage.holds(m.branch, m.step)]
-        for mark in sorted(marks, key=lambda m: (m.alarming, m.warning)):  # nothing hides an alarm
+        for mark in sorted(marks, key=lambda m: (m.alarming, m.warning)):  # alarms last, so that nothing hides them
             kind = ("bad" if mark.alarming else "warn" if mark.warning
                     else "back" if mark.act == e.RolledBack.__name__ else "note")
             put(mark.step, faces[kind], {"bad": colours.alarm, "warn": colours.validation}.get(kind, colours.dim))
