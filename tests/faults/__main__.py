@@ -6,7 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.campaign import FAULTS, Row, make
+from tests.faults.campaign import Row
+from tests.faults.table import FAULTS, make
 
 
 def main() -> int:

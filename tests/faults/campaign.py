@@ -1,6 +1,6 @@
 """Faults made for real, on real processes: killed, cut off, starved of disk, damaged, shouted at. Counts what was lost.
 
-`python -m tests.faults` runs the long form and prints a table; test_campaign.py runs a short form in the suite.
+Each function makes one fault so often; table.py names them.
 """
 
 import contextlib
@@ -542,20 +542,37 @@ def drops(times: int, folder: Path, rng: random.Random) -> Row:
     return row
 
 
-Login = Callable[[str], tuple["subprocess.Popen[bytes]", int]]
+@dataclass(frozen=True)
+class Login:
+    """How to log in to an sshd on the loopback address."""
+
+    port: int
+    key: Path
+
+    def words(self, command: str) -> list[str]:
+        """The command line that runs a command there, in the terminal it is started in."""
+        return ["ssh", "-tt", "-q", "-p", str(self.port), "-i", str(self.key), "-o", "StrictHostKeyChecking=no",
+                "-o", "UserKnownHostsFile=/dev/null", "127.0.0.1", f"TERM=xterm-256color; export TERM; {command}"]
+
+    def __call__(self, command: str) -> tuple["subprocess.Popen[bytes]", int]:
+        """Start a command there, in a terminal of 120x40; returns the client and our end of that."""
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        screen, end = pty.openpty()
+        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        os.set_blocking(screen, False)
+        client = subprocess.Popen(self.words(command), stdin=end, stdout=end, stderr=end, start_new_session=True)
+        os.close(end)
+        return client, screen
 
 
 @contextlib.contextmanager
 def sshd(folder: Path) -> Iterator[Login]:
-    """An sshd on the loopback address; a function that starts a command there, in a terminal of 120x40.
-
-    Raises FileNotFoundError where there is none.
-    """
-    import fcntl
-    import pty
+    """An sshd on the loopback address, and how to log in there. Raises FileNotFoundError where there is none."""
     import socket
-    import struct
-    import termios
 
     server = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
     if server is None or shutil.which("ssh") is None:
@@ -575,49 +592,13 @@ def sshd(folder: Path) -> Iterator[Login]:
     (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     daemon = subprocess.Popen([server, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.DEVNULL)
 
-    def login(command: str) -> tuple["subprocess.Popen[bytes]", int]:
-        screen, end = pty.openpty()
-        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        os.set_blocking(screen, False)
-        client = subprocess.Popen(
-            ["ssh", "-tt", "-q", "-p", str(port), "-i", str(folder / "user"), "-o", "StrictHostKeyChecking=no",
-             "-o", "UserKnownHostsFile=/dev/null", "127.0.0.1", f"TERM=xterm-256color; export TERM; {command}"],
-            stdin=end, stdout=end, stderr=end, start_new_session=True)
-        os.close(end)
-        return client, screen
-
     def listening() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     try:
         wait_for(listening, "sshd")
-        yield login
+        yield Login(port, folder / "user")
     finally:
         daemon.terminate()
         daemon.wait()
-
-
-FAULTS: dict[str, tuple[Callable[[int, Path, random.Random], Row], int]] = {
-    "kills": (kills, 200), "full-disk": (full_disk, 50), "power-cuts": (power_cuts, 20), "damage": (damage, 3000),
-    "signals": (signals, 20), "garbage": (garbage, 10_000), "drops": (drops, 30),
-}
-"""Name -> the fault, and how often the long form makes it."""
-
-
-def make(name: str, times: int, folder: Path, seed: int) -> Row:
-    """Make one of FAULTS so often; what was awaited in vain is a problem of the row, and no process stays behind.
-
-    Raises PermissionError or FileNotFoundError where this machine or user cannot make it.
-    """
-    try:
-        return FAULTS[name][0](times, folder, random.Random(seed))
-    except (AssertionError, subprocess.TimeoutExpired) as error:
-        return Row(name, "", times, wrong=[str(error)])
-    finally:
-        while Process.started:
-            process = Process.started.pop().process
-            process.kill()
-            process.wait()
-
-

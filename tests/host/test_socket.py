@@ -165,3 +165,25 @@ def test_a_socket_left_by_a_dead_process_is_replaced(run: RunDirectory) -> None:
     server.start()
     SocketSession(run, watch=False, by="me").close()
     server.close()
+
+
+def test_each_of_two_cockpits_sees_which_of_the_two_did_what(run: RunDirectory, served: Source) -> None:
+    one = SocketSession(run, watch=True, by="you")
+    assert until(one, e.ClientJoined) == e.ClientJoined(by="you", clients=1)
+    two = SocketSession(run, watch=True, by="you")
+    assert until(one, e.ClientJoined) == e.ClientJoined(by="another", clients=2)
+    assert until(two, e.ClientJoined) == e.ClientJoined(by="you", clients=2)
+    one.send(c.Pause(id="x1", by="you"))
+    assert e.by_of(until(one, e.Paused)) == "you" and e.by_of(until(two, e.Paused)) == "another"
+    two.send(c.Pause(id="x2", by="you"))
+    assert e.by_of(until(one, e.Paused)) == "another" and e.by_of(until(two, e.Paused)) == "you"
+    along = e.KnobChanged(branch=0, step=7, name="clip", old="auto", new=1.0, id="", by="you")
+    served.announce(along)  # nothing was asked here, so it goes along with what another asks
+    assert e.by_of(until(one, e.KnobChanged)) == "another"
+    script = SocketSession(run, watch=False, by="script")
+    served.announce(along)
+    assert until(script, e.KnobChanged) == along, "a script sees what is in the journal"
+    two.close()
+    assert until(one, e.ClientLeft) == e.ClientLeft(by="another", clients=1)
+    one.close()
+    script.close()

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import LIGHT
+from tuitrain.ui.panes import log
 from tuitrain.ui.panes.log import LogPane
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import nice_limits, nice_ticks, thin
@@ -74,7 +76,7 @@ def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, 
 
 ELSEWHERE = {"R"}
 """Asks only where something is broken: test_remedy."""
-VIEW_KEYS = {"w", "x", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^z"}
+VIEW_KEYS = {"w", "x", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^l", "^z"}
 
 
 def test_every_key_of_the_table_is_tried_here() -> None:
@@ -315,3 +317,88 @@ def test_a_hint_is_shown_to_who_needs_one_and_help_has_panes_keys_and_words() ->
     text = " ".join(" ".join(seen).split())
     assert "line 3" in text and "halve the learning rate" in text
     assert all(" ".join(words.split()) in text for words in (glossary.PANES["loss"][:40], glossary.WORDS["bpc"][:40]))
+
+
+def test_the_whole_screen_is_drawn_again_on_request_also_over_a_dialog() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        forgotten: list[bool] = []
+        app.forget_screen = lambda: forgotten.append(True)
+        await pilot.press("ctrl+l")
+        await until(lambda: len(forgotten) == 1)
+        await pilot.press("question_mark", "ctrl+l")
+        await until(lambda: len(forgotten) == 2)
+
+    drive(Script(healthy()), act)
+
+
+def test_the_palette_finds_every_action_of_the_table() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        found = {command.title: command for command in app.get_system_commands(app.screen)}
+        assert list(found) == [key.help for key in TABLE]
+        await pilot.press("ctrl+p", *"halve", "enter")
+        await until(lambda: bool(script.asked))
+
+    drive(script, act)
+    assert script.asked == [c.ScaleKnob(id=script.asked[0].id, by="you", name="lr", factor=0.5)]
+
+
+def test_who_has_the_session_already_sees_the_whole_picture_in_the_first_frame() -> None:
+    script = Script(healthy())
+    for event in healthy():
+        script.state.fold(event)
+    app = CockpitApp(Path("runs/x"), lambda: script, at_once=True)
+
+    async def sitting() -> None:
+        async with app.run_test(size=(120, 40)):
+            assert app.view.connection == "live"
+            await until(lambda: "train" in screen(app) and "harbour" in screen(app))
+
+    asyncio.run(sitting())
+
+
+def long_log() -> tuple[CockpitApp, Callable[[], str]]:
+    script = Script([])
+    for event in [*healthy(), *(e.NoteAdded(branch=0, step=i, text=f"note {i}", id="", by="you") for i in range(200))]:
+        script.state.fold(event)
+    app = CockpitApp(Path("runs/x"), lambda: script, at_once=True)
+    return app, lambda: "\n".join(line.text for line in app.cockpit.query_one(LogPane).lines)
+
+
+def test_a_long_log_begins_with_its_newest_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "AFTER", 3600.0)
+    app, shown = long_log()
+
+    async def sitting() -> None:
+        async with app.run_test(size=(120, 40)):
+            await until(lambda: "note 199" in shown())
+            assert "note 100" not in shown()
+
+    asyncio.run(sitting())
+
+
+def test_the_other_lines_of_a_long_log_come_after_the_first_picture() -> None:
+    app, shown = long_log()
+
+    async def sitting() -> None:
+        async with app.run_test(size=(120, 40)):
+            pane = app.cockpit.query_one(LogPane)
+            await until(lambda: all(f"note {n}" in shown() for n in (1, 100, 199)) and pane.is_vertical_scroll_end)
+
+    asyncio.run(sitting())
+
+
+@pytest.mark.parametrize("key", ["r", "R", "u", "g", "m", "n", "l", "c", "p", "space", "k"])
+def test_where_nothing_can_be_asked_a_key_says_so_instead_of_opening_a_dialog(key: str) -> None:
+    script = Script([*healthy(), e.Paused(branch=0, step=600, id="", by="script")])
+    script.connection = "read-only"
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await until(lambda: app.state.status == "paused")
+        await pilot.press(key)
+        assert app.screen is app.cockpit
+        await until(lambda: "this is a read-only" in screen(app) and "paused by script, read-only" in screen(app))
+
+    drive(script, act, live=False)
+    assert not script.asked

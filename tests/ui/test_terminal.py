@@ -56,6 +56,20 @@ class Terminal:
     def shows(self, words: str) -> str:
         return self.until(lambda text: words in text)
 
+    def cells(self, rows: slice) -> list[list[object]]:
+        """What is seen in each cell, with its colours: of a space that is its background."""
+        cells = [[self.screen.buffer[y][x] for x in range(self.screen.columns)] for y in range(self.screen.lines)[rows]]
+        return [[(" ", c.bg) if c.data == " " and not (c.underscore or c.reverse) else c for c in row] for row in cells]
+
+    def read(self) -> bool:
+        """Take what has come, while another terminal is waited for."""
+        self._read(0.0)
+        return True
+
+    def write_over(self, row: int, words: str) -> None:
+        """Another program writes to the terminal."""
+        self._stream.feed(f"\x1b[{row};1H{words}".encode())
+
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
@@ -123,6 +137,34 @@ def book(tmp_path: Path) -> Iterator[Path]:
     while is_alive(run) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(run)
+
+
+def test_a_paused_run_looks_the_same_to_whoever_comes_late_or_back_and_can_be_drawn_again(book: Path) -> None:
+    first = Terminal(book, "book.txt", "--run=run", *SMALL)
+    late = again = None
+    panes = slice(1, 33)  # not the log, which tells who came and went, and the first line with the memory in use
+    try:
+        first.shows("● running")
+        first.shows("train ")
+        first.press(" ")
+        first.shows("‖ paused")
+        first.press("s")
+        first.shows("sample · T")
+        late = Terminal(book, "attach", "run")
+        late.until(lambda text: "‖ paused" in text and first.read() and late.cells(panes) == first.cells(panes))
+
+        late.write_over(12, "Broadcast message from root@harbour")
+        late.press("\x0c")
+        late.until(lambda _: late.cells(panes) == first.cells(panes))
+
+        late.press("d")
+        assert late.ends() == 0
+        again = Terminal(book, "attach", "run")
+        again.until(lambda text: "‖ paused" in text and first.read() and again.cells(panes) == first.cells(panes))
+    finally:
+        for terminal in (first, late, again):
+            if terminal is not None:
+                terminal.close()
 
 
 def changes(folder: Path, name: str) -> list[object]:

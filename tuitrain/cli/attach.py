@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Fails, if it does, before the screen opens.
     session = _session(folder, askers.PERSON)
     look = isinstance(session, Look)
-    return screen.show(folder, lambda: session, mouse=arguments.mouse, goes_on=not look)
+    return screen.show(folder, lambda: session, mouse=arguments.mouse, goes_on=not look, at_once=True)
 
 
 def _session(folder: RunDirectory, by: str) -> "SocketSession | Look":

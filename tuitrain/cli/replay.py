@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_ui or not screen.has_screen():
         return _lines(folder)
     replay = Replay(folder, arguments.speed)
-    sitting = screen.Screen(folder, lambda: replay, mouse=arguments.mouse, greets=False)
+    sitting = screen.Screen(folder, lambda: replay, mouse=arguments.mouse, greets=False, at_once=True)
     sitting.run()
     return sitting.exit_code
 

@@ -106,13 +106,15 @@ class Screen:
     """One session of the cockpit; after `run`, `crashed`, `signal` and `exit_code` say how it ended."""
 
     def __init__(self, run: RunDirectory, connect: Callable[[], "Session"], *, here: bool = False,
-                 mouse: bool = True, greets: bool = True, resume: Callable[[], "Session"] | None = None) -> None:
+                 mouse: bool = True, greets: bool = True, resume: Callable[[], "Session"] | None = None,
+                 at_once: bool = False) -> None:
         from tuitrain.ui.app import CockpitApp
 
         self._run, self._connect, self._mouse = run, connect, mouse
         self.connecting = False
         self.signal: int | None = None
         self._app = CockpitApp(run.path, self._joined, braille=draws_braille(), here=here, resume=resume,
+                               at_once=at_once,
                                hint="\n".join(HINT) if greets and first_time() else "")
 
     @property
@@ -138,7 +140,7 @@ class Screen:
         terminal = Vanishing(stream)  # type: ignore[arg-type]
         sys.__stderr__ = terminal  # type: ignore[misc,assignment]
         self._app.behind = lambda: terminal.behind
-        self._app.resized = terminal.delta.forget
+        self._app.forget_screen = terminal.delta.forget
         try:
             self._app.run(mouse=self._mouse)
         except (OSError, termios.error, CancelledError):
@@ -188,13 +190,14 @@ class Screen:
 
 
 def show(run: RunDirectory, connect: Callable[[], "Session"], *, mouse: bool = True, corpus: str | None = None,
-         goes_on: bool = True) -> int:
+         goes_on: bool = True, at_once: bool = False) -> int:
     """Show the cockpit on a run of another process until the person leaves; returns the exit code.
 
     If that process dies, the cockpit offers to resume the run, if `goes_on`. `corpus` is the path of the text, if the
-    run has no copy.
+    run has no copy. `at_once` says that connecting takes no time.
     """
-    screen = Screen(run, connect, mouse=mouse, resume=(lambda: _rejoin(run, corpus)) if goes_on else None)
+    screen = Screen(run, connect, mouse=mouse, resume=(lambda: _rejoin(run, corpus)) if goes_on else None,
+                    at_once=at_once)
     screen.run()
     words = screen.farewell()
     if words and screen.signal != signal.SIGHUP:

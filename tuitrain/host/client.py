@@ -1,5 +1,6 @@
 """A Session connected to a run's socket. Knows nothing of what commands do."""
 
+import dataclasses
 import errno
 import select
 import socket
@@ -9,9 +10,9 @@ from typing import Any
 
 from tuitrain.errors import RunError
 from tuitrain.host.address import address
-from tuitrain.protocol import codec
+from tuitrain.protocol import askers, codec
 from tuitrain.protocol.commands import Command
-from tuitrain.protocol.events import Event
+from tuitrain.protocol.events import ClientJoined, Event, by_of, id_of
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.session import Session
@@ -35,7 +36,11 @@ class SocketSession(Session):
     connection = "live"
 
     def __init__(self, run: RunDirectory, *, watch: bool, by: str) -> None:
-        self._run = run
+        self._run, self._by = run, by
+        self._asked: set[str] = set()
+        self._pending: set[str] = set()
+        """Ids of the commands that were sent, and of those that have no answer yet."""
+        self._joined = False
         self._socket = _connected(run)
         self._buffer = bytearray()
         self._events: deque[tuple[Event, float]] = deque()
@@ -59,6 +64,8 @@ class SocketSession(Session):
 
     def send(self, command: Command) -> None:
         """Send a command; the answer is an event with its id. Raises RunError if the server is gone."""
+        self._asked.add(command.id)
+        self._pending.add(command.id)
         self._write(codec.body_of(command))
 
     def drain_timed(self, timeout: float = 0.0) -> list[tuple[Event, float]]:
@@ -112,12 +119,25 @@ class SocketSession(Session):
                 self.resynchronised += 1
                 self._events.clear()  # the state includes everything before it
             elif body.get("kind") != "Hello":
-                self._events.append((codec.from_body(body, Event), codec.time_of(body)))
+                self._events.append((self._named(codec.from_body(body, Event)), codec.time_of(body)))
         except codec.DamagedLine:
             return  # a newer server may send messages that this client does not know
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             # A state of another shape: every later one will be the same, so waiting would never end.
             self._version_differs = self.closed = True
+
+
+    def _named(self, event: Event) -> Event:
+        """Return an event that names the person here `you`, and one at another cockpit `another`."""
+        id = id_of(event)
+        # What goes along with an answer, as a clip that ceases to be automatic, has no id and comes before it.
+        ours = id in self._asked if id else bool(self._pending)
+        self._pending.discard(id)
+        if isinstance(event, ClientJoined):
+            ours, self._joined = not self._joined, True
+        if by_of(event) != askers.PERSON or self._by != askers.PERSON or ours:
+            return event
+        return dataclasses.replace(event, by=askers.ANOTHER)  # type: ignore[call-arg]
 
 
 def _connected(run: RunDirectory) -> socket.socket:

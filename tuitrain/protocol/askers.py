@@ -2,6 +2,8 @@
 
 PERSON = "you"
 """Whoever sits at a cockpit."""
+ANOTHER = "another"
+"""Whoever sits at another cockpit on the same run: only the screen says so, in the journal both are `you`."""
 GUARD = "guard"
 ADVISOR = "advisor"
 """What keeps an automatic clip where the norms advise."""

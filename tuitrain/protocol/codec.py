@@ -13,8 +13,8 @@ import time as clock
 import types
 import typing
 import zlib
-from collections.abc import Hashable, Mapping
-from functools import cache
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache, partial
 from typing import Any, Final, TypeVar
 
 from tuitrain.protocol import commands, events, strict
@@ -109,17 +109,17 @@ def from_body(body: Mapping[str, Any], base: type[M]) -> M:
     cls = registry(base).get(str(body.get("kind")))
     if cls is None:
         raise UnknownKind(f"unknown kind {str(body.get('kind'))[:40]!r}")
-    hints = _hints(typing.cast(Hashable, cls))
+    readers = _readers(typing.cast(Hashable, cls))
     try:
-        values = {name: typed(hint, body[name]) for name, hint in hints.items() if name in body}
+        values = {name: read(body[name]) for name, read in readers.items() if name in body}
         return typing.cast(M, cls(**values))
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise DamagedLine(f"{cls.__name__}: {str(error)[:200]}") from None
 
 
 @cache
-def _hints(cls: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _readers(cls: Hashable) -> dict[str, Callable[[Any], Any]]:
+    return {name: reader(hint) for name, hint in typing.get_type_hints(cls).items()}
 
 
 def plain(value: Any) -> Any:
@@ -128,6 +128,8 @@ def plain(value: Any) -> Any:
         if math.isfinite(value):
             return value
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
@@ -137,27 +139,55 @@ def plain(value: Any) -> Any:
 
 def typed(hint: Any, value: Any) -> Any:
     """A value of strict JSON as its annotation wants it. Raises KeyError, TypeError or ValueError for another."""
+    return reader(hint)(value)
+
+
+@cache
+def reader(hint: Any) -> Callable[[Any], Any]:
+    """Return the function that `typed` applies: an annotation is taken apart once, not for each of many values."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return lambda value: value
     if hint is float:
-        if isinstance(value, str):
-            return _NON_FINITE[value]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{value!r} is not a number")
-        return float(value)
+        return _float
+    if origin is tuple and args[-1] is not Ellipsis:
+        return partial(_fields, tuple(map(reader, args)))
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"{value!r} is not a list")
-        if args[-1] is not Ellipsis:
-            return tuple(typed(arg, v) for arg, v in zip(args, value, strict=True))
-        return tuple(typed(args[0], v) for v in value)
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise TypeError(f"{value!r} is not an object")
-        return {k: typed(args[1], v) for k, v in value.items()}
+        return partial(_items, reader(args[0]))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return partial(_mapping, reader(args[1]))
     if origin in (typing.Union, types.UnionType):
-        return _union(args, value)
+        return partial(_union, args)
+    return partial(_plain, hint)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, str):
+        return _NON_FINITE[value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _fields(readers: tuple[Callable[[Any], Any], ...], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(read(v) for read, v in zip(readers, value, strict=True))
+
+
+def _items(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(map(read, value))
+
+
+def _mapping(read: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return {k: read(v) for k, v in value.items()}
+
+
+def _plain(hint: Any, value: Any) -> Any:
     if (hint is bool or not isinstance(value, bool)) and isinstance(value, hint):
         if isinstance(value, int) and abs(value) > MAX_INT:
             raise ValueError(f"{value} is beyond 64 bits")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import plain
 from tuitrain.telemetry.lineage import Lineage, Place
-from tuitrain.telemetry.series import MAX_COUNT, Array, History, Ring
+from tuitrain.telemetry.series import MAX_COUNT, Array, History, Ring, median
 
 RECENT = 2000
 """Steps in full resolution."""
@@ -160,7 +160,7 @@ class Lines:
 
 def _median(values: Any) -> float:
     finite: NDArray[Any] = np.array([v for v in values if np.isfinite(v)])
-    return float(np.median(finite)) if len(finite) else float("nan")
+    return median(finite)
 
 
 def _short(value: float) -> float | int:

@@ -18,7 +18,7 @@ from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.line import Line, Lines
 from tuitrain.telemetry.lineage import Lineage, Place, branch_on_disk
 from tuitrain.telemetry.pace import Pace
-from tuitrain.telemetry.series import History, Ring
+from tuitrain.telemetry.series import History, Ring, median
 from tuitrain.telemetry.story import Story
 from tuitrain.telemetry.validation import Validation
 
@@ -205,7 +205,7 @@ class RunState:
     def norm(self) -> float:
         """Median gradient norm of the last 100 steps, before clipping."""
         norms = self.grad_norm.last(100)
-        return float(np.median(norms)) if len(norms) else float("nan")
+        return median(norms)
 
     @property
     def share_clipped(self) -> float:
@@ -255,7 +255,7 @@ class RunState:
         return (last - self.step) / speed if last and speed else float("inf")
 
     def to_wire(self) -> dict[str, Any]:
-        """Plain JSON, a few tens of kilobytes at the most."""
+        """Plain JSON, a few hundred kilobytes at the most."""
         return {"layout": LAYOUT, **wire.fields_to_wire(self)}
 
     @classmethod

@@ -15,6 +15,14 @@ _COUNTS = ("good", "bad", "low_at", "high_at")
 """The integer arrays of a history."""
 
 
+def median(values: Array) -> float:
+    """Return the median; nan of no numbers, or if one is nan. numpy's own would import its masked arrays for it."""
+    if not len(values) or np.isnan(values).any():
+        return float("nan")
+    ordered, half = np.sort(values), len(values) // 2
+    return float(ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2)
+
+
 class Ring:
     """The last `capacity` numbers, in full resolution."""
 

@@ -1,6 +1,6 @@
 """Validation losses of every branch, and the curve, the newest and the best of the present lineage."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuitrain.protocol import events as e
@@ -63,7 +63,7 @@ class Validation:
 
     def to_wire(self) -> list[Any]:
         """Plain JSON; what belongs to the present line is found anew by `moved`."""
-        return [plain(astuple(m)) for m in self.taken]
+        return [[m.branch, m.step, plain(m.loss), m.part] for m in self.taken]
 
     @classmethod
     def from_wire(cls, told: list[Any]) -> "Validation":

@@ -8,8 +8,8 @@ import dataclasses
 import types
 import typing
 from collections import deque
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from tuitrain.protocol import codec
@@ -23,13 +23,20 @@ OPTIONAL: Mapping[str, bool] = {"optional": True}
 
 def to_wire(value: Any) -> Any:
     """Return a value as plain JSON."""
-    if hasattr(value, "to_wire"):
-        return value.to_wire()
-    if dataclasses.is_dataclass(value):
-        return fields_to_wire(value)
-    if isinstance(value, deque | list | tuple):
-        return [to_wire(v) for v in value]
-    return codec.plain(value)
+    kind: Any = type(value)
+    return _writer(kind)(value)
+
+
+@cache
+def _writer(cls: Any) -> Callable[[Any], Any]:
+    """Return how values of a class are written: what kind of class it is, is asked once."""
+    if hasattr(cls, "to_wire"):
+        return lambda value: value.to_wire()
+    if dataclasses.is_dataclass(cls):
+        return fields_to_wire
+    if issubclass(cls, deque | list | tuple):
+        return lambda value: [to_wire(v) for v in value]
+    return codec.plain
 
 
 def fields_to_wire(record: Any) -> dict[str, Any]:
@@ -40,24 +47,37 @@ def fields_to_wire(record: Any) -> dict[str, Any]:
 
 def from_wire(hint: Any, value: Any) -> Any:
     """Return the value of an annotation. Raises KeyError, TypeError or ValueError for what is none."""
+    return _reader(hint)(value)
+
+
+@cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """Return the function that reads values of an annotation, which is taken apart once."""
     if hasattr(hint, "from_wire"):
-        return hint.from_wire(value)
+        return lambda value: hint.from_wire(value)
     if dataclasses.is_dataclass(hint):
-        return hint(**fields_from_wire(hint, value))  # type: ignore[operator]
+        return partial(record_from_wire, typing.cast(Any, hint))
     origin, members = typing.get_origin(hint), [member for member in typing.get_args(hint) if member is not Ellipsis]
     if origin in (typing.Union, types.UnionType) and types.NoneType in members:
-        if value is None:
-            return None
-        [member] = [member for member in members if member is not types.NoneType]
-        return from_wire(member, value)
+        [read] = [_reader(member) for member in members if member is not types.NoneType]
+        return lambda value: None if value is None else read(value)
     if origin in (list, deque) or (origin is tuple and len(members) == 1):
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"{str(value)[:40]} is not a list")
-        found = [from_wire(members[0], v) for v in value]
-        return tuple(found) if origin is tuple else found
-    if origin is dict and isinstance(value, dict):
-        return {str(key): from_wire(members[1], v) for key, v in value.items()}
-    return codec.typed(hint, value)
+        return partial(_items, tuple if origin is tuple else list, _reader(members[0]))
+    if origin is dict:
+        return partial(_object, _reader(members[1]))
+    return codec.reader(hint)
+
+
+def _items(made: Callable[[Iterable[Any]], Any], read: Callable[[Any], Any], value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{str(value)[:40]} is not a list")
+    return made(map(read, value))
+
+
+def _object(read: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{str(value)[:40]} is not an object")
+    return {str(key): read(v) for key, v in value.items()}
 
 
 def fields_from_wire(cls: Any, wire: Any) -> dict[str, Any]:
@@ -67,15 +87,7 @@ def fields_from_wire(cls: Any, wire: Any) -> dict[str, Any]:
     """
     if not isinstance(wire, dict):
         raise TypeError(f"{str(wire)[:40]} is not an object")
-    found, hints = {}, _hints(cls)
-    for spec in _travelling(cls):
-        if spec.metadata.get("optional") and spec.name not in wire:
-            continue
-        value = from_wire(hints[spec.name], wire[spec.name])
-        if typing.get_origin(hints[spec.name]) is deque and spec.default_factory is not dataclasses.MISSING:
-            value = deque(value, spec.default_factory().maxlen)
-        found[spec.name] = value
-    return found
+    return {name: read(wire[name]) for name, read, optional in _fields(cls) if not optional or name in wire}
 
 
 def record_from_wire(cls: type[T], wire: Any) -> T:
@@ -89,5 +101,16 @@ def _travelling(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _fields(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], bool], ...]:
+    """Return name, reader and whether it may be missing, of each field that travels."""
+    hints, found = typing.get_type_hints(cls), []
+    for spec in _travelling(cls):
+        read = _reader(hints[spec.name])
+        if typing.get_origin(hints[spec.name]) is deque and spec.default_factory is not dataclasses.MISSING:
+            read = partial(_bounded, spec.default_factory().maxlen, read)
+        found.append((spec.name, read, bool(spec.metadata.get("optional"))))
+    return tuple(found)
+
+
+def _bounded(most: int | None, read: Callable[[Any], Any], value: Any) -> deque[Any]:
+    return deque(read(value), most)

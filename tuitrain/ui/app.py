@@ -5,15 +5,16 @@ The screen never waits for training, and training never waits for the screen.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter
+from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from tuitrain.diagnosis.guard import COUNTDOWN
@@ -49,7 +50,10 @@ UNOBEYED = Unobeyed()
 
 
 class CockpitApp(App[int]):
-    """The app; `connect` is called in a thread for the session, so that the first frame does not wait for torch."""
+    """The app; `connect` is called in a thread for the session, so that the first frame does not wait for torch.
+
+    If connecting takes no time (`at_once`), it is called on construction and the first frame is the whole picture.
+    """
 
     CSS_PATH = "cockpit.tcss"
     TITLE = "tuitrain"
@@ -60,9 +64,12 @@ class CockpitApp(App[int]):
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
                  clock: Callable[[], float] = time.time, history: RunState | None = None,
                  steady: Callable[[], float] = time.monotonic,
-                 here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None) -> None:
+                 here: bool = False, hint: str = "", resume: Callable[[], Session] | None = None,
+                 at_once: bool = False) -> None:
         super().__init__(driver_class=Driver)
         self.link = Link(history or RunState(), View(run=str(run), braille=braille, now=clock()))
+        if at_once:
+            self.link.join(connect())
         self.cockpit = Cockpit()
         show = partial(self.redraw, at_once=True)
         self._asking = asking = Asking(self.link, show)
@@ -77,8 +84,8 @@ class CockpitApp(App[int]):
         self.here, self._hint = here, hint
         self.behind: Callable[[], bool] = lambda: False
         """Whether the terminal is still receiving a frame: a slow line gets fewer frames, never outdated ones."""
-        self.resized: Callable[[], None] = lambda: None
-        """Called before the screen is drawn at another size."""
+        self.forget_screen: Callable[[], None] = lambda: None
+        """Called if the terminal may show something else than was drawn: it has another size, or was written to."""
         self._draw_pending = False
         self._counted: int | None = None
         self._run, self._connect, self._resume, self._clock = run, connect, resume, clock
@@ -110,15 +117,18 @@ class CockpitApp(App[int]):
         """Called by Textual: return the filters that each row passes through on its way to the terminal."""
         return [*super().get_line_filters(), UNOBEYED]
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         """Called by Textual."""
-        self.push_screen(self.cockpit)
+        await self.push_screen(self.cockpit)
         self.set_interval(TICK, self.tick)
-        self.begin()
+        if self.session is None:
+            self.begin()
+        else:
+            self.joined(self.session)
 
     def on_resize(self) -> None:
         """Called by Textual."""
-        self.resized()
+        self.forget_screen()
 
     @work(thread=True, exit_on_error=False)
     def begin(self) -> None:
@@ -150,6 +160,16 @@ class CockpitApp(App[int]):
     def redraw_plots(self) -> None:
         """Draw the plots at once, because a person changed them."""
         self.cockpit.show(self.state, self.view, math.inf)
+
+    def action_repaint(self) -> None:
+        """Draw the whole screen, also what has not changed: another program's words may stand there."""
+        self.forget_screen()
+        self.refresh()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Called by Textual: what the palette finds."""
+        for key in TABLE:
+            yield SystemCommand(key.help, f"key {key.face}", partial(self.run_action, key.action))
 
     def action_suspend_process(self) -> None:
         """Suspend the cockpit; refuse where the training shares its process and would stop, too."""

@@ -48,7 +48,7 @@ class Delta:
         self._lost()
 
     def forget(self) -> None:
-        """Assume nothing about what the terminal shows: it was resized, which moves what is on it."""
+        """Assume nothing about what the terminal shows: it was resized, or another program has written to it."""
         self._unknown = True
 
     def reduce(self, written: str, size: Place) -> str:

@@ -77,6 +77,8 @@ TABLE = (
     Key("d", "d", "detach", "detach", "leave; training goes on; `tuitrain attach` comes back"),
     Key("question_mark", "?", "help", "help", "this help", looking="help"),
     Key("ctrl+s", "^s", "screenshot", "", "a picture of the screen (SVG) in the run's folder", everywhere=True),
+    Key("ctrl+l", "^l", "repaint", "", "draw the whole screen again, where another program has written over it",
+        everywhere=True),
     Key("ctrl+z", "^z", "suspend_process", "", "suspend the cockpit only; `fg` comes back"),
     Key("q,ctrl+c,ctrl+q", "q", "ask_quit", "quit", "quit: save and end, detach, or stay", looking="quit"),
 )

@@ -26,9 +26,7 @@ class Asking:
         """Send a command and show it as pending until an event with its id arrives."""
         view, session = self._link.view, self._link.session
         if session is None or view.connection != "live":
-            view.refused = {"starting": "the engine is still starting", "gone": "the engine is gone",
-                            "replay": "a replay: space stops, - + is its speed, , . winds it"}.get(
-                view.connection, "this is a read-only look at the run")
+            view.refused = self._unheard()
         elif why := self._link.state.capabilities.why_not(command, str(words.get("name", ""))):
             view.refused = why
         else:
@@ -49,6 +47,12 @@ class Asking:
             self.ending &= asked[0] != "end"
         return asked is not None or bool(by_of(event))
 
+    def _unheard(self) -> str:
+        """Why nothing can be asked of the run now."""
+        return {"starting": "the engine is still starting", "gone": "the engine is gone",
+                "replay": "a replay: space stops, - + is its speed, , . winds it"}.get(
+            self._link.view.connection, "this is a read-only look at the run")
+
     def refuse(self, why: str) -> None:
         """Show why a key does nothing now."""
         self._link.view.refused = why
@@ -57,7 +61,8 @@ class Asking:
     def offered(self, action: str) -> bool:
         """Return whether the run offers what a key asks; if not, show the reason."""
         key = next(key for key in TABLE if key.action == action)
-        self._link.view.refused = why = key.why_not(self._link.state.capabilities)
+        live = self._link.view.connection == "live"
+        self._link.view.refused = why = key.why_not(self._link.state.capabilities) if live else self._unheard()
         if why:
             self.show()
         return not why

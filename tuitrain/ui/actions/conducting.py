@@ -60,6 +60,8 @@ class Conducting:
 
     def guard(self) -> None:
         """Choose the guard's mode."""
+        if not self._asking.offered("guard"):
+            return
         def answered(mode: str | None) -> None:
             if mode:
                 self._asking.ask(c.SetGuardMode, "guard", mode=mode)
@@ -69,6 +71,8 @@ class Conducting:
 
     def note(self) -> None:
         """Ask for a note and put it on the time line."""
+        if not self._asking.offered("note"):
+            return
         def answered(text: str | None) -> None:
             if text:
                 self._asking.ask(c.AddNote, "note", text=text)

@@ -64,6 +64,10 @@ class HeaderPane(Picture):
         return [fit(parts, width)]
 
     def _status(self, state: RunState, view: View) -> Text:
+        status = self._condition(state, view)
+        return status.append(", read-only") if view.connection == "read-only" else status
+
+    def _condition(self, state: RunState, view: View) -> Text:
         colours = self.palette()
         if view.connection == "gone" and state.status != "ended":
             return Text("✗ engine gone", style=colours.alarm)
@@ -74,7 +78,8 @@ class HeaderPane(Picture):
         faces = {"running": ("●", colours.limit), "paused": ("‖", colours.validation), "ended": ("■", colours.dim)}
         left = countdown(state, view)
         if left is not None:
-            words = f"‖ ALARM: w says why; rolls back in {left} s, space goes on"
+            goes_on = ", space goes on" if view.connection == "live" else ""
+            words = f"‖ ALARM: w says why; rolls back in {left} s{goes_on}"
             return Text(words, style="bold " + colours.alarm)
         if state.health.broken and state.status == "running":
             return Text("● running, ALARM: w says why", style="bold " + colours.alarm)
@@ -82,7 +87,7 @@ class HeaderPane(Picture):
             return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))
         words = state.status if state.status != "ended" else f"ended: {state.ended}"
-        return Text(f"{face} {words}" + (", read-only" if view.connection == "read-only" else ""), style=colour)
+        return Text(f"{face} {words}", style=colour)
 
     def _warnings(self, health: Health, view: View) -> list[Text]:
         """Return the standing warnings, from the longest wording to the shortest."""

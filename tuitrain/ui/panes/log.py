@@ -15,6 +15,10 @@ from tuitrain.ui.view import View
 
 LOW = 4
 """Height below which entries are compact and limited to the rows of the pane."""
+AT_FIRST = 40
+"""Number of entries that are written before the first picture; the older ones are added after it."""
+AFTER = 0.5
+"""Seconds until they are."""
 
 
 class LogPane(RichLog):
@@ -24,12 +28,15 @@ class LogPane(RichLog):
         super().__init__(id=name, wrap=True, max_lines=400, auto_scroll=True, min_width=10)
         self._shown, self._written = 0, ("", 0, DARK, 0, 0)
         self.border_title = "log"
+        self._newest: tuple[RunState, View] | None = None
+        self._begun = False
+        """Whether the first picture has been drawn, with the newest entries only."""
 
     def show(self, state: RunState, view: View, now: float, at_once: bool = False) -> None:
         """Append the new entries."""
         if not self.size.width:
             return  # not laid out yet, so there is no width to wrap to
-        story = state.story
+        self._newest, story = (state, view), state.story
         colours = palette_of(self.app.current_theme)
         width, height = self.scrollable_content_region.width, self.content_size.height
         most = height if height < LOW else 0
@@ -40,10 +47,22 @@ class LogPane(RichLog):
             title = f"log · only “{printable(view.filter)}”" if view.filter else "log"
             self.border_title = Text(title if view.braille else plain_ascii(title)).markup
         new = min(story.told - self._shown, len(story.entries))
+        if not self._shown and new > AT_FIRST and not self._begun:
+            new, self._begun = AT_FIRST, True
+            self.set_timer(AFTER, self._write_all)
         self._shown = story.told
         for entry in list(story.entries)[len(story.entries) - new :]:
             if view.filter.lower() in f"{entry.by} {entry.words}".lower():
                 self.write(self._lines(entry, view.braille, colours, width, most), width=width)
+
+    def _write_all(self) -> None:
+        if self._newest is not None:
+            at_end = self.is_vertical_scroll_end
+            self._written = ("", 0, DARK, 0, 0)
+            with self.app.batch_update():  # nobody sees it empty, or at its beginning
+                self.show(*self._newest, 0.0)
+                if at_end:
+                    self.scroll_end(animate=False, immediate=True)
 
     @staticmethod
     def _lines(entry: Entry, braille: bool, colours: Palette, width: int, most: int) -> Text:
