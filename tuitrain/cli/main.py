@@ -27,6 +27,8 @@ SUBCOMMANDS = {
     "sample": "draw text from a checkpoint",
     "futures": "try other knobs from a checkpoint",
     "helped": "judge an intervention by a control without it",
+    "lr-find": "find a learning rate for a text",
+    "clip-find": "find a clip",
     "runs": "list runs in a table",
     "autopsy": "find where old checkpoints of any origin broke",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
@@ -38,7 +40,7 @@ SUBCOMMANDS = {
     "selftest": "check this CPU or GPU",
     "bench": "measure speed as ratios",
 }
-TOGETHER = {"futures": "helped", "help": "completion", "drill": "fetch", "selftest": "bench"}
+TOGETHER = {"futures": "helped", "lr-find": "clip-find", "help": "completion", "drill": "fetch", "selftest": "bench"}
 """Commands that share a line of the help with the next."""
 NEAR = 100_000_000
 """Bytes: this close to the limit of the address space, any odd error is attributed to the limit."""
@@ -145,7 +147,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _parser(command: str) -> tuple[ModuleType, Parser]:
-    module = importlib.import_module(f"tuitrain.cli.{command}")
+    module = importlib.import_module(f"tuitrain.cli.{command.replace('-', '_')}")
     parser = Parser(prog=f"tuitrain {command}" if command != "train" else "tuitrain", description=module.__doc__,
                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)

@@ -42,7 +42,7 @@ FIRST, SQUARED = ("exp_avg",), ("exp_avg_sq", "square_avg")
 """The names of moments that are as large as a gradient, and as its square."""
 
 
-class _Aside:
+class SimpleAside:
     """An aside that takes no command and leaves nothing unfinished."""
 
     answers: tuple[type[c.Command], ...] = ()
@@ -60,7 +60,7 @@ class _Aside:
         return iter(())
 
 
-class Looks(_Aside):
+class Looks(SimpleAside):
     """Looks inside at the end of an arm and evenly between; one at its begin is asked for."""
 
     def __init__(self, machine: Machine, probes: Probes, begin: int, steps: int) -> None:
@@ -74,7 +74,7 @@ class Looks(_Aside):
             yield self._probes.look("interval")
 
 
-class Repeats(_Aside):
+class Repeats(SimpleAside):
     """Turns the knobs after the steps after which the run's were turned, and begins its landings."""
 
     def __init__(self, machine: Machine, turns: Turns) -> None:
