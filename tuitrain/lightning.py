@@ -39,6 +39,7 @@ class Pilot(Callback):
         how = {"total_steps": int(total) if math.isfinite(total) else None,
                "scheduler": [config.scheduler for config in trainer.lr_scheduler_configs], **self._how}
         self.pilot = watching.watch(pl_module, list(trainer.optimizers), **how)
+        self.pilot.resumes_by(f"tuitrain.lightning.Pilot(run={self.pilot.run!r}, resume=True)")
         self._clip = trainer.gradient_clip_val or math.inf
         if trainer.gradient_clip_algorithm == "value":
             self.pilot.lacks_clip(BY_VALUE)

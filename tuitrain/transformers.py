@@ -15,8 +15,7 @@ except ImportError:
 from tuitrain import watching
 from tuitrain.protocol import commands as c
 
-NO_WAY_BACK = ("the Trainer's own counters cannot be restored during a run: stop it, then "
-               "trainer.train(resume_from_checkpoint=…)")
+NO_WAY_BACK = "the Trainer cannot go back in a run: stop, then trainer.train(resume_from_checkpoint=…)"
 
 
 class Pilot(TrainerCallback):
@@ -41,6 +40,7 @@ class Pilot(TrainerCallback):
             return
         how = {"total_steps": state.max_steps, **self._how}
         self.pilot = watching.watch(model, getattr(optimizer, "optimizer", optimizer), **how)
+        self.pilot.resumes_by(f"tuitrain.transformers.Pilot(run={self.pilot.run!r}, resume=True)")
         self.pilot.lacks(c.Rollback, NO_WAY_BACK)
         self.pilot.own_clip(args.max_grad_norm)
         self._parts = args.gradient_accumulation_steps

@@ -34,7 +34,7 @@ class Regression(LightningModule):
 torch.manual_seed(0)
 x = torch.randn(2048, 16)
 data = TensorDataset(x, torch.sin(x.sum(1, keepdim=True)))
-trainer = Trainer(max_steps=STEPS, gradient_clip_val=1.0, accumulate_grad_batches=2, accelerator="cpu", logger=False,
-                  enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-                  callbacks=[tuitrain.lightning.Pilot(loss="squared error")])
+trainer = Trainer(max_steps=STEPS, gradient_clip_val=1.0, accumulate_grad_batches=2, check_val_every_n_epoch=10,
+                  accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                  enable_model_summary=False, callbacks=[tuitrain.lightning.Pilot(loss="squared error")])
 trainer.fit(Regression(), DataLoader(data, 64, shuffle=True), DataLoader(data, 512))

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tests.builders import CONFIG, FACTS
 from tuitrain.diagnosis.analyst import PATIENCE, Analyst
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
+from tuitrain.protocol.capabilities import Capabilities, LossUnit
+from tuitrain.protocol.facts import AFTER_CLIPPING, BEFORE_CLIPPING
 
 LAYER = {"saturation": {"i": 0.4, "f": 0.7, "g": 0.3, "o": 0.5}, "dead": 0.0, "recurrent_norm": 20.0, "radius": 2.0,
          "first": 1e-5, "peak": 1.0, "worst": 1.0, "memory": 9, "flow": [-1.0, 0.0]}
@@ -191,3 +194,59 @@ def test_validation_of_a_part_raises_no_alarm_and_spoils_no_best() -> None:
                                    (1400, 3.0, True)]]
     assert considered(analyst, at) == []
     assert list(analyst.validation.losses) == [(1000, 1.5), (1200, 1.45)] and analyst.validation.best == 1.45
+
+
+def not_finite(last: int, count: int, streak: int, *, kept: bool = True) -> e.StepSkipped:
+    return e.StepSkipped(branch=0, step=last, onset=last - count + 1, rule="non_finite", value=math.nan,
+                         threshold=math.inf, count=count, streak=streak, sentence="", kept=kept)
+
+
+def test_a_streak_of_steps_that_are_not_finite_is_one_alarm_however_often_it_is_reported() -> None:
+    found = considered(Analyst(), [START, *told(1, healthy(700)), not_finite(730, 30, 30), not_finite(760, 30, 60),
+                                   not_finite(790, 30, 90), *told(791, healthy(820)[790:]), not_finite(850, 30, 30)])
+    assert [x.onset for x in found if isinstance(x, f.AlarmRaised)] == [701, 821]
+
+
+def test_where_such_steps_were_made_all_the_same_the_verdict_says_so() -> None:
+    found = considered(Analyst(), [START, *told(1, healthy(700)), not_finite(730, 30, 30, kept=False)])
+    [verdict] = [x for x in found if isinstance(x, f.VerdictReached)]
+    assert "made all the same" in verdict.sentence and "kept from" not in verdict.sentence
+    assert verdict.remedy.startswith("R: roll back to before")
+
+
+def of_a_script(**facts: Any) -> e.RunStarted:
+    unit = Capabilities(loss=LossUnit("squared error", "", 1.0))
+    return e.RunStarted(config={"optimizer": "adam"}, vocabulary="", versions={}, device="cpu", threads=1,
+                        precision="fp32", facts={**unit.to_facts(), "knobs": {"lr": 0.001, "clip": 1.0}, **facts})
+
+
+def numbers(first: int, losses: Iterable[float], norm: float = 0.2) -> list[e.Event]:
+    """All that is known of a script's steps."""
+    return [event for event in told(first, losses, norm) if isinstance(event, e.StepsDone)]
+
+
+def broken_by_spikes(start: e.RunStarted) -> list[e.Event]:
+    spikes = [event for at in (1201, 1261, 1321, 1381)
+              for event in (*numbers(at, [40.0], 40.0), *numbers(at + 1, healthy(3059)[3000:]))]
+    return considered(Analyst(), [start, *numbers(1, healthy(1200)), *spikes, *numbers(1441, [9.0] * 200, 30.0)])
+
+
+def test_of_a_script_no_word_speaks_of_text_and_recurrence() -> None:
+    found = broken_by_spikes(of_a_script())
+    words = " ".join(str(x) for x in found)
+    assert {f.WarningRaised, f.AlarmRaised, f.VerdictReached} <= {type(x) for x in found}
+    for word in ("text", "recurren", "letter", "character"):
+        assert word not in words, [x for x in found if word in str(x)]
+
+
+def test_norms_after_the_loops_own_clip_advise_none() -> None:
+    assert any(isinstance(x, f.AdviceGiven) for x in broken_by_spikes(of_a_script(norms=BEFORE_CLIPPING)))
+    assert not any(isinstance(x, f.AdviceGiven) for x in broken_by_spikes(of_a_script(norms=AFTER_CLIPPING)))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_one_odd_step_of_a_loss_of_any_scale_is_seen_to_have_passed(scale: float) -> None:
+    losses = [scale * loss for loss in healthy(1500)]
+    found = considered(Analyst(), [of_a_script(), *numbers(1, losses), *numbers(1501, [40 * scale]),
+                                   *numbers(1502, losses[-100:])])
+    assert [x.cause for x in found if isinstance(x, f.VerdictReached)] == ["outlier_batch"]

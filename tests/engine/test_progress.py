@@ -29,3 +29,17 @@ def test_steps_that_are_not_finite_do_not_enter_the_mean_and_no_point_is_healthy
 
 def test_far_above_its_best_it_is_not_healthy() -> None:
     assert not absorbed(absorbed(Progress(), [2.0] * 60), [6.0] * 20).healthy
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_a_loss_of_any_scale_is_healthy_within_its_own_spread_and_not_beyond(scale: float) -> None:
+    noise = np.random.default_rng(0).normal(0.0, 0.05, 400)
+    progress = absorbed(Progress(in_nats=False), list(scale * (1 + noise)))
+    assert progress.healthy
+    absorbed(progress, [1.5 * scale] * 100)
+    assert not progress.healthy
+
+
+def test_a_loss_around_zero_is_healthy_within_its_spread() -> None:
+    noise = np.random.default_rng(0).normal(0.0, 1.0, 2000)
+    assert absorbed(Progress(in_nats=False), list(noise)).healthy

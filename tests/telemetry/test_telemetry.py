@@ -96,7 +96,7 @@ def test_the_wire_form_is_strict_json_bounded_and_whole() -> None:
 
 
 @pytest.mark.parametrize(("said", "expected"), [
-    (units.number(0.0025), "0.0025"), (units.number(1234567.0), "1.23e+06"), (units.number(1.2e-5), "1.20e-05"),
+    (units.number(0.0025), "0.0025"), (units.number(1234567.0), "1.23e+06"), (units.number(1.2e-5), "1.2e-05"),
     (units.number(12345.6), "12,346"), (units.number(0.0), "0"), (units.number(math.nan), "nan"),
     (units.percent(0.004), "0.4 %"), (units.percent(0.38), "38 %"), (units.percent(0.0), "0 %"),
     (units.duration(291), "0:04:51"), (units.duration(2 * 86400 + 11400), "2d 3:10:00"),

@@ -1,9 +1,12 @@
 """Every front end takes a script's run as it is: what it does not offer is dim, refused with a reason, or said."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from textual.widgets import Static
 
 from tests.ui.script import Script, drive, screen
 from tests.watch.loops import Loop, told
@@ -48,6 +51,35 @@ def test_the_cockpit_dims_the_keys_of_what_is_not_offered_and_says_why(run: Path
         assert len(script.asked) == 1 and not app.view.refused
 
     drive(script, act, size=(120, 40), run="runs/mlp-1")
+
+
+def test_what_a_pane_cannot_show_of_a_script_it_says_and_no_word_is_about_text(run: Path) -> None:
+    script = Script([event for event in told(run) if not isinstance(event, RunEnded)])
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        shown = " ".join(screen(app).split())
+        assert "pilot.sample" in shown and "soon" not in shown and "temp" not in shown
+        await pilot.press("8", "z")
+        assert "cannot be looked into" in screen(app)
+        await pilot.press("z", "question_mark")
+        table = app.screen.query(Static)
+        words = " ".join(text_of(part) for part in table)
+        assert "in its own unit" in words and "not here: the script draws no samples" in words
+        for word in ("character", "letter", "recurren", "bpc"):
+            assert word not in words, word
+        await pilot.press("escape", "w")
+        why = text_of(app.screen.query_one("#why", Static))
+        assert "too early" in why and "norms are those after" in why and "what the script minimises" in why
+        assert "text" not in why and "character" not in why
+
+    drive(script, act, size=(120, 40), run="runs/mlp-1")
+
+
+def text_of(shown: Static) -> str:
+    """What a widget shows, as one line."""
+    console = Console(width=500, file=io.StringIO())
+    console.print(shown.visual if not hasattr(shown, "content") else shown.content)
+    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
 def test_a_machine_pane_and_a_small_screen_show_it_too(run: Path) -> None:
@@ -95,7 +127,8 @@ def test_run_starts_a_script_in_a_folder_of_its_own_and_passes_its_exit_code_on(
                       "p = tuitrain.watch(m, torch.optim.SGD(m.parameters(), .1))\np.step(0.5)\n"
                       "sys.exit(int(sys.argv[2]))\n")
     assert main(["run", "--no-ui", str(script), "--code", "3"]) == 3
-    assert [event.reason for event in told(tmp_path / "runs" / "tiny-1") if isinstance(event, RunEnded)] == ["finished"]
+    assert [event.reason for event in told(tmp_path / "runs" / "tiny-1") if isinstance(event, RunEnded)] == [
+        "ended by the script"]
 
 
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # it is left to itself, as it should be

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 import tuitrain
-from tests.watch.loops import Loop, of_kind, same, told, who
+from tests.watch.loops import Loop, at_steps, of_kind, same, told, who
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 
@@ -271,3 +271,36 @@ def test_curves_of_ones_own_and_the_epoch_are_told(tmp_path: Path) -> None:
     assert curves["accuracy"] == pytest.approx([(1, 0.0), (2, 0.1), (3, 0.2), (4, 0.3)])
     assert curves["temperature"] == [(4, 3.0)]
     assert of_kind(events, e.StepsDone)[-1].epoch == 0.75
+
+
+def test_a_loop_that_clips_out_of_sight_says_how_often_and_is_advised_nothing(tmp_path: Path) -> None:
+    loop = Loop(clip=None).watch(tmp_path / "r")
+    loop.pilot.own_clip(0.25)
+    for step in range(12):
+        loss = loop.loss()
+        loss.backward()
+        # Every third step's gradient is short, the others are clipped.
+        torch.nn.utils.clip_grad_norm_(loop.model.parameters(), 0.1 if step % 3 == 0 else loop.pilot.clip_in_force(0.0))
+        loop.optimizer.step()
+        loop.optimizer.zero_grad()
+        loop.pilot.step(loss)
+    loop.ask(c.SetKnob(name="clip", value="auto", **who("a")))
+    loop.run(1).pilot.close()
+    events = told(tmp_path / "r")
+    acted = at_steps(events, "clipped")
+    assert len(acted) > 1 and all(did == (step % 3 != 1) for step, did in acted.items() if step <= 12), acted
+    [refused] = of_kind(events, e.CommandRefused)
+    assert refused.id == "a" and "after its clip" in refused.reason
+
+
+def test_snapshots_every_so_many_steps_come_although_they_are_looked_after_now_and_then(tmp_path: Path) -> None:
+    loop = Loop().watch(tmp_path / "r", snapshot_every=10)
+    between = loop.pilot._loop
+    for _ in range(5):
+        between.reporter._asked = float("inf")  # it is never time to look,
+        loop.run(12)
+        between._not_before = between.reporter._asked = float("-inf")  # and at the next step it is
+        loop.run(1)
+    loop.pilot.close()
+    taken = [event.step for event in of_kind(told(tmp_path / "r"), e.SnapshotTaken) if event.reason == "interval"]
+    assert taken == [26, 39, 52, 65], "a multiple was passed since the look before"

@@ -115,7 +115,9 @@ for step in range({steps}):
         {act}
 print("the script's own end")
 """
-ENDS = {"pass": ("finished", 0, 0), "raise ValueError('of mine')": ("crashed", 1, 1), "sys.exit(4)": ("finished", 0, 4),
+ENDS = {"pass": ("finished", 0, 0), "raise ValueError('of mine')": ("crashed", 1, 1),
+        "sys.exit(4)": ("ended by the script", 4, 4),
+        "exec('try: sys.exit(5)\\nexcept SystemExit: pass')": ("finished", 0, 0),
         "raise KeyboardInterrupt": ("interrupted", 130, -2)}
 
 
@@ -123,13 +125,24 @@ ENDS = {"pass": ("finished", 0, 0), "raise ValueError('of mine')": ("crashed", 1
 def test_however_a_script_ends_its_run_ends_with_that_reason(act: str, tmp_path: Path) -> None:
     reason, code, own = ENDS[act]
     done = subprocess.run([sys.executable, "-c", SCRIPT.format(run=str(tmp_path / "r"), steps=5, act=act)],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode in (own, code), done.stderr
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == own, done.stderr
     events = told(tmp_path / "r")
     assert isinstance(events[-1], e.RunEnded)
     assert events[-1].reason.startswith(reason) and events[-1].exit_code == code
-    assert bool(of_kind(events, e.CheckpointSaved)) == (code != 1), "what crashed is not saved, all else is"
+    assert bool(of_kind(events, e.CheckpointSaved)) == (reason != "crashed"), "what crashed is not saved, all else is"
     assert not is_alive(RunDirectory(tmp_path / "r"))
+
+
+@pytest.mark.parametrize(("code", "reason", "recorded"), [
+    (None, "finished", 0), (0, "finished", 0), ("no more data", "ended by the script", 1)])
+def test_the_exit_code_of_a_script_is_that_of_its_run(
+        code: object, reason: str, recorded: int, tmp_path: Path) -> None:
+    loop = Loop().watch(tmp_path / "r").run(2)
+    with pytest.raises(SystemExit), loop.pilot:
+        sys.exit(code)  # type: ignore[arg-type]
+    end = told(tmp_path / "r")[-1]
+    assert isinstance(end, e.RunEnded) and (end.reason, end.exit_code) == (reason, recorded)
 
 
 def test_the_scripts_signals_are_its_own(tmp_path: Path) -> None:

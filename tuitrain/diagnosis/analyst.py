@@ -12,16 +12,16 @@ import numpy as np
 from tuitrain import specs
 from tuitrain.diagnosis.acts import Acts, Raised, since
 from tuitrain.diagnosis.clip_advisor import advise
-from tuitrain.diagnosis.detector import Finding, Level, Validation
+from tuitrain.diagnosis.detector import Finding, Level, Validation, sized
 from tuitrain.diagnosis.growth import Growth
 from tuitrain.diagnosis.memory import Memory
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.tail import Surprise, Tail
 from tuitrain.diagnosis.verdict import judge
-from tuitrain.diagnosis.words import REMEDIES, SENTENCES
+from tuitrain.diagnosis.words import words_of
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.protocol.facts import LETTERS, RunFacts
+from tuitrain.protocol.facts import AFTER_CLIPPING, LETTERS, RunFacts
 from tuitrain.telemetry.readings import Probe
 from tuitrain.telemetry.units import BITS, loss_words, number
 
@@ -30,6 +30,9 @@ STREAK = 20
 PATIENCE = 3
 """Drains after an alarm until a verdict is reached without a probe: a fast run has hundreds of steps per drain."""
 RECOVERY = 20
+STILL_HIGH, BACK = 0.5, 0.1
+"""Nats above the usual loss: above the first a step after an outlier counts as high, below the second the loss is where
+it was."""
 SICK = 500
 """Steps after a spike within which a single high loss is blamed on the weights, not on the batch."""
 
@@ -39,6 +42,8 @@ class Analyst:
 
     def __init__(self) -> None:
         self._unit = BITS
+        self._advises = True
+        """Whether the norms are those before clipping, so that they can advise a clip."""
         self._optimizer, self._betas, self._alpha = "adam", (0.9, 0.999), 0.99
         self._branch = self._step = 0
         self._acts = Acts()
@@ -47,7 +52,7 @@ class Analyst:
         self._begin(0, math.inf, 10**6)
 
     def _begin(self, warmup: int, chance: float, targets: int, carried: bool = True) -> None:
-        self.level, self.tail = Level(warmup, chance, targets, carried, self._unit), Tail(warmup)
+        self.level, self.tail = Level(warmup, chance, targets, carried, self._unit), Tail(warmup, self._own)
         self.surprise, self.validation, self.growth = Surprise(), Validation(self._unit), Growth()
         self.memory = Memory()
         self._alarm: Finding | None = None
@@ -55,7 +60,12 @@ class Analyst:
         """Acts of a person that may have caused the alarm."""
         self._outlier: Finding | None = None
         self._skipped = self._waited = 0
-        self._overfit_reported = False
+        self._made = self._overfit_reported = False
+
+    @property
+    def _own(self) -> bool:
+        """Whether the model is one of ours, which learns text."""
+        return self._unit == BITS
 
     def consider(self, event: e.Event) -> Iterator[e.Event]:
         """Yield the findings that follow from an event, often none."""
@@ -101,6 +111,7 @@ class Analyst:
         betas = config.get("betas", (0.9, 0.999))
         self._betas, self._alpha = (float(betas[0]), float(betas[1])), float(config.get("alpha", 0.99))
         self._unit = facts.capabilities.loss
+        self._advises = facts.norms != AFTER_CLIPPING
         alone = facts.levels.get(LETTERS)
         targets = int(config.get("batch_size", 1)) * (int(config.get("bptt", 1)) if config.get("loss") != "last" else 1)
         carried = config.get("loss") != "last"
@@ -173,7 +184,7 @@ class Analyst:
 
     def _advise(self) -> Iterator[e.Event]:
         norms = np.array([norm for _, norm in self.memory.norms])
-        advice = advise(norms, self._clip, self._optimizer, self._betas)
+        advice = advise(norms, self._clip, self._optimizer, self._betas) if self._advises else None
         if advice is not None:
             yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
                                 high=advice.high, sentence=advice.sentence)
@@ -203,9 +214,10 @@ class Analyst:
         self._skipped += event.count
         if event.streak < STREAK:
             if self._skipped == event.count:
-                yield from self._verdict(Signs(self._optimizer, skipped=event.count, rule="non_finite"), event.onset,
-                                         alarming=False)
-        elif self._alarm is None:
+                yield from self._verdict(Signs(self._optimizer, skipped=event.count, rule="non_finite",
+                                               made=not event.kept), event.onset, alarming=False)
+        elif self._alarm is None and event.streak - event.count < STREAK:  # once for all of a streak
+            self._made = not event.kept
             onset = event.step - event.streak + 1
             last = next((norm for step, norm in reversed(self.memory.norms) if step < onset), math.nan)
             yield from self._found(Finding(
@@ -219,13 +231,15 @@ class Analyst:
             return  # the batch was ordinary: the weights are unstable
         after = [loss for step, loss in self.memory.losses if step > found.step + RECOVERY // 2 and math.isfinite(loss)]
         before = [loss for step, loss in self.memory.losses if step < found.step and math.isfinite(loss)]
+        usual = float(np.median(before))
         high = [loss for step, loss in self.memory.losses if found.step <= step < found.step + RECOVERY // 2
-                and loss > np.median(before) + 0.5]
-        if not after or np.median(after) > np.median(before) + 0.1 or len(high) > 3:
+                and loss > usual + sized(STILL_HIGH, usual, self._unit)]
+        if not after or np.median(after) > usual + sized(BACK, usual, self._unit) or len(high) > 3:
             return
+        sentence, remedy = words_of("outlier_batch", own=self._own)
         yield f.VerdictReached(
             branch=self._branch, step=self._step, onset=found.step, cause="outlier_batch",
-            sentence=SENTENCES["outlier_batch"], remedy=REMEDIES["outlier_batch"], runner_up="bad_data", alarming=False,
+            sentence=sentence, remedy=remedy, runner_up="bad_data", alarming=False,
             evidence=(found.sentence, f"{RECOVERY} steps later the loss was where it had been "
                                       f"({loss_words(float(np.median(after)), self._unit, 2)})"),
             against="the steps after it were ordinary")
@@ -237,17 +251,19 @@ class Analyst:
         self._alarm = None
         signs = self.memory.signs(alarm, self._optimizer, self.tail.spikes, self.tail.median, self._skipped,
                                   specs.optimizer(self._optimizer).longest(self._betas, self._alpha), self._raised)
+        signs.made = self._made
         yield from self._advise_from_before(alarm.onset)  # before the verdict, whose remedy also sets the clip
         yield from self._verdict(signs, alarm.onset, alarming=True)
 
     def _advise_from_before(self, onset: int) -> Iterator[e.Event]:
         norms = np.array([norm for step, norm in self.memory.norms if step < onset - 20])
-        advice = advise(norms, self._clip, self._optimizer, self._betas)
+        advice = advise(norms, self._clip, self._optimizer, self._betas) if self._advises else None
         if advice is not None:
             yield f.AdviceGiven(branch=self._branch, step=self._step, knob="clip", value=advice.value, low=advice.low,
                                 high=advice.high, sentence=advice.sentence)
 
     def _verdict(self, signs: Signs, onset: int, *, alarming: bool) -> Iterator[e.Event]:
+        signs.own = self._own
         found = judge(signs)
         yield f.VerdictReached(
             branch=self._branch, step=self._step, onset=onset, cause=found.cause, sentence=found.sentence,

@@ -45,6 +45,10 @@ class Signs:
     recurrent_share: float | None = None
     """Share of the recurrent layers in the squared gradient norm since the onset."""
     skipped: int = 0
+    made: bool = False
+    """Whether those steps were made all the same."""
+    own: bool = True
+    """Whether the model is one of ours, which learns text; of another nothing is known but its numbers."""
     overfits: bool = False
     unchanged: bool = False
     """Whether the weights have hardly moved."""

@@ -27,7 +27,9 @@ ten times too long give .6, and with a memory of a hundred steps (b2 = .99) heal
 class Tail:
     """Compares gradient norms with their own median: single spikes, and a tail that grows long before the loss does."""
 
-    def __init__(self, warmup: int = 0) -> None:
+    def __init__(self, warmup: int = 0, own: bool = True) -> None:
+        self._danger = ("the text still reads well, but the recurrence can explode" if own else
+                        "the loss is as before, but single gradients may explode")
         self.norms = Ring(TAILS[-1])
         self.quiet = max(QUIET, warmup) + TAILS[0]
         self.median = math.nan
@@ -49,7 +51,7 @@ class Tail:
             if step - self._spiked >= SPIKES_APART:
                 spike = Finding(False, "spike", step, step, norm / self.median, SPIKE,
                                 f"one gradient norm of {number(norm)}, {number(norm / self.median, 2)} times the usual "
-                                f"{number(self.median)}: the text still reads well, but the recurrence can explode")
+                                f"{number(self.median)}: {self._danger}")
             self._spiked = step
         self._new.append(norm)
         if len(self._new) < LOOK_EVERY:

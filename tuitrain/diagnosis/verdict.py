@@ -12,7 +12,7 @@ from tuitrain import specs
 from tuitrain.diagnosis.acts import since
 from tuitrain.diagnosis.growth import LARGE
 from tuitrain.diagnosis.signs import Signs
-from tuitrain.diagnosis.words import REMEDIES, SENTENCES
+from tuitrain.diagnosis.words import words_of
 from tuitrain.telemetry.units import many, number, percent
 
 OF_STEPS = ("lr_too_high", "dead", "exploding_gradient")
@@ -68,11 +68,13 @@ def judge(signs: Signs) -> Judgement:
     if len(best.pro) < 2 or best.weight < 2 or best.weight - next_.weight < 0.5:
         why = "two causes fit alike" if len(best.pro) >= 2 and best.weight >= 2 else "too few signs point one way"
         names = " or ".join(_name(cause) for cause in (first, second) if cause)
-        return Judgement("unclear", f"{SENTENCES['unclear']} Cannot tell yet, because {why}: {names or 'to none'}.",
+        sentence, remedy = words_of("unclear", own=signs.own)
+        return Judgement("unclear", f"{sentence} Cannot tell yet, because {why}: {names or 'to none'}.",
                          evidence, second, against or ("it has signs of its own" if second else NO_OTHER),
-                         REMEDIES["unclear"])
+                         remedy)
     against = against or (f"fewer signs: {len(next_.pro)} against {len(best.pro)}" if second else NO_OTHER)
-    return Judgement(first, SENTENCES[first], evidence, second, against, REMEDIES[first])
+    sentence, remedy = words_of(first, own=signs.own, made=signs.made)
+    return Judgement(first, sentence, evidence, second, against, remedy)
 
 
 def _evidence(signs: Signs, cause: str, case: "_Case") -> Iterator[str]:
@@ -139,7 +141,8 @@ def _exploding(s: Signs) -> _Case:
         case.weigh(s.spike >= 10, 2, f"a gradient {number(s.spike, 2)} times the median at the onset",
                    f"no gradient stood out (largest {number(s.spike, 2)} medians)")
     if s.early_spikes:
-        case.weigh(True, 1.5, f"{many(s.early_spikes, 'gradient')} above 20 medians before the text broke")
+        case.weigh(True, 1.5, f"{many(s.early_spikes, 'gradient')} above 20 medians before "
+                              f"{'the text' if s.own else 'training'} broke")
     if s.worst_flow is not None:
         case.weigh(s.worst_flow > 10, 1.2, f"in the worst example the gradient is {number(s.worst_flow, 2)} times as "
                                            "large earlier in time as at the last step",

@@ -16,6 +16,15 @@ SENTENCES = {
     "healthy": "Nothing is wrong.",
     "unclear": "Training broke, and the numbers do not say why yet.",
 }
+OF_A_SCRIPT = {
+    "exploding_gradient": "The gradient exploded: single ones are many times the usual size.",
+    "bad_data": "The data changed here: the model is as good as before on other data.",
+    "overfitting": "The model learns its training data by heart: it still gets better on what it has seen and worse on "
+                   "what it has not.",
+}
+"""Sentences for a loop of which nothing is known but its numbers, where they differ."""
+MADE = "A number overflowed or was not a number, and the steps were made all the same: the weights may be lost."
+"""For `non_finite` where nothing kept those steps from the weights."""
 REMEDIES = {
     "lr_too_high": "R: roll back and lower the learning rate to a quarter",
     "exploding_gradient": "R: roll back to before the first spike, set the advised clip, lower the learning rate",
@@ -29,3 +38,18 @@ REMEDIES = {
     "healthy": "nothing to do",
     "unclear": "R: roll back; it costs little, and undo undoes it",
 }
+REMEDY_MADE = "R: roll back to before the first of them"
+REMEDIES_OF_A_SCRIPT = {
+    "bad_data": "look at what the loop read here; R: roll back",
+    "vanishing": "+: raise the learning rate",
+}
+
+
+def words_of(cause: str, *, own: bool = True, made: bool = False) -> tuple[str, str]:
+    """Return the sentence and the remedy of a cause: in a model that is our `own` or in somebody's loop; `made` if
+    steps that are not finite were made all the same."""
+    if made and cause == "non_finite":
+        return MADE, REMEDY_MADE
+    if own:
+        return SENTENCES[cause], REMEDIES[cause]
+    return OF_A_SCRIPT.get(cause, SENTENCES[cause]), REMEDIES_OF_A_SCRIPT.get(cause, REMEDIES[cause])

@@ -12,6 +12,9 @@ from tuitrain.knobs import Knobs
 
 GOOD_LOSS = (0.1, 0.08)
 """How far a healthy smoothed loss may lie above the best so far: nats, and share of that best; the larger counts."""
+SPREADS = 0.5
+"""For a loss in another unit than nats, in the place of the former: mean distances of a single loss from the mean. The
+mean of 50 losses strays by a fifth of that."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,12 @@ class Progress:
     epoch_steps: int = 0
     not_finite: int = 0
     """Length of the current streak of non-finite steps."""
+    in_nats: bool = True
+    """Whether the losses are in nats; the scale of others is learned from their spread."""
+    spread: float = 0.0
+    """Mean distance of about the last 50 losses from `smooth_loss`."""
+    best_spread: float = 0.0
+    """The spread when `best_smooth` was reached."""
 
     @property
     def healthy(self) -> bool:
@@ -35,7 +44,8 @@ class Progress:
         if self.not_finite:
             return False
         # Compared with the best so far, not of all time: otherwise a fast-improving run would have only bad points.
-        most = self.best_smooth + max(GOOD_LOSS[0], GOOD_LOSS[1] * abs(self.best_smooth))
+        least = GOOD_LOSS[0] if self.in_nats else SPREADS * self.best_spread
+        most = self.best_smooth + max(least, GOOD_LOSS[1] * abs(self.best_smooth))
         return self.step == 0 or (math.isfinite(self.smooth_loss) and self.smooth_loss <= most)
 
     def absorb(self, losses: NDArray[np.float32], finite: NDArray[np.bool_]) -> None:
@@ -43,11 +53,13 @@ class Progress:
         only count as such."""
         for good in finite.tolist():
             self.not_finite = 0 if good else self.not_finite + 1
-        for loss in losses[finite].astype(float):
+        for loss in losses[finite].tolist():
             old = self.smooth_loss
             self.smooth_loss = loss if old == float("inf") else old + (loss - old) / 50
-        if self.step >= 50:
-            self.best_smooth = min(self.best_smooth, self.smooth_loss)
+            if not self.in_nats:
+                self.spread += (abs(loss - self.smooth_loss) - self.spread) / 50
+        if self.step >= 50 and self.smooth_loss < self.best_smooth:
+            self.best_smooth, self.best_spread = self.smooth_loss, self.spread
 
     @property
     def parent(self) -> int | None:
@@ -59,8 +71,8 @@ def progress_of(values: Mapping[str, Any]) -> Progress:
     """Return the progress among the values of a snapshot; floats may be strings after a trip through JSON."""
     found = dict(values["progress"])
     found["lineage"] = [list(map(int, part)) for part in found["lineage"]]
-    for name in ("smooth_loss", "best_smooth", "epoch_loss"):
-        found[name] = float(found[name])
+    for name in ("smooth_loss", "best_smooth", "epoch_loss", "spread", "best_spread"):
+        found[name] = float(found.get(name, 0.0))
     return Progress(**found)
 
 

@@ -11,6 +11,8 @@ from tuitrain.protocol.capabilities import EVERYTHING, Capabilities
 
 CAPTURED = "captured"
 """The `graph` of a run whose steps are a CUDA graph."""
+BEFORE_CLIPPING, AFTER_CLIPPING = "before clipping", "after your own clipping"
+"""The `norms` of a watched loop: where its gradient norms are taken."""
 LETTERS = "letters alone"
 """The level of a model that only counts letters."""
 

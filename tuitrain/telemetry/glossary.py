@@ -24,6 +24,17 @@ PANES = {
     "machine": "What the training uses of this computer, and what was trained on what. It shows in a large terminal, "
                "or alone with 9 and z.",
 }
+PANES_OF_A_SCRIPT = {
+    "loss": "What the script minimises, in its own unit: the line is training, the circles are what its evaluation "
+            "measured.",
+    "sample": "What the script shows of its model: text, or numbers.",
+    "gradients": "How strongly each step pulls at the weights; the title says whether before or after the clip. The "
+                 "dashed line is the clip; below it stands on how many steps it acts.",
+    "groups": "The same pull for each part of the model, in blue. A part that falls to nothing learns nothing, one "
+              "that towers over the others drives the run. Below, the script's own curves, each on its own scale.",
+    "inside": "Nothing: only tuitrain's own models are looked into.",
+}
+"""Where a pane shows something else of a loop that is not tuitrain's own."""
 
 WORDS = {
     "loss": "Mean surprise of the model at the character that really came, in nats; shown in bits per character.",
@@ -86,10 +97,40 @@ WORDS = {
     "run": "One folder: configuration, journal, checkpoints, a copy of the text.",
     "read-only": "A look at a run through its journal: where there is no socket, nothing can be asked of it.",
 }
+WORDS_OF_A_SCRIPT = {
+    "loss": "What the script minimises, in its own unit.",
+    "train": "The training loss, mean of the last 100 steps.",
+    "val": "The loss that the script's evaluation returned. If train falls and val rises, the model learns by heart.",
+    "epoch": "One pass over the data, as the script counts it.",
+    "snapshot": "The whole state of the run in memory: weights, optimizer, schedulers, random numbers, and what the "
+                "script registered. The data goes on where the loop is.",
+    "spike": "A single gradient of more than 20 medians.",
+    "tail": "The largest hundredth of the gradients over the median one; a slow rise is an early sign.",
+    "skipped": "A step whose numbers were not finite. In a script it is made all the same.",
+    "host": "The script's process. It goes on when a terminal closes.",
+    "run": "One folder: journal and checkpoints.",
+}
+ONLY_OF_TEXT = frozenset((
+    "bpc", "letters alone", "letter pairs", "letter triples", "best possible", "radius", "batch size", "bptt", "stream",
+    "window", "warm-up", "temperature", "prompt", "surprise", "update ratio", "saturation", "gate", "flow", "gibberish",
+    "black box"))
+"""Words that mean nothing in a loop that is not tuitrain's own."""
 HINT = ("Watch the loss fall; it should pass the dashed lines within minutes.",
         "- and + turn the learning rate, [ and ] the clip; r rolls back.",
         "? explains every pane and key; d leaves and training goes on.")
 """For the first run of a person."""
+
+
+def panes(own: bool) -> dict[str, str]:
+    """Return what each pane shows, of tuitrain's `own` model or of somebody's loop."""
+    return PANES if own else PANES | PANES_OF_A_SCRIPT
+
+
+def words(own: bool) -> dict[str, str]:
+    """Return the words and what they mean in such a run."""
+    if own:
+        return WORDS
+    return {word: WORDS_OF_A_SCRIPT.get(word, meaning) for word, meaning in WORDS.items() if word not in ONLY_OF_TEXT}
 
 
 def explain(word: str) -> str:

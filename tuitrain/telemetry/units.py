@@ -32,7 +32,8 @@ def number(value: float, digits: int = 3) -> str:
     if not math.isfinite(value):
         return str(value)
     if value and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{power}"
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"

@@ -18,7 +18,7 @@ from textual.widgets import DataTable, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuitrain.knobs import Wish
-from tuitrain.protocol.capabilities import LossUnit
+from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.telemetry import glossary
 from tuitrain.telemetry.lineage import Lineage
 from tuitrain.telemetry.story import Point
@@ -294,17 +294,24 @@ class PickPoint(Dialog[Chosen]):
 
 
 class Help(Dialog[None]):
-    """The help: panes, keys and words."""
+    """The help: panes, keys and words, for a run of these capabilities."""
+
+    def __init__(self, offers: Capabilities, dim: str) -> None:
+        super().__init__()
+        self._offers, self._dim = offers, dim
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
         table = Table.grid(padding=(0, 2))
         for key in TABLE:
-            table.add_row(Text(key.face, style="bold"), Text(key.help))
+            why = key.why_not(self._offers)
+            table.add_row(Text(key.face, style=self._dim if why else "bold"),
+                          Text(f"not here: {why}", style=self._dim) if why else Text(key.help))
+        own = self._offers.loss == BITS
         panes, words = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         for digit, name in PANES.items():
-            panes.add_row(Text(f"{digit} {name}", style="bold", no_wrap=True), Text(glossary.PANES[name]))
-        for word, meaning in glossary.WORDS.items():
+            panes.add_row(Text(f"{digit} {name}", style="bold", no_wrap=True), Text(glossary.panes(own)[name]))
+        for word, meaning in glossary.words(own).items():
             words.add_row(Text(word, style="bold", no_wrap=True), Text(meaning))
         with VerticalScroll(classes="dialog wide"):
             yield Label("panes", classes="title")

@@ -17,8 +17,9 @@ from textual.widgets import Label, Static
 
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.tail import SPIKE, tail_ratio
+from tuitrain.protocol.facts import AFTER_CLIPPING
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import loss_text, loss_words, many, number, percent, plain_ascii, safe
+from tuitrain.telemetry.units import BITS, loss_text, loss_words, many, number, percent, plain_ascii, safe
 from tuitrain.ui.dialogs import Dialog
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
@@ -57,6 +58,13 @@ MEANING = {
     "gibberish": ("where a sample lies between held-out text (0) and letter soup (1).",
                   "It tells what a low temperature hides; above .5 the language is gone."),
 }
+MEANING_OF_A_SCRIPT = {
+    "loss": ("what the script minimises; it should fall and then lie flat.", MEANING["loss"][1]),
+    "gradient norm": (MEANING["gradient norm"][0], "Single ones of 20 times the usual size are an early sign."),
+    "tail": ("the largest hundredth of the gradients over the median one.",
+             "A slow rise says that single gradients may explode: set the clip."),
+}
+"""Where it is another thing in a loop that is not tuitrain's own."""
 
 
 class Why(Dialog[None]):
@@ -93,14 +101,14 @@ class Why(Dialog[None]):
     def words(self, state: RunState) -> RenderableType:
         """Return the whole text."""
         colours = palette_of(self.app.current_theme)
-        verdict = state.health.verdict
+        verdict, own = state.health.verdict, state.unit == BITS
         parts: list[RenderableType] = []
         if verdict is not None:
             style = "bold " + (colours.alarm if verdict.alarming else colours.limit)
-            parts.append(Text(f"{_name(verdict.cause)}, since step {verdict.onset:,}", style=style))
+            parts.append(Text(f"{_name(verdict.cause, own)}, since step {verdict.onset:,}", style=style))
             parts.append(Text(safe(verdict.sentence)))
             parts += [_item("+", safe(x)) for x in verdict.evidence]
-            runner_up = _name(verdict.runner_up)
+            runner_up = _name(verdict.runner_up, own)
             against = safe(verdict.against)
             rather = f"rather than: {runner_up}" + (f" ({against})" if against else "") if runner_up else against
             if rather:
@@ -132,8 +140,9 @@ class Why(Dialog[None]):
         largest = float(np.nanmax(state.grad_norm.last())) / max(state.norm, 1e-12)
         known = [f"loss {loss_words(state.train_loss, state.unit, 2)}",
                  f"largest gradient of the last {len(state.grad_norm):,} steps {number(largest, 2)} medians"]
+        usual = "1.3 is usual" if state.unit == BITS else "a slow rise is an early sign"
         watch = f"weights grow {percent(growth)} per 1,000 steps" if growth is not None and growth > 0.001 else \
-            f"p99 of the gradient over its median: {number(tail, 2)} (1.3 is usual)"
+            f"p99 of the gradient over its median: {number(tail, 2)} ({usual})"
         standing = state.health.standing
         if state.facts.drill:
             return [Text(DRILL[0], style="bold " + colours.validation), Text(DRILL[1]), Text("; ".join(known) + ".")]
@@ -150,6 +159,8 @@ class Why(Dialog[None]):
                 Text.assemble(("first thing to watch  ", "bold"), watch)]
 
     def _clip(self, state: RunState) -> Text:
+        if state.facts.norms == AFTER_CLIPPING:
+            return Text.assemble(("clip  ", "bold"), "the norms are those after the loop's own clip: they advise none")
         config, clip = state.config, float(state.knobs.get("clip") or 0)
         betas = config.get("betas", (0.9, 0.999))
         advice = advise(state.grad_norm.last(1000), clip, str(config.get("optimizer", "adam")),
@@ -166,12 +177,14 @@ class Why(Dialog[None]):
 
     def _plots(self, state: RunState, colours: Any) -> Text:
         faces, rows = BLOCKS if self._view.braille else ASCII, Text()
+        own = state.unit == BITS
         for name, values, now in _curves(state):
             if len(values):
                 rows.append(f"{name:<14}", style="bold")
                 rows.append(spark(values, values, faces, span=1.5).ljust(PLOT), style=colours.train)
                 rows.append(f" {now}\n")
-                rows.append("\n".join((*MEANING[name], "")), style=colours.dim)
+                meaning = MEANING[name] if own else MEANING_OF_A_SCRIPT.get(name, MEANING[name])
+                rows.append("\n".join((*meaning, "")), style=colours.dim)
         rows.rstrip()
         return rows
 
@@ -198,8 +211,10 @@ def _item(sign: str, words: str, style: str = "") -> Table:
     return row
 
 
-def _name(cause: str) -> str:
+def _name(cause: str, own: bool) -> str:
     """Return a cause in words; one of a newer version by its own name."""
+    if not own and cause == "bad_data":
+        return "the data changed"
     return NAMES.get(cause, safe(cause).replace("_", " "))
 
 

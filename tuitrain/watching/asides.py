@@ -33,13 +33,20 @@ class Interval:
             raise UsageError(f"{name}={every!r}: give steps such as 500 or a time such as '30s' or '5m'")
         self._number, self._in_steps, self._clock = number, unit == "steps", clock
         self._since = clock()
+        self._asked: int | None = None
+        """The step of the last call; a caller may ask less often than at each step."""
 
     def due(self, step: int) -> bool:
-        """Return whether the interval has passed; if it has, the next one starts now."""
+        """Return whether the interval has passed; if it has, the next one starts now.
+
+        An interval in steps has passed once a multiple of it lies between the step of the last call and this one.
+        """
         if not self._number:
             return False
         if self._in_steps:
-            return step % int(self._number) == 0
+            every, before = int(self._number), step - 1 if self._asked is None else self._asked
+            self._asked = step
+            return step // every > before // every
         if self._clock() - self._since < self._number:
             return False
         self._since = self._clock()

@@ -48,7 +48,8 @@ class Loop:
                  guard: str, snapshot_every: Every, checkpoint_every: Every, snapshot_memory: int, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.subject, self.recorder, self.offers = subject, recorder, offers
-        self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock)
+        self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock,
+                                 lambda: offers.sees_after)
         recorder.every = lambda: self.reporter.every
         self.saves = Saves(subject, saver, 1 << 62, serial)
         self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)

@@ -5,15 +5,16 @@ from typing import Any
 
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.capabilities import EVERYTHING, Capabilities, LossUnit
+from tuitrain.protocol.facts import AFTER_CLIPPING, BEFORE_CLIPPING
 
 NO_SAMPLE = "the script draws no samples: `pilot.sample(fn, every='30s')` would"
 NO_EVALUATION = "the script measures no validation loss: `pilot.evaluate(fn, every=500)` would"
 NO_CLIP = "the script clips by itself or not at all: `pilot.clip_grad_norm_` would make the clip a knob"
 NO_INSIDE = "the model of a script cannot be looked into"
 NO_PROMPT = "the samples of a script have no prompt and no temperature"
+NO_ADVICE = "the norms of this loop are those after its clip, so they cannot advise one"
 BY_VALUE = "the script clips each element of the gradient, not its norm"
 SEVERAL = "several processes train this model together, so it cannot be steered"
-BEFORE, AFTER = "before clipping", "after your own clipping"
 STEERS = (c.SetKnob, c.ScaleKnob, c.Rollback, c.Undo, c.Land, c.Pause, c.Continue, c.Stop)
 
 
@@ -21,7 +22,7 @@ class Offers:
     """The capabilities of a watched loop: `facts` for the beginning of the run, `news` for changes since."""
 
     def __init__(self, unit: LossUnit, total_steps: int, resumes: str, *, alone: bool = True) -> None:
-        self.unit, self.total_steps, self._resumes, self._alone = unit, total_steps, resumes, alone
+        self.unit, self.total_steps, self.resumes, self._alone = unit, total_steps, resumes, alone
         self.samples = self.evaluates = self.clips = self.sees_before = False
         self.lacking: dict[str, str] = {}
         """Further commands and knobs that this loop does not offer, each with the reason."""
@@ -41,18 +42,25 @@ class Offers:
                  "clip": "" if self.clips else NO_CLIP}
         commands |= {name: why for name, why in self.lacking.items() if name in commands}
         knobs |= {name: why for name, why in self.lacking.items() if name in knobs}
-        return replace(EVERYTHING, commands=commands, knobs=knobs, loss=self.unit, resumes=self._resumes)
+        return replace(EVERYTHING, commands=commands, knobs=knobs, loss=self.unit, resumes=self.resumes)
 
     def why_not(self, command: c.Command) -> str:
         """Return why a command cannot be carried out; empty if it can."""
         now = self.capabilities()
+        if isinstance(command, c.SetKnob) and (command.name, command.value) == ("clip", "auto") and self.sees_after:
+            return now.why_not(command) or NO_ADVICE
         weights = isinstance(command, c.Undo) and command.weights
         return now.why_not(command) or (now.why_not(c.Rollback) if weights else "")
+
+    @property
+    def sees_after(self) -> bool:
+        """Whether the clip is a knob, and the norms are those after it."""
+        return self.clips and not self.sees_before
 
     def facts(self) -> dict[str, Any]:
         """Return the facts for the beginning of the run."""
         self._seen = self._now()
-        return {**self.capabilities().to_facts(), "norms": BEFORE if self.sees_before else AFTER}
+        return {**self.capabilities().to_facts(), "norms": BEFORE_CLIPPING if self.sees_before else AFTER_CLIPPING}
 
     def news(self) -> dict[str, Any] | None:
         """Return the facts if they have changed since they were last returned.

@@ -21,6 +21,7 @@ from tuitrain.intervals import Every
 from tuitrain.protocol import events as e
 from tuitrain.protocol.commands import Command
 from tuitrain.watching.gradients import global_norm, gradient_norms
+from tuitrain.watching.leaving import goes_on, how_it_left, notice_exit
 from tuitrain.watching.loop import Loop
 from tuitrain.watching.numbers import value_of
 from tuitrain.watching.outlet import Outlet
@@ -49,6 +50,7 @@ class Pilot:
         for optimizer in loop.subject.optimizers:
             self._hooks += [optimizer.register_step_pre_hook(self._before),
                             optimizer.register_step_post_hook(self._after)]
+        notice_exit()
         atexit.register(self._at_exit)
 
     @property
@@ -145,6 +147,11 @@ class Pilot:
         if self._live:
             self._loop.offers.lacking["clip"] = why
 
+    def resumes_by(self, what: str) -> None:
+        """Say how to go on from the run's checkpoint, where it is not by calling `tuitrain.watch` itself."""
+        if self._live:
+            self._loop.offers.resumes = f"run the script again with {what}"
+
     def register(self, name: str, stateful: Stateful) -> None:
         """Save and restore an object along with the model: a data loader, a gradient scaler, an average of the weights.
 
@@ -210,6 +217,7 @@ class Pilot:
         recorder = self._loop.recorder
         recorder.loss(loss)
         self._calls += 1
+        goes_on()
         if not recorder.stepped and recorder.updates == 0 and self._calls == CALLS_WITHOUT_STEP:
             self._outlet.put(e.EngineSaid(level="warning", text=(
                 f"the optimizer made no step during {CALLS_WITHOUT_STEP} calls of pilot.step, so each call now counts "
@@ -305,7 +313,7 @@ class Pilot:
     def _at_exit(self) -> None:
         if not self._live or os.getpid() != self._process:
             return
-        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        error = how_it_left()
         if error is None:
             self.close()
         else:

@@ -17,11 +17,17 @@ FULL_RATE = 16.0
 numbers but loss and norm are thinned."""
 
 
+JUST_BELOW = 0.999
+"""Share of its threshold that a gradient has at least after it was clipped, within rounding."""
+
+
 class Reporter:
     """Reports what `numbers` holds. Group norms are measured at each step that is divisible by `every`."""
 
     def __init__(self, subject: Subject, numbers: Numbers, groups: list[str],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic,
+                 sees_after: Callable[[], bool] = lambda: False) -> None:
+        self._sees_after = sees_after
         self._subject, self._numbers, self._groups, self._clock = subject, numbers, groups, clock
         self._since = self._asked = clock()
         self.every = 1
@@ -67,10 +73,11 @@ class Reporter:
         groups = np.array([window.groups.get(first + int(i), unknown) for i in where],
                           dtype=np.float32).reshape(-1, len(self._groups))
         norms, thin = rows[where, 1], clips[where]
+        acted = norms > thin * (JUST_BELOW if self._sees_after() else 1.0)
         return StepsDone(
             branch=self._subject.progress.branch, first_step=first, epoch=round(self.epoch, 4),
             loss=floats(rows[:, 0]), grad_norm=floats(rows[:, 1]), every=every,
-            clipped=tuple(((thin > 0) & (norms > thin)).astype(int).tolist()), skipped=(0,) * len(where),
+            clipped=tuple(((thin > 0) & acted).astype(int).tolist()), skipped=(0,) * len(where),
             lr=floats(rows[where, 2]), clip=floats(thin),
             norms={name: floats(groups[:, i]) for i, name in enumerate(self._groups)} if window.groups else {},
             seconds=round(seconds, 6))

@@ -55,7 +55,7 @@ class Subject:
         self.knobs = knobs
         self.reference = reference_of(self.optimizers[0])
         self.schedule, self.cursor = Landing(), _ScriptData()
-        self.progress = Progress()
+        self.progress = Progress(in_nats=False)
         self.norms = np.zeros(LOOK_BACK, dtype=np.float32)
         self.config = recipe_of(self.optimizers[0])
         self.make_room: Callable[[int], bool] = lambda bytes: False

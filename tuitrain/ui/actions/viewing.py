@@ -11,6 +11,7 @@ from tuitrain.telemetry.units import safe
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.dialogs import AskValue, Help
 from tuitrain.ui.link import Link
+from tuitrain.ui.palette import palette_of
 from tuitrain.ui.view import WINDOWS
 from tuitrain.ui.why import Why
 
@@ -103,4 +104,4 @@ class Viewing:
 
     def help(self) -> None:
         """Open the help."""
-        self._app.push_screen(Help())
+        self._app.push_screen(Help(self._link.state.capabilities, palette_of(self._app.current_theme).dim))

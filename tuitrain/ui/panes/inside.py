@@ -1,11 +1,13 @@
 """The results of the last probe: gate saturation, the recurrence, the gradient back through time."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from rich.text import Text
 
 from tuitrain.protocol import groups
+from tuitrain.protocol.commands import LookInside
 from tuitrain.telemetry.readings import Layer
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import LN2, bpc, number, percent, safe
@@ -31,7 +33,9 @@ class InsidePane(Picture):
         """Return the numbers of the probe, then those of each layer."""
         probe, dim = state.health.probe, self.palette().dim
         if probe is None:
-            return [Text("the next look inside comes soon", style=dim)]
+            why = state.capabilities.why_not(LookInside)
+            words = textwrap.wrap(why or "the next look inside comes soon", max(12, width))
+            return [Text(row, style=dim) for row in words]
         rows = [Text.assemble(("held-out ", dim), f"{bpc(probe.loss):.3f} bpc",
                               ("  unsure by ", dim), f"{probe.entropy / LN2:.2f} bits")]
         for i, layer in enumerate(probe.layers, 1):

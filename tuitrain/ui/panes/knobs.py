@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from tuitrain.diagnosis.clip_advisor import medians
+from tuitrain.protocol.facts import AFTER_CLIPPING
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import number, safe
 from tuitrain.ui.picture import Picture
@@ -22,7 +23,8 @@ class KnobsPane(Picture):
         """Return the rows; pending values are in italics."""
         if not state.knobs:
             return [Text("…", style=self.palette().dim)]
-        rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")]
+        rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")
+                if name != "temperature" or not state.capabilities.knobs.get(name)]
         if height >= 3:
             if view.refused:  # in full, because it says what to do instead
                 words = textwrap.wrap(f"refused: {view.refused}", max(12, width))[: height - 1]
@@ -38,7 +40,7 @@ class KnobsPane(Picture):
     def _row(self, name: str, state: RunState, view: View) -> Text:
         row = Text({"temperature": "temp"}.get(name, name).ljust(5))
         if state.capabilities.knobs.get(name):
-            return row.append("the script's own" if name == "clip" else "none", style=self.palette().dim)
+            return row.append("the script's own", style=self.palette().dim)
         row.append(face(name, state.knobs.get(name)), style="bold")
         asked = view.asking(name)
         if name == "lr" and asked is None:  # the two do not fit side by side
@@ -46,7 +48,8 @@ class KnobsPane(Picture):
         if asked is not None:
             row.append(f"  asked {face(name, asked)} …", style="italic " + self.palette().limit)
         elif name == "clip" and state.knobs.get("clip"):
-            times = medians(float(state.knobs["clip"]), state.grad_norm.last(500))
+            before = state.facts.norms != AFTER_CLIPPING
+            times = math.nan if not before else medians(float(state.knobs["clip"]), state.grad_norm.last(500))
             if not math.isnan(times):
                 row.append(f"  {number(times, 2)} medians" + (", auto" if state.knobs.get("clip_auto") else ""),
                            style=self.palette().dim)

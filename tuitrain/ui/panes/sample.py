@@ -1,8 +1,11 @@
 """The newest sample while it is drawn, each character coloured by its surprise."""
 
+import textwrap
+
 from rich.cells import cell_len
 from rich.text import Text
 
+from tuitrain.protocol.commands import DrawSample
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import SampleText
 from tuitrain.telemetry.units import number, safe
@@ -33,7 +36,9 @@ class SamplePane(Picture):
         """Return the prompt and the text; only the end if it does not fit."""
         newest = self._chosen(state)
         if newest is None:
-            return [Text("the next sample is drawn soon", style=self.palette().dim)]
+            why = state.capabilities.why_not(DrawSample)
+            words = textwrap.wrap(why or "the next sample is drawn soon", max(12, width))
+            return [Text(row, style=self.palette().dim) for row in words]
         rows = self._rows(newest.prompt, newest.text, newest.bits, width)
         older = [text for text in self._texts(state) if text.whole and text is not newest]
         while older and len(rows) + ROOM <= height:
