@@ -33,6 +33,20 @@ def test_every_long_thing_is_named_before_it_is_done(corpus: Path, tmp_path: Pat
     assert at == sorted(at)
 
 
+def test_the_end_of_the_process_does_not_take_torch_apart() -> None:
+    code = """
+import atexit, gc
+from types import SimpleNamespace
+from tuitrain.cli import serve
+serve.Signals = lambda worker: SimpleNamespace(install=lambda: None)
+serve.print_to_the_end = lambda host, lines: 0
+atexit.register(lambda: print("left to collect:", len(gc.get_objects())))  # called after those registered later
+serve.serve(SimpleNamespace(worker=None, run=SimpleNamespace(path="run"), start=lambda: None), json=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout.rpartition(":")[2]) < 100
+
+
 def test_the_seconds_of_the_interpreter_count_too(tmp_path: Path) -> None:
     ours = age()
     assert 0 <= ours <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -79,4 +79,4 @@ def test_the_start_and_the_work_after_training_count_but_never_take_all(start: f
         step, now[0] = step + 1, now[0] + 0.02
         planned = budget.last_step(step, planned)
     assert now[0] - start == pytest.approx(training, rel=0.02)
-    assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.02 * 120.0)
+    assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.01 * 120.0)

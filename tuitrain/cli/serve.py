@@ -1,6 +1,8 @@
 """Hosts a run: a worker thread trains, a server thread serves the socket, the main thread prints."""
 
+import atexit
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -52,6 +54,8 @@ class WorkerHost(Host):
 
 def serve(host: WorkerHost, *, json: bool) -> int:
     """Train to the end; returns the exit code."""
+    # Python would take torch's modules apart when it ends: a second of a core, for nothing.
+    atexit.register(gc.freeze)
     Signals(host.worker).install()
     lines = PlainOutput(sys.stdout, str(host.run.path), json=json)
     host.start()
