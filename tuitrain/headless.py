@@ -82,8 +82,8 @@ class PlainOutput:
             f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f.warmup}, "
             f"clip {clip}\n"
             f"  device  {s.device}, {many(s.threads, 'thread')}, {', '.join(s.computes[1:])}\n"
-            f"  every   {c['evaluate_every']:,} steps evaluated, {c['sample_every']:,} sampled, "
-            f"{c['snapshot_every']:,} kept in memory, saved every {interval(c['checkpoint_every'])}")
+            f"  every   {interval(c['evaluate_every'])} evaluated, {interval(c['sample_every'])} sampled, "
+            f"{interval(c['snapshot_every'])} kept in memory, {interval(c['checkpoint_every'])} saved")
         if f.levels:
             self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f.levels.items()))
         for remark in f.remarks:

@@ -1,6 +1,9 @@
 """How often something happens: what a person writes for it, and whether it is due."""
 
+import math
 import re
+import time
+from collections.abc import Callable
 
 from tuitrain.errors import UsageError
 
@@ -23,3 +26,31 @@ def due(step: int, every: int, early: tuple[int, ...] = (8, 4, 2)) -> bool:
     """Every `every` steps, and also after an eighth, a quarter and a half of the first interval: a new run is
     watched most closely at its start."""
     return step % every == 0 or step in [every // part for part in early]
+
+
+class Timer:
+    """Says after which steps something is due that influences nothing: every so many steps, or by a steady clock.
+
+    By the clock an interval holds whatever a step takes. A new run is watched most closely at its start, either way.
+    """
+
+    def __init__(self, every: Every, early: tuple[int, ...] = (8, 4, 2), *, fresh: bool = True,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """`early` are the parts of the first interval (8: an eighth) after which it is due already, if `fresh`."""
+        number, unit = parse_every(every)
+        self._steps, self._seconds = (int(number), math.inf) if unit == "steps" else (0, number)
+        self._early, self._clock = early, clock
+        self._wait = self._seconds / (max(early, default=1) if fresh else 1)
+        self._since: float | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether it is due after this step; asked once for each. By the clock the first interval begins here."""
+        if self._steps:
+            return due(step, self._steps, self._early)
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since < self._wait:
+            return False
+        self._since, self._wait = now, min(self._seconds, 2 * self._wait)
+        return True

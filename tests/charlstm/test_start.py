@@ -54,7 +54,7 @@ def test_what_is_reported_on_the_way_and_in_which_order(corpus: Path, tmp_path: 
     monkeypatch.setattr(race, "choose", timed)
     said: list[str] = []
     made = prepare.plan({**TINY, "corpus": str(corpus), "sample_every": "3s"}, said.append)
-    assert made.config.sample_every == 300 and Path(made.config.corpus).is_absolute()
+    assert made.config.sample_every == "3s" and Path(made.config.corpus).is_absolute()
     run = RunDirectory(tmp_path / "run")
     run.create()
     started = Run(prepare.start(made, run, said.append), run)

@@ -157,6 +157,16 @@ def test_retention_keeps_the_newest_the_best_the_pinned_and_each_nth(
         assert len(marks) - len(gone) <= last + 1 + sum(m.pinned for m in marks) + len(marks) // 10
 
 
+@pytest.mark.parametrize("last", [0, 3])
+def test_the_ends_of_epochs_stay_and_few_of_what_the_clock_adds_between_them(last: int) -> None:
+    reasons = ["epoch" if i % 20 == 0 else "interval" for i in range(1, 201)]
+    marks = [Checkpoint(f"c{i}", 0, i, reason, False, "", "", 0, {"serial": i}) for i, reason in enumerate(reasons, 1)]
+    gone = {m.name for m in Retention(last=last, epochs=True).expendable(marks)}
+    stay = [m for m in marks if m.name not in gone]
+    assert [m.step for m in stay if m.reason == "epoch"] == list(range(20, 201, 20))
+    assert len([m for m in stay if m.reason == "interval"]) <= 3 and stay[-1].step == 200
+
+
 # --- saver
 
 def job(step: int, **more: object) -> Job:

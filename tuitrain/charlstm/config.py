@@ -86,7 +86,7 @@ class Config:
     sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
     sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
     evaluate_every: Every = _option("auto", "interval of evaluations", metavar="N|30s|5m|epoch")
-    checkpoint_every: Every = _option("60s", "interval of checkpoints", metavar="N|30s|5m|epoch")
+    checkpoint_every: Every = _option("60s", "interval of checkpoints; epoch: also every 60s", metavar="N|30s|5m|epoch")
     snapshot_every: Every = _option("5s", "interval of snapshots in memory", metavar="N|30s|5m|epoch")
     keep: int = _option(3, "recent checkpoints kept beside the best and the pinned ones; 0 keeps all",
                         low=0, high=100_000)
@@ -154,8 +154,8 @@ class Config:
         try:
             config.check()
             for name in (*INTERVALS, "threads"):
-                if name == "checkpoint_every" and parse_every(config.checkpoint_every)[1] == "seconds":
-                    continue  # stays in seconds: how much may be lost is a matter of time
+                if name in PACED and parse_every(getattr(config, name))[1] in PACED[name]:
+                    continue
                 if not (type(getattr(config, name)) is int and getattr(config, name) >= 1):
                     raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: not a number of 1 or more")
             if config.device == AUTO or config.precision == "auto" or config.lr_schedule == "auto":
@@ -215,6 +215,8 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 INTERVALS: Final = ("sample_every", "evaluate_every", "checkpoint_every", "snapshot_every")
+PACED: Final = {"sample_every": ("seconds",), "snapshot_every": ("seconds",), "checkpoint_every": ("seconds", "epoch")}
+"""What may go by the clock, because it influences nothing, and its units besides steps in a sealed configuration."""
 
 
 def _parse_warmup(value: Every) -> tuple[float, str]:

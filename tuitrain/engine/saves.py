@@ -1,4 +1,4 @@
-"""Decides when checkpoints are written: by interval, at the best validation loss, on request, at the end."""
+"""Decides when checkpoints are written: by interval, at ends of epochs, at the best validation, on request, at last."""
 
 import math
 import time
@@ -10,11 +10,13 @@ from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Steered
 from tuitrain.intervals import Every, due, parse_every
 from tuitrain.protocol.codec import plain
-from tuitrain.protocol.events import END, INTERVAL, Event
+from tuitrain.protocol.events import END, EPOCH, INTERVAL, Event
 from tuitrain.run.saver import Job, Saver
 
 EARLY = 8
 """A new run is saved for the first time after this fraction (1/EARLY) of the interval."""
+LONGEST = 60.0
+"""Seconds between two saves where only the ends of epochs were asked for, which may be hours apart."""
 PATIENCE = 30.0
 """Seconds that the end of a run waits for a save in progress before its own."""
 
@@ -24,10 +26,14 @@ class Saves:
 
     def __init__(self, machine: Steered, saver: Saver, every: Every, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """`every` is an interval in steps or time; `clock` must be monotonic."""
+        """`every` is an interval in steps or time, or `epoch`: at its ends, and by the clock in between.
+
+        `clock` must be monotonic.
+        """
         self._machine, self._saver, self._clock = machine, saver, clock
         number, unit = parse_every(every)
-        self._steps, self._seconds = (int(number), math.inf) if unit == "steps" else (0, number)
+        self._steps, self._seconds = (int(number), math.inf) if unit == "steps" else (0, number or LONGEST)
+        self._at_epochs = unit == "epoch"
         self._wait = self._seconds if machine.progress.step else self._seconds / EARLY
         """Seconds until the next save; shorter at the start of a new run."""
         self._submitted = clock()
@@ -45,12 +51,15 @@ class Saves:
             return due(self._machine.progress.step, self._steps)
         return self._clock() - self._submitted >= self._wait
 
-    def attend(self) -> Iterator[Event]:
-        """Submit a snapshot if one is due, and yield the saver's events."""
-        if self.due:
+    def reason(self, epoch_ended: bool) -> str:
+        """Why a save is due at this step, empty if none is."""
+        return EPOCH if epoch_ended and self._at_epochs else INTERVAL if self.due else ""
+
+    def save(self, reason: str) -> None:
+        """Submit a snapshot of now that came due for this reason."""
+        if reason == INTERVAL:
             self._wait = min(self._seconds, 2 * self._wait)
-            self.submit(self._machine.freeze(), INTERVAL)
-        yield from self.results()
+        self.submit(self._machine.freeze(), reason)
 
     def results(self) -> Iterator[Event]:
         """Yield the saver's events since the last call."""

@@ -17,7 +17,7 @@ from tuitrain.engine.steering import Steering
 from tuitrain.engine.trainable import Aside, Trainable
 from tuitrain.engine.usage import Usage
 from tuitrain.errors import DIVERGED, ERROR, FINISHED, NoRoom, Refused
-from tuitrain.intervals import Every, due
+from tuitrain.intervals import Every, Timer
 from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import INTERVAL, EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
@@ -30,12 +30,12 @@ REPEAT_AFTER = 60.0
 class Trainer:
     """Runs training and everything beside it; `orders.inbox` takes commands from any thread.
 
-    `snapshot_every` is a number of steps, `minutes` limits the time from `began`, of
+    `snapshot_every` is an interval in steps or seconds, `minutes` limits the time from `began`, of
     the clock, to the end of the run (0: no limit).
     """
 
     def __init__(self, machine: Trainable, asides: Sequence[Aside], saver: Saver, opening: RunStarted | RunResumed, *,
-                 snapshot_memory: int, snapshot_every: int, checkpoint_every: Every, guard_mode: str,
+                 snapshot_memory: int, snapshot_every: Every, checkpoint_every: Every, guard_mode: str,
                  minutes: float = 0.0, began: float | None = None, serial: int = 0,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.machine, self.asides = machine, asides
@@ -52,7 +52,7 @@ class Trainer:
         """A step at which this process ends although the run's own last step is a later one; 0 for none."""
         self.complete: Callable[[EpochEnded], EpochEnded] = lambda epoch: epoch
         """Adds the fields of an EpochEnded that the loop does not know."""
-        self._snapshot_every = snapshot_every
+        self._snapshots = Timer(snapshot_every, fresh=not machine.progress.step, clock=clock)
         self._opening = opening
         self._clock = clock
         self._epoch_began = clock()
@@ -145,14 +145,16 @@ class Trainer:
             yield self.complete(epoch)
         step = machine.progress.step
         yield from self.steering.attend()
-        keep = due(step, self._snapshot_every)
-        if keep or self.saves.due:
+        keep, save = self._snapshots.due(step), self.saves.reason(epoch is not None)
+        if keep or save:
             # A restore point is judged by its smoothed loss, which must include its own step; and the journal must
             # not lack a step that a checkpoint includes.
             yield from self.reporter.flush()
         if keep:
             yield from self.steering.snapshot(INTERVAL)
-        yield from self.saves.attend()
+        if save:
+            self.saves.save(save)
+        yield from self.saves.results()
         yield from self.usage.attend()
         yield from self._correct_steps()
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 
 from tuitrain.errors import CheckpointError, RunError
-from tuitrain.protocol.events import BEST, INTERVAL
+from tuitrain.protocol.events import BEST, EPOCH, INTERVAL
 from tuitrain.run import failpoints, sealed
 from tuitrain.run.folder import Folder
 
@@ -365,20 +365,34 @@ def _free_name(folder: Folder, branch: int, step: int) -> str:
     return name_of(branch, step, number)
 
 
+BETWEEN = 3
+"""Checkpoints that stay of those between the ends of epochs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which checkpoints stay: the newest `last` (0: all), the pinned, the newest best, every `nth` periodic one."""
+    """Which checkpoints stay: the newest `last` (0: all), the pinned, the newest best, every `nth` periodic one.
+
+    With `epochs` the ends of epochs were asked for, and what the clock adds between them only bounds what may be lost:
+    of those the newest `BETWEEN` stay, even where all others do.
+    """
 
     last: int
     nth: int = 10
+    epochs: bool = False
 
     def expendable(self, all_of_them: Iterable[Checkpoint]) -> list[Checkpoint]:
         """Return the checkpoints that may be pruned, never the newest."""
         points = sorted(all_of_them, key=written)
-        if self.last == 0:
+        if self.epochs:
+            between = [c for c in points if c.reason == INTERVAL and not c.pinned]
+            if self.last == 0:
+                return [c for c in between[:-BETWEEN] if c is not points[-1]]
+        elif self.last == 0:
             return []
         keep = {c.name for c in points[-self.last:]} | {c.name for c in points if c.pinned}
         best = [c for c in points if c.reason == BEST]
         keep |= {c.name for c in best[-1:]}
-        keep |= {c.name for c in points if c.reason == INTERVAL and written(c) % self.nth == 0}
+        periodic = EPOCH if self.epochs else INTERVAL
+        keep |= {c.name for c in points if c.reason == periodic and written(c) % self.nth == 0}
         return [c for c in points if c.name not in keep]

@@ -63,7 +63,9 @@ def duration(seconds: float) -> str:
 
 
 def interval(every: int | str) -> str:
-    """Format an interval of the configuration: `60 s`, `5 min`, `1,200 steps`."""
+    """Format an interval of the configuration: `60 s`, `5 min`, `1,200 steps`; `epoch` is also paced by the clock."""
+    if every == "epoch":
+        return "epoch, 60 s"
     if isinstance(every, int):
         return f"{every:,} steps"
     words = safe(str(every))

@@ -20,7 +20,7 @@ from tuitrain.charlstm.text import corpus
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steering import Steering
 from tuitrain.errors import Refused
-from tuitrain.intervals import due
+from tuitrain.intervals import Every, Timer
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import EngineSaid, EpochEnded, Event, SampleDrawn, SamplePiece, WorkAdvanced
 from tuitrain.telemetry.units import many
@@ -53,8 +53,10 @@ class Samples:
 
     answers: tuple[type[c.Command], ...] = (c.DrawSample, c.SetPrompt)
 
-    def __init__(self, machine: Machine, every: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._machine, self._every, self._clock = machine, every, clock
+    def __init__(self, machine: Machine, every: Every, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._clock = machine, clock
+        # Not earlier: a model's first samples are unreadable.
+        self._timer = Timer(every, early=(2,), fresh=not machine.progress.step, clock=clock)
         self._waiting: deque[_Sample] = deque()
         self._model: tuple[Snapshot, NumpyRNN] | None = None
         self._allowance, self._since = 0.0, clock()
@@ -65,8 +67,7 @@ class Samples:
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
         """Queue what is due and draw a few characters of waiting samples."""
-        # Not earlier: a model's first samples are unreadable.
-        if not self._waiting and due(self._machine.progress.step, self._every, early=(2,)):
+        if not self._waiting and self._timer.due(self._machine.progress.step):
             self.start()
         yield from self.advance(AWAITED if any(s.id for s in self._waiting) else BUDGET)
 

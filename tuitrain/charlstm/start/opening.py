@@ -19,7 +19,7 @@ from tuitrain.engine.worker import Worker
 from tuitrain.errors import Refused, UsageError
 from tuitrain.protocol import codec
 from tuitrain.protocol.capabilities import EVERYTHING
-from tuitrain.protocol.events import RunResumed, RunStarted
+from tuitrain.protocol.events import EPOCH, RunResumed, RunStarted
 from tuitrain.run import checkpoints, index
 from tuitrain.run.checkpoints import Retention
 from tuitrain.run.directory import RunDirectory, new_id
@@ -83,13 +83,14 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened, began: float 
     book = Journal(run.journal)
     if book.torn:
         machine.remarks.append(f"the journal ended within a line; the {book.torn:,} bytes are now in journal.torn")
-    saver = Saver(run.checkpoints, Retention(last=config.keep), run=opened.id, sync=book.sync)
+    retention = Retention(last=config.keep, epochs=config.checkpoint_every == EPOCH)
+    saver = Saver(run.checkpoints, retention, run=opened.id, sync=book.sync)
     evaluations = Evaluations(machine, int(config.evaluate_every))
     evaluations.restore(opened.values)
-    asides = (evaluations, Probes(machine, saver.home), Samples(machine, int(config.sample_every)))
+    asides = (evaluations, Probes(machine, saver.home), Samples(machine, config.sample_every))
     trainer = Trainer(machine, asides, saver, opened.event, serial=opened.serial,
                       snapshot_memory=footprint.snapshot_budget(config, len(machine.corpus.vocabulary)),
-                      snapshot_every=int(config.snapshot_every), checkpoint_every=config.checkpoint_every,
+                      snapshot_every=config.snapshot_every, checkpoint_every=config.checkpoint_every,
                       guard_mode=str(opened.values.get("guard_mode", config.on_divergence)),
                       # A resumed run keeps the steps that its minutes were turned into.
                       minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes, began=began)

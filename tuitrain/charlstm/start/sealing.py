@@ -1,11 +1,11 @@
-"""Third stage: seal the configuration, with every `auto` resolved and every interval in steps. Then it is frozen."""
+"""Third stage: seal the configuration: every `auto` resolved, what influences training in steps. Then it is frozen."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuitrain.charlstm.config import INTERVALS, Config
+from tuitrain.charlstm.config import INTERVALS, PACED, Config
 from tuitrain.charlstm.looks.evaluator import SHARE, cost_in_steps
 from tuitrain.charlstm.start.choices import Choice
 from tuitrain.charlstm.text.batches import make_cursor
@@ -16,14 +16,14 @@ from tuitrain.run.directory import RunDirectory
 
 
 def seal(config: Config, text: Corpus, timed: Choice) -> Config:
-    """Return the configuration with the chosen threads and number format, and with times turned into steps."""
+    """Return the configuration with the chosen threads and number format, and with times in steps."""
     per_epoch = make_cursor(config, text.split).batches_per_epoch
     values: dict[str, Any] = {"corpus": str(Path(config.corpus).resolve()), "threads": timed.threads,
                               "precision": timed.precision}
     for name in INTERVALS:
         number, unit = parse_every(getattr(config, name))
-        if unit == "seconds" and name == "checkpoint_every":
-            continue  # stays in seconds: how much may be lost is a matter of time
+        if name in PACED and unit in PACED[name]:
+            continue  # kept as it is: it influences nothing, and holds whatever a step takes
         if unit == "seconds":
             number = _round(number / timed.step_seconds)
         elif unit == "epoch":
