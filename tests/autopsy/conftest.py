@@ -30,6 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set") / "checkpoints"
     folder.mkdir()
     (folder.parent / "text.txt").write_text(made.TEXT)
+    torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
     torch.manual_seed(0)
     net = Net()
     adam = torch.optim.Adam(net.parameters(), 0.01)

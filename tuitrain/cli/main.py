@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "clip-find": "find a clip",
     "runs": "list runs in a table",
     "autopsy": "find where old checkpoints of any origin broke",
+    "adopt": "make a run of one and train on",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
     "verify": "check every file of a run for damage",
     "help": "explain words of the screen",
@@ -40,7 +41,8 @@ SUBCOMMANDS = {
     "selftest": "check this CPU or GPU",
     "bench": "measure speed as ratios",
 }
-TOGETHER = {"futures": "helped", "lr-find": "clip-find", "help": "completion", "drill": "fetch", "selftest": "bench"}
+TOGETHER = {"futures": "helped", "lr-find": "clip-find", "autopsy": "adopt", "help": "completion", "drill": "fetch",
+            "selftest": "bench"}
 """Commands that share a line of the help with the next."""
 NEAR = 100_000_000
 """Bytes: this close to the limit of the address space, any odd error is attributed to the limit."""
