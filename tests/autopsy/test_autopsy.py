@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +181,21 @@ def test_a_folder_whose_files_are_all_broken_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"PK\x03\x04 x/data.pkl")
     with pytest.raises(TuitrainError, match=r"a\.pt: it is damaged or cut off"):
         perform(tmp_path, None)
+
+
+def test_a_page_needs_matplotlib_and_says_so(copy: Copy, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copy()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["autopsy", str(folder), "--html", str(tmp_path / "page.html")]) == 2
+    assert "pip install matplotlib" in capsys.readouterr().err
+
+
+def test_a_page_is_whole_and_loads_nothing(copy: Copy, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pages are drawn with matplotlib, which is optional")
+    folder, file = copy(), tmp_path / "page.html"
+    assert main(["autopsy", str(folder), "--corpus", str(text_of(folder)), "--html", str(file), "--json"]) == 0
+    written = file.read_text()
+    assert written.count("<svg") == 7 and "first broken lm_240.pt" in written and "lr too high" in written
+    assert not re.findall(r'(?:src|href)="(?!#)[^"]*', re.sub(r"xmlns:?\w*=\"[^\"]*\"", "", written))
+    assert main(["autopsy", str(folder), "--html", str(tmp_path / "no" / "page.html")]) == 2

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bptt", type=int, metavar="N", help="characters of a window it was trained on")
     parser.add_argument("--loss", choices=("all", "last"), metavar="NAME", help="which of them counted: all, last")
     parser.add_argument("--json", action="store_true", help="one object on standard output, for scripts")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots, too (needs matplotlib)")
     screen.add_arguments(parser)
 
 
@@ -32,6 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise UsageError(f"--{name} {getattr(arguments, name)}: give a number of 1 or more")
     path = Path(arguments.run)
+    if arguments.html:
+        from tuitrain.autopsy import page
+
+        page.check(Path(arguments.html))
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
@@ -41,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = perform(path, Path(arguments.corpus) if arguments.corpus else None, every=arguments.every,
                         vocabulary=Path(arguments.vocabulary) if arguments.vocabulary else None,
                         given={"bptt": arguments.bptt, "loss": arguments.loss}, report=progress.report)
+    if arguments.html:
+        page.write(Path(arguments.html), found)
     if arguments.json:
         print(json.dumps(found.to_json()))
         return FINISHED
