@@ -123,6 +123,9 @@ def test_the_table_has_a_row_for_each_arm_and_fits_a_wide_terminal() -> None:
     lines = telling.table(outcome)
     assert len(lines) == 3 and lines[1].startswith(AS_IT_IS) and lines[2].startswith("clip 0.42, lr x0.25")
     assert max(map(len, lines)) <= 132
+    narrow = telling.table(outcome, width=79)
+    assert max(map(len, narrow)) <= 79 and narrow[2].startswith("clip 0.42, lr x0.25")
+    assert "signs" in narrow[0] and "radius" in narrow[0] and "update" not in narrow[0]
     assert "It was a dark" in "\n".join(telling.words(outcome))
 
 

@@ -2,12 +2,13 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Run
-from tests.futures.conftest import END, MIDDLE
+from tests.futures.conftest import END, MIDDLE, save_now
 from tuitrain.cli import futures as command
 from tuitrain.cli.main import main
 from tuitrain.errors import INTERRUPTED, UsageError
@@ -107,3 +108,19 @@ def test_who_is_asked_and_says_no_has_trained_nothing(ended: Run, monkeypatch: p
     monkeypatch.setattr(command, "agreed", lambda yes: yes)
     assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE)]) == 0
     assert not (ended.folder.path / "futures").exists()
+
+
+def test_a_living_run_is_raced_from_its_checkpoint_and_that_is_said(
+        start: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    run = start(steps=0, clip=1.0, on_divergence="warn")
+    run.to_step(30)
+    save_now(run)
+    lock = run.folder.lock()
+    try:
+        assert main(["futures", str(run.folder.path), "--lr", "x0.5", "--steps", "10"]) == 0
+    finally:
+        lock.release()
+    out, err = capsys.readouterr()
+    assert "the run trains on meanwhile and is not touched" in err and "2 arms of 10 steps from step 30" in err
+    assert out.splitlines()[1].startswith("as it is")
+    run.to_step(40)

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import math
+import shutil
 import signal
 import sys
 import time
@@ -77,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(telling.to_json(made, outcome, contest.folder)))
     else:
-        print("\n".join(telling.table(outcome)))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+        print("\n".join(telling.table(outcome, width=width)))
         print("\n".join(safe(line) for line in telling.words(outcome)))
         print(safe(f"each arm is a run of its own in {contest.folder}; go on with one by `tuitrain resume FOLDER`"))
     return INTERRUPTED if contest.cancelled else FINISHED
@@ -124,8 +126,9 @@ def carry_out(contest: "Race") -> "list[Reading]":
             shown[1] = now
             share = reading.done / reading.steps
             bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-            sys.stderr.write(f"{_begin(True)}arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.arm.name}  "
-                             f"{reading.done:,} of {reading.steps:,}  loss {number(_mean(reading.losses), 4)}")
+            line = (f"arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.done:,} of {reading.steps:,}  loss "
+                    f"{number(_mean(reading.losses), 4)}  {reading.arm.name}")
+            sys.stderr.write(_begin(True) + line[: shutil.get_terminal_size().columns - 1])
             sys.stderr.flush()
 
     with _signals(contest):

@@ -13,16 +13,25 @@ from tuitrain.telemetry.units import BITS, loss_text, number, percent, safe
 
 HEADS = ("arm", "loss to as it is", "validation", "to as it is", "tail", "largest", "clipped", "update", "weights",
          "radius", "signs")
+SPARED = ("update", "weights", "tail", "largest", "clipped", "validation")
+"""Columns that a narrow terminal goes without, the first first."""
 SAMPLE = 160
 """Characters of each arm's sample that are shown."""
 
 
-def table(outcome: Outcome, unit: LossUnit = BITS) -> list[str]:
-    """Return the table's lines: a row for each arm; losses in the run's unit, the largest norm in medians."""
+def table(outcome: Outcome, unit: LossUnit = BITS, width: int = 10**6) -> list[str]:
+    """Return the table's lines: a row for each arm; losses in the run's unit, the largest norm in medians.
+
+    Where `width` columns are too few, those that matter least are left out.
+    """
     rows = [HEADS, *(_cells(row, unit) for row in outcome.rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
-    return ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                      for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    shown = list(range(len(HEADS)))
+    for name in SPARED:
+        if sum(widths[i] + 2 for i in shown) - 2 > width:
+            shown.remove(HEADS.index(name))
+    return ["  ".join(row[i].rjust(widths[i]) if i else row[i].ljust(widths[i]) for i in shown).rstrip()
+            for row in rows]
 
 
 def _cells(row: Row, unit: LossUnit) -> tuple[str, ...]:
