@@ -32,7 +32,8 @@ def test_the_words_of_the_screen_are_there(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(("typed", "expected"), [
-    ("tuitrain re", {"resume", "replay"}), ("tuitrain te", {"text.txt"}),
+    ("tuitrain re", {"resume", "replay", "reenact"}), ("tuitrain compare runs/", {"runs/text-1"}),
+    ("tuitrain te", {"text.txt"}),
     ("tuitrain text.txt --optim", {"--optimizer"}),
     ("tuitrain text.txt --optimizer ", {"adam", "adamw", "rmsprop", "sgd", "muon"}),
     ("tuitrain resume runs/", {"runs/text-1"}), ("tuitrain send runs/text-1 rollb", {"rollback"}),

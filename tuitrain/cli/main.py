@@ -33,6 +33,8 @@ SUBCOMMANDS = {
     "autopsy": "find where old checkpoints of any origin broke",
     "adopt": "make a run of one and train on",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
+    "export": "write a run as csv, parquet, tensorboard, svg or html",
+    "reenact": "train a run again with its interventions; compare all losses",
     "verify": "check every file of a run for damage",
     "help": "explain words of the screen",
     "completion": "complete your typing in a shell",

@@ -135,7 +135,7 @@ class Steering:
         yield RolledBack(from_branch=tip.branch, from_step=tip.step, to_step=snapshot.step,
                          branch=machine.progress.branch, id=command.id, by=command.by,
                          knobs=plain(asdict(knobs)), asked=command.to, point=name,
-                         parent=machine.progress.parent)
+                         parent=machine.progress.parent, skip_batches=command.skip_batches)
         if command.clip == "auto":
             yield from self.follow_advice()
 
@@ -164,7 +164,8 @@ class Steering:
             machine.knobs = replace(machine.knobs, **{name: getattr(last.knobs, name) for name in names})
         what = last.description + (", weights too" if command.weights else "")
         yield Undone(id=command.id, by=command.by, what=what, **self._here(), knobs=plain(asdict(machine.knobs)),
-                     parent=parent)
+                     parent=parent, point="" if point is None else point.name,
+                     schedule=plain(machine.schedule.state()))
 
     def correct_steps(self, steps: int, by: str) -> Iterator[Event]:
         """Set the last step of a run in minutes to a new estimate; not an intervention, so not undoable."""

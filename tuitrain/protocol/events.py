@@ -7,7 +7,7 @@ An event that answers a command carries its `id` and `by` (who sent it); otherwi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuitrain.knobs import Value
@@ -241,7 +241,10 @@ class CommandRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone(Event):
-    """The last intervention was undone; `what` describes it, `step` is where training continues."""
+    """The last intervention was undone; `what` describes it, `step` is where training continues.
+
+    `point` is the restore point that was restored, empty if none was; `schedule` the state of the schedule from now on.
+    """
 
     id: str
     by: str
@@ -250,6 +253,8 @@ class Undone(Event):
     step: int
     knobs: Json
     parent: int | None = None
+    point: str = ""
+    schedule: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +341,7 @@ class RolledBack(Event):
     asked: int | None
     point: str
     parent: int | None = None
+    skip_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
