@@ -81,6 +81,20 @@ def test_a_sitting_with_interventions_and_rollbacks_has_the_same_losses(
     assert len(outcome.branches) == 5
 
 
+def test_a_run_that_went_on_from_an_earlier_checkpoint(start: Callable[..., Run], resume: Callable[..., Run]) -> None:
+    run = start()
+    run.to_step(40)
+    assert isinstance(run.answer(c.SaveCheckpoint), e.CheckpointSaved)
+    kept = run.machine.progress.step
+    run.to_step(kept + 20)
+    run.stop()
+    again = resume(run.folder, checkpoint=kept)
+    again.to_step(kept + 30)
+    again.stop()
+    outcome = reenact(run.folder)
+    assert outcome.first is None and outcome.branches == {0, 1} and outcome.weights >= 2
+
+
 def change(run: RunDirectory, wanted: Callable[[e.Event], bool], edit: Callable[[dict[str, Any]], None]) -> None:
     """Write one event of the journal differently, with a checksum that fits."""
     lines = []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.telemetry.test_telemetry import done
 from tuitrain.protocol import events as e
+from tuitrain.run import checkpoints
 from tuitrain.telemetry.lineage import MOST, Lineage, Segment, branch_on_disk
 
 
@@ -71,3 +72,8 @@ def test_it_travels_and_stays_bounded() -> None:
 def test_no_wire_makes_a_path_without_an_end(forks: list[tuple[int, int, int]]) -> None:
     line = Lineage.from_wire({"branch": 1, "step": 9, "forks": [list(x) for x in forks]})
     assert len(line.path()) <= len(forks) + 1
+
+
+def test_the_branch_is_in_the_name_that_a_checkpoint_is_saved_under() -> None:
+    assert branch_on_disk(checkpoints.name_of(3, 140)) == 3 == branch_on_disk(checkpoints.name_of(3, 140, 2))
+    assert branch_on_disk("b2-s140") == 2 and branch_on_disk("s7") is None

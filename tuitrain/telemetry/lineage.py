@@ -13,7 +13,7 @@ from tuitrain.protocol import events as e
 
 MOST = 1000
 """Maximum number of branches whose origin is stored."""
-ON_DISK = re.compile(r"b(\d{1,9})-s\d+")
+ON_DISK = re.compile(r"b(\d{1,9})-s?\d+")
 Place = tuple[int, int]
 """A branch and a step on it."""
 
