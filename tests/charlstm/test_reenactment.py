@@ -84,9 +84,10 @@ def test_a_sitting_with_interventions_and_rollbacks_has_the_same_losses(
 def test_a_run_that_went_on_from_an_earlier_checkpoint(start: Callable[..., Run], resume: Callable[..., Run]) -> None:
     run = start()
     run.to_step(40)
-    assert isinstance(run.answer(c.SaveCheckpoint), e.CheckpointSaved)
-    kept = run.machine.progress.step
-    run.to_step(kept + 20)
+    saved = run.answer(c.SaveCheckpoint)
+    assert isinstance(saved, e.CheckpointSaved)
+    kept = saved.step
+    run.to_step(run.machine.progress.step + 20)
     run.stop()
     again = resume(run.folder, checkpoint=kept)
     again.to_step(kept + 30)
