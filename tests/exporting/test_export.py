@@ -34,7 +34,8 @@ def odd(first: int, branch: int) -> e.StepsDone:
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     """Branch 0 to step 200, then branch 1 from step 100 on: 101 to 106."""
-    back = e.RolledBack(from_branch=0, from_step=200, to_step=100, branch=1, id="1", by="you", knobs={}, asked=None,
+    back = e.RolledBack(from_branch=0, from_step=200, to_step=100, branch=1, id="1", by="you", asked=None,
+                        knobs={"lr": 0.003, "clip": 1.0},
                         point="s1", parent=0)
     return make(tmp_path, "run", evaluated(50, 2.5), back, odd(101, 1), replace(evaluated(106, 2.0), branch=1),
                 sample("a <b> & $5 bell"),
