@@ -49,8 +49,8 @@ def sitting(run: Run) -> None:
     run.answer(c.Undo)  # the rollback
     run.to_step(99)
     run.answer(c.Land, steps=60)
-    run.answer(c.SaveCheckpoint)
     run.to_step(120)
+    run.ask(c.SaveCheckpoint)  # with the next command: its answer comes when the disk has it
     for factor in (0.9, 1.1, 0.7):
         run.trainer.steering._done[-1].at -= 10  # a second later, each an intervention of its own
         run.answer(c.ScaleKnob, name="clip", factor=factor)

@@ -34,7 +34,7 @@ SUBCOMMANDS = {
     "adopt": "make a run of one and train on",
     "compare": "compare runs side by side: numbers, curves, settings, samples",
     "export": "write a run as csv, parquet, tensorboard, svg or html",
-    "reenact": "train a run again with its interventions; compare all losses",
+    "reenact": "train a run again and compare all losses",
     "verify": "check every file of a run for damage",
     "help": "explain words of the screen",
     "completion": "complete your typing in a shell",
@@ -44,7 +44,7 @@ SUBCOMMANDS = {
     "bench": "measure speed as ratios",
 }
 TOGETHER = {"futures": "helped", "lr-find": "clip-find", "autopsy": "adopt", "help": "completion", "drill": "fetch",
-            "selftest": "bench"}
+            "selftest": "bench", "reenact": "verify"}
 """Commands that share a line of the help with the next."""
 NEAR = 100_000_000
 """Bytes: this close to the limit of the address space, any odd error is attributed to the limit."""
