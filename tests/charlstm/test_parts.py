@@ -359,6 +359,11 @@ def test_samples_are_drawn_in_bursts_inside_their_share_and_faster_for_whom_wait
     clock.start("id", "somebody")
     took, _ = drawn(20)
     assert took > 0.1
+    list(clock.while_paused())
+    now[0] += 10.0  # a step of a slow model
+    before = now[0]
+    list(clock.attend(None))
+    assert now[0] - before > 0.8 * samples.AWAITED * 10 or not clock.busy, "whoever waits gets the share of any step"
 
 
 def test_the_first_sample_is_not_of_the_first_seconds_and_comes_before_half_the_interval_is_over(

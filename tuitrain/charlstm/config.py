@@ -56,7 +56,7 @@ class Config:
     lr_decay_after: float = _option(0.0, "epochs before the first step decay", low=0.0, high=1e6)
     lr_patience: int = _option(3, "evaluations without a new best before plateau decays", low=1, high=1000)
     warmup: Every = _option("auto", "steps of linear warm-up, or a share such as 5%%", metavar="N|P%")
-    clip: float | str = _option(AUTO, "gradient clip; auto derives it from the run's own norms",
+    clip: float | str = _option(AUTO, "gradient clip; auto: from the run's own norms",
                                 metavar="X|off|auto")
     clip_kind: str = _option("norm", "norm: scale the whole gradient; element: clamp each element",
                              choices=("norm", "element"))
@@ -68,7 +68,7 @@ class Config:
 
     steps: int = _option(0, "absolute last step, 0 is open-ended", low=0, high=10**12)
     epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
-    minutes: float = _option(0.0, "minutes of the whole run, loading and last samples included", low=0.0, high=1e7)
+    minutes: float = _option(0.0, "minutes of the whole run, start to end", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)
     device: str = _option("auto", "where to train: auto, cpu, cuda, cuda:1", metavar="NAME")

@@ -34,7 +34,7 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where a run is trained and what it prints."""
     parser.add_argument("--json", action="store_true", help="with --no-ui: the journal's lines on standard output")
     parser.add_argument("--host", choices=HOSTS, metavar="WHERE", default=HOSTS[0],
-                        help="train in a process of its own (process) or in the cockpit's (here)")
+                        help="train in an own process (process) or here (here)")
 
 
 def has_screen() -> bool:

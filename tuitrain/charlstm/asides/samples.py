@@ -30,6 +30,8 @@ BUDGET, AWAITED = 0.01, 0.3
 BURST = 0.03
 """Seconds of allowance that accumulate before characters are drawn: few long bursts, because each has to load the
 weights into the caches, and training has to reload its own afterwards."""
+SAVED = 0.1
+"""Maximum seconds of allowance that accumulate over several steps."""
 PIECE = 16
 """Characters processed between two readings of the clock."""
 EXCERPT = 80
@@ -96,7 +98,9 @@ class Samples:
     def advance(self, share: float) -> Iterator[Event]:
         """Spend up to `share` of the time since the last call, in bursts."""
         now = self._clock()
-        self._allowance = min(0.1, self._allowance + share * (now - self._since))
+        earned = share * (now - self._since)
+        # What was not used is not saved up, but a step of seconds earns more than the most that is.
+        self._allowance = min(max(SAVED, earned), self._allowance + earned)
         self._since = now
         if self._allowance < BURST:
             return
@@ -147,7 +151,7 @@ class Samples:
         asked = {s.snapshot.step for s in self._waiting if s.id}
         self._waiting = deque(s for s in self._waiting if everything or s.snapshot.step in asked)
         while self._waiting and self._clock() < until:
-            self._allowance = 0.1
+            self._allowance = SAVED
             yield from self.advance(0.0)
         if self._waiting:
             yield EngineSaid(text=f"the minutes are over: {many(len(self._waiting), 'sample')} left undrawn")
