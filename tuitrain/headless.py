@@ -81,11 +81,13 @@ class PlainOutput:
             f"  batch   {c['batch_size']}x{c['bptt']} {kind}, {f.steps_per_epoch:,} steps an epoch, {end}\n"
             f"  steps   {c['optimizer']}, lr {number(s.knobs['lr'])} {c['lr_schedule']}, warm-up {f.warmup}, "
             f"clip {clip}\n"
-            f"  device  {s.device}, {many(s.threads, 'thread')}, {', '.join(s.computes[1:])}\n"
+            f"  device  {s.device}, {s.workforce}, {', '.join(s.computes[1:])}\n"
             f"  every   {interval(c['evaluate_every'])} evaluated, {interval(c['sample_every'])} sampled, "
             f"{interval(c['snapshot_every'])} kept in memory, {interval(c['checkpoint_every'])} saved")
         if f.levels:
             self._print("  bpc     " + ", ".join(f"{safe(name)} {bits:.2f}" for name, bits in f.levels.items()))
+        for rank, where in enumerate(f.ranks):
+            self._print(f"  rank {rank}  {safe(where)}")
         for remark in f.remarks:
             self._print(f"  note    {safe(remark)}")
 

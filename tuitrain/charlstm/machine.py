@@ -20,6 +20,7 @@ from tuitrain.charlstm.looks.instruments import EVERY, Instruments
 from tuitrain.charlstm.model import capture as graphs
 from tuitrain.charlstm.model import optimizers, precision
 from tuitrain.charlstm.model.learner import Learner
+from tuitrain.charlstm.model.whole_batch import WholeBatch
 from tuitrain.charlstm.schedule import Schedule
 from tuitrain.charlstm.text.batches import Cursor, make_cursor
 from tuitrain.charlstm.text.corpus import Corpus
@@ -36,7 +37,7 @@ from tuitrain.telemetry.units import size
 class Machine:
     """One model being trained. `steps_per_epoch` is fixed by corpus and batch shape."""
 
-    def __init__(self, config: Config, corpus: Corpus, knobs: Knobs) -> None:
+    def __init__(self, config: Config, corpus: Corpus, knobs: Knobs, batch: WholeBatch | None = None) -> None:
         devices.make_current(config.device)
         torch.manual_seed(config.seed)
         self.config: Config = config
@@ -47,7 +48,8 @@ class Machine:
             precision.set_up(config.precision)
         self.model = make_model(config, len(corpus.vocabulary)).to(self.device)
         self.optimizer = optimizers.make(config, self.model)
-        self.learner = Learner(config, self.model, self.optimizer, corpus.train)
+        self._batch = batch or WholeBatch()
+        self.learner = Learner(config, self.model, self.optimizer, corpus.train, self._batch)
         self.instruments: Instruments = Instruments(self.model, self.learner.gradients, self.optimizer)
         self.norms: NDArray[np.float32] = np.zeros(LOOK_BACK, dtype=np.float32)
         """The newest gradient norms, oldest first, padded with 0; the automatic clip is derived from them."""
@@ -55,6 +57,8 @@ class Machine:
         self.schedule: Schedule = Schedule(config, self.cursor.batches_per_epoch, knobs.steps)
         self.progress: Progress = Progress()
         self.remarks: list[str] = []
+        self.ranks: list[str] = []
+        """Where each of several processes computes, in words; empty if this one trains alone."""
         self.graph: str = "eager"
         """How steps run: `captured` as a CUDA graph, or `eager`, with the reason if a graph was tried."""
         self.make_room: Callable[[int], bool] = lambda bytes: False
@@ -226,7 +230,7 @@ class Machine:
             self.optimizer.restore(snapshot.part("optimizer"))
             hidden = snapshot.part("hidden")
             for name, state in zip(self.model.cell.states, self.learner.hidden, strict=True):
-                state.copy_(hidden[name])
+                state.copy_(self._batch.rows(hidden[name]))
             if self.learner.forward.scale is not None:
                 self.learner.forward.scale.restore(snapshot.part("scale"))
         # Clones, because torch 2.13 reads a generator's state from a wrong address if it is a view with an offset into

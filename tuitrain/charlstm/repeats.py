@@ -24,12 +24,12 @@ def shown(device: str, cell: str, optimizer: str) -> bool:
     return f"{cell} {optimizer}" in _known().get(_key(device), [])
 
 
-def why_not_exact(before: Mapping[str, Any], config: Config) -> str:
+def why_not_exact(before: Mapping[str, Any], config: Config, processes: int = 1) -> str:
     """Describe the differences from the environment a checkpoint was written in; empty if none matters.
 
     `before` is that environment as returned by `environment.of`.
     """
-    now = environment.of(config) | {"threads": runtime.threads_in_use()}
+    now = environment.of(config) | {"threads": runtime.threads_in_use(), "processes": processes}
     differs = environment.differences(before, now)
     if not differs and devices.kind(config.device) == "cuda":
         if config.dropout:

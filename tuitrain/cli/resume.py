@@ -7,8 +7,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from tuitrain.cli import options, screen
+from tuitrain.cli import options, ranks, screen
 from tuitrain.cli.signals import before_training
+from tuitrain.engine.ranks.place import Place, place
 from tuitrain.errors import RunError, UsageError
 from tuitrain.protocol import askers
 from tuitrain.run import journal
@@ -16,6 +17,7 @@ from tuitrain.run.directory import Lock, RunDirectory
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
+    from tuitrain.engine.ranks.group import Group
     from tuitrain.telemetry.session import Session
 
 UNLOCK_TIMEOUT = 10.0
@@ -38,11 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Resume the run in the foreground or in the background; returns the exit code."""
+    among = place()
+    if among is not None and among.rank > 0:
+        ranks.follow(among)
     folder = options.run_folder(arguments.run)
     options.character_run(folder)
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     given = options.given(arguments)
+    if among is not None:
+        return lead(among, arguments, given, folder)
     if arguments.detach:
         _launch(arguments, given, folder)
         print(folder.path)
@@ -62,7 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
     return serve(_host(arguments, given, folder), json=arguments.json)
 
 
-def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> "WorkerHost":
+def afresh(*, json: bool) -> argparse.Namespace:
+    """Return the arguments by which a run goes on from its newest checkpoint with nothing changed."""
+    return argparse.Namespace(json=json, corpus=None, checkpoint=None, minutes=None)
+
+
+def lead(among: Place, arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> int:
+    """Resume as rank 0 of several processes."""
+    return ranks.lead(among, lambda group: _host(arguments, given, folder, group), json=arguments.json)
+
+
+def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory,
+          group: "Group | None" = None) -> "WorkerHost":
     before_training()
     from tuitrain.charlstm import runtime
 
@@ -73,7 +91,7 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     lock = _locked(folder)
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
-        knobs={name: given[name] for name in options.KNOBS if name in given}))
+        knobs={name: given[name] for name in options.KNOBS if name in given}, group=group))
     host = WorkerHost(worker, folder, lock)
     if arguments.minutes:
         host.end_after(60 * arguments.minutes)

@@ -19,7 +19,7 @@ from tuitrain.cli import options
 from tuitrain.errors import UsageError, nearest
 
 PREFIX = "TUITRAIN_"
-NOT_OPTIONS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY", "RUN"}
+NOT_OPTIONS = {"TRACEBACK", "FAILPOINT", "FULL", "MALLOPT", "BY", "RUN", "RANK_TIMEOUT"}
 """Variables with the prefix that are not options."""
 FILE = "tuitrain.toml"
 ENDS = ("steps", "epochs", "minutes")

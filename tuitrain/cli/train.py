@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuitrain.charlstm.config import Config
-from tuitrain.cli import options, screen, settings
+from tuitrain.cli import options, ranks, screen, settings
 from tuitrain.cli.age import age
 from tuitrain.cli.signals import before_training
+from tuitrain.engine.ranks.place import Place, place
 from tuitrain.errors import CorpusError, RunError, UsageError
 from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, new_run
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
+    from tuitrain.engine.ranks.group import Group
     from tuitrain.telemetry.session import Session
 
 
@@ -38,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start a new run; returns the exit code. Raises UsageError, CorpusError, RunError."""
+    among = place()
+    if among is not None and among.rank > 0:
+        ranks.follow(among)
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     if arguments.json and arguments.detach:
@@ -54,18 +59,22 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
     Config.of(given)  # reports mistakes before torch is loaded
     corpus.check(path, int(str(given.get("limit", 0))))
+    if among is not None:
+        ranks.check(among, named=bool(arguments.run))
     if arguments.run:
-        return _begin(given, RunDirectory(Path(arguments.run)), arguments)
+        return _begin(given, RunDirectory(Path(arguments.run)), arguments, among)
     folder = new_run(Path("runs"), path.stem)
     try:
-        return _begin(given, folder, arguments)
+        return _begin(given, folder, arguments, among)
     finally:
         with contextlib.suppress(OSError):  # succeeds only if no run was started, so that they are empty
             folder.path.rmdir()
             folder.path.parent.rmdir()
 
 
-def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
+def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace, among: Place | None) -> int:
+    if among is not None:
+        return _lead(among, given, folder, arguments)
     if arguments.detach:
         return _detach(given, folder)
 
@@ -79,6 +88,19 @@ def _begin(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
     return screen.show(folder, lambda: _join(given, folder), mouse=arguments.mouse)
 
 
+def _lead(among: Place, given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
+    """Train as rank 0 of several processes; where they were started again, go on from the last checkpoint."""
+    if among.start and folder.config.exists() and any(folder.checkpoints.glob("*.json")):
+        from tuitrain.cli import resume
+
+        return resume.lead(among, resume.afresh(json=arguments.json), {}, folder)
+    if arguments.detach:
+        raise UsageError("--detach: torchrun stays in the foreground; put torchrun itself into the background")
+    if among.start:
+        folder.discard()  # it failed before there was a checkpoint: nothing is lost by beginning anew
+    return ranks.lead(among, lambda group: _host(given, folder, group), json=arguments.json)
+
+
 def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.Namespace) -> int:
     from tuitrain.cli.serve import serve
 
@@ -88,7 +110,7 @@ def _plain(given: dict[str, object], folder: RunDirectory, arguments: argparse.N
     return serve(host, json=arguments.json)
 
 
-def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
+def _host(given: dict[str, object], folder: RunDirectory, group: "Group | None" = None) -> "WorkerHost":
     began = time.monotonic() - age()
     before_training()
     if folder.config.exists():
@@ -100,11 +122,13 @@ def _host(given: dict[str, object], folder: RunDirectory) -> "WorkerHost":
     from tuitrain.charlstm import prepare
     from tuitrain.cli.serve import WorkerHost
 
+    if group is not None:
+        given = ranks.shared(given, group.place)
     made = runtime.aside(lambda: prepare.plan(given, _report))
     folder.create()
     try:
         lock = folder.lock()
-        worker = runtime.aside(lambda: prepare.start(made, folder, _report, began))
+        worker = runtime.aside(lambda: prepare.start(made, folder, _report, began, group))
     except OSError as error:
         folder.discard()
         raise RunError(f"{folder.path}: {error.strerror or error}; make room or name another folder with "

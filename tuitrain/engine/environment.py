@@ -57,6 +57,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                for name in DECISIVE[kind] if before.get(name) != after[name]]
     if then.get("precision", now["precision"]) != now["precision"]:
         differs.append(f"precision was {then['precision']}, is {now['precision']}")
+    processes = then.get("processes", 1), now.get("processes", 1)
+    if processes[0] != processes[1]:
+        differs.append(f"processes were {processes[0]}, are {processes[1]}")
     if kind == "cpu" and then.get("threads", now["threads"]) != now["threads"]:
         differs.append(f"threads were {then['threads']}, are {now['threads']}")
     return differs

@@ -59,6 +59,7 @@ class RunStarted(Event):
     threads: int
     precision: str
     facts: Json
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class RunResumed(Event):
     precision: str
     facts: Json
     parent: int | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

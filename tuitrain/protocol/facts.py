@@ -43,6 +43,8 @@ class RunFacts:
     """Where the gradient norms of a watched loop are taken."""
     description: tuple[tuple[str, str], ...] = ()
     """Rows (name, words) about the model of a watched loop."""
+    ranks: tuple[str, ...] = ()
+    """Where each of several processes computes; empty if one trains alone."""
     drill: bool = False
     capabilities: Capabilities = EVERYTHING
 
@@ -61,6 +63,7 @@ class RunFacts:
             timed=_text(told, "timed"), graph=_text(told, "graph"), norms=_text(told, "norms"),
             description=tuple((str(row[0]), str(row[1])) for row in _list(told, "description")
                               if isinstance(row, list | tuple) and len(row) == 2),
+            ranks=tuple(str(rank) for rank in _list(told, "ranks")),
             drill=bool(told.get("drill")), capabilities=Capabilities.of(told))
 
     def adding(self, more: Mapping[str, Any]) -> "RunFacts":

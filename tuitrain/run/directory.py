@@ -32,7 +32,7 @@ from tuitrain.run.folder import Folder, make_private, open_regular, read_regular
 MAX_CONFIG = 32 << 20
 """Bytes; the vocabulary of all of Unicode takes 13 MB."""
 _KEYS = ("v", "run", "config", "vocabulary", "corpus_name", "corpus_sha256", "corpus_bytes", "levels", "versions",
-         "device", "threads", "precision")
+         "device", "threads", "precision", "processes")
 _RETRIES, _PAUSE = 10, 0.02
 """`is_alive` holds the lock for a moment, so a single failed attempt proves nothing."""
 _REMEDY = "restore it from a copy of the run"

@@ -20,6 +20,7 @@ from tuitrain.telemetry.lineage import Lineage, Place, branch_on_disk
 from tuitrain.telemetry.pace import Pace
 from tuitrain.telemetry.series import History, Ring, median
 from tuitrain.telemetry.story import Story
+from tuitrain.telemetry.units import many
 from tuitrain.telemetry.validation import Validation
 
 LAYOUT = 3
@@ -274,6 +275,12 @@ class RunState:
         if not self.device.startswith("cuda") or not self.facts.graph:
             return self.device, self.precision
         return self.device, self.precision, "CUDA graph" if self.facts.graph == CAPTURED else "eager"
+
+    @property
+    def workforce(self) -> str:
+        """The threads that compute, and where several processes do, how many."""
+        threads = many(self.threads, "thread")
+        return f"{len(self.facts.ranks)} processes of {threads}" if self.facts.ranks else threads
 
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         self.config, self.facts = dict(event.config), RunFacts.of(event.facts)

@@ -38,11 +38,15 @@ LEAST_GAIN = 4
 
 
 class Evaluator:
-    """Evaluates snapshots in a scratch model; several evaluations may take turns."""
+    """Evaluates snapshots in a scratch model; several evaluations may take turns.
 
-    def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32], *, part_rows: int = PART_ROWS,
-                 part_windows: int = PART_WINDOWS) -> None:
-        self._config, self._part_rows, self._part_windows = config, part_rows, part_windows
+    A part has `PART_ROWS` rows or `PART_WINDOWS` windows, unless other numbers are given.
+    """
+
+    def __init__(self, config: Config, model: CharRNN, validation: NDArray[np.uint32], *, part_rows: int = 0,
+                 part_windows: int = 0) -> None:
+        self._config = config
+        self._part_rows, self._part_windows = part_rows or PART_ROWS, part_windows or PART_WINDOWS
         self._scratch = Scratch(model)
         self._device = next(model.parameters()).device
         self._gpu = self._device.type != "cpu"

@@ -18,6 +18,7 @@ from tuitrain.charlstm.model import precision
 from tuitrain.charlstm.model.gradients import Gradients
 from tuitrain.charlstm.model.network import CharRNN, Hidden
 from tuitrain.charlstm.model.optimizers import Optimizer
+from tuitrain.charlstm.model.whole_batch import WholeBatch
 from tuitrain.charlstm.text.batches import Batch
 from tuitrain.engine.reporter import COLUMNS
 from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
@@ -26,17 +27,20 @@ from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
 class Learner:
     """Trains the model: `step` learns from one batch; `rows` has the numbers of the steps."""
 
-    def __init__(self, config: Config, model: CharRNN, optimizer: Optimizer, train: NDArray[np.uint32]) -> None:
+    def __init__(self, config: Config, model: CharRNN, optimizer: Optimizer, train: NDArray[np.uint32],
+                 batch: WholeBatch | None = None) -> None:
+        self._batch = batch or WholeBatch()
+        rows = self._batch.count(config.batch_size)
         self.model = model
         self.optimizer = optimizer
         self.gradients = Gradients(model)
         self._config = config
         self._device = next(model.parameters()).device
-        self.forward = precision.forward(model, self._device, config.precision)
+        self.forward = precision.forward(model, self._device, config.precision, self._batch)
         self._ids = torch.from_numpy(train.astype(np.int32)).to(self._device)
-        self._offsets = torch.zeros(config.batch_size, 1, dtype=torch.int64, device=self._device)
+        self._offsets = torch.zeros(rows, 1, dtype=torch.int64, device=self._device)
         self._time = torch.arange(config.bptt, device=self._device)
-        shape = (config.layers, config.batch_size, config.hidden)
+        shape = (config.layers, rows, config.hidden)
         self.hidden: Hidden = tuple(torch.zeros(shape, device=self._device) for _ in model.cell.states)
         self._lr = torch.zeros((), device=self._device)
         self._clip = torch.zeros((), device=self._device)
@@ -51,7 +55,7 @@ class Learner:
 
     def step(self, batch: Batch, lr: float, clip: float) -> None:
         """Make one update. `lr` is the rate in force, `clip` the threshold, 0 for none."""
-        self._offsets.copy_(torch.from_numpy(batch.offsets).unsqueeze(1), non_blocking=True)
+        self._offsets.copy_(torch.from_numpy(self._batch.of(batch.offsets)).unsqueeze(1), non_blocking=True)
         if batch.fresh:
             for state in self.hidden:
                 state.zero_()
@@ -91,22 +95,24 @@ class Learner:
             targets = self._ids[where + 1].long()
         logits, hidden = self.forward(inputs, self.hidden, last=config.loss == "last")
         each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        loss = each.mean()
-        self.forward.backward(loss)
+        mine = each.mean()
+        self.forward.backward(mine)
         if self.on_gradients is not None:
             self.on_gradients()
         norm, group_norms = self.gradients.norms()
-        finite = loss.detach().isfinite() & norm.isfinite()
+        loss, rows, carried = self._batch.together(
+            mine.detach(), each.detach().view(len(self._offsets), -1).mean(1), _finite(hidden))
+        finite = loss.isfinite() & norm.isfinite()
         self._limit(norm)
         self.optimizer.step((~finite).float())
-        self._carry(hidden, finite)
+        self._carry(hidden, finite & carried)
         scale = self.forward.scale
         clipped = norm > self._clip
-        row = torch.stack([loss.detach(), norm, clipped.float(), (~finite).float(), self._lr, self._clip,
+        row = torch.stack([loss, norm, clipped.float(), (~finite).float(), self._lr, self._clip,
                            self._unscaled if scale is None else scale.value])
-        self.rows.write(torch.cat([row, group_norms]), each.detach().view(len(self._offsets), -1).mean(1))
+        self.rows.write(torch.cat([row, group_norms]), rows)
         if scale is not None:
-            scale.update(loss.detach().isfinite() & ~norm.isfinite())
+            scale.update(loss.isfinite() & ~norm.isfinite())
 
     def _limit(self, norm: Tensor) -> None:
         if self._config.clip_kind == "element":
@@ -115,14 +121,19 @@ class Learner:
         elif self._device.type != "cpu" or bool(norm > self._clip):
             self.gradients.clip(norm, self._clip)
 
-    def _carry(self, hidden: Hidden, finite: Tensor) -> None:
+    def _carry(self, hidden: Hidden, good: Tensor) -> None:
         """Carry over the new hidden state, detached, or the previous one if the step or the new state is not finite."""
-        good = finite
-        for state in hidden:
-            good = good & state.detach().isfinite().all()
         for old, new in zip(self.hidden, hidden, strict=True):
             old.copy_(torch.where(good, new.detach(), old.nan_to_num(0.0, 0.0, 0.0)))
 
     def remembered_streams(self, count: int) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
         """Return (mean loss of each batch row [steps, B], offsets of those rows) of the last `count` steps."""
         return self.rows.remembered_streams(count), list(self._read)[-count:]
+
+
+def _finite(hidden: Hidden) -> Tensor:
+    """Whether all states are finite []."""
+    good = hidden[0].detach().isfinite().all()
+    for state in hidden[1:]:
+        good = good & state.detach().isfinite().all()
+    return good

@@ -13,6 +13,7 @@ from torch import Tensor
 from tuitrain.charlstm import runtime
 from tuitrain.charlstm.model.cells import CELLS
 from tuitrain.charlstm.model.network import CharRNN, Hidden
+from tuitrain.charlstm.model.whole_batch import WholeBatch
 from tuitrain.errors import UsageError
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -58,15 +59,17 @@ class Forward:
     module: CharRNN
     """The module that computes; its dropout is the one in force."""
 
-    def __init__(self, model: CharRNN, device: torch.device, precision: str) -> None:
+    def __init__(self, model: CharRNN, device: torch.device, precision: str,
+                 batch: WholeBatch | None = None) -> None:
         self.module, self._device, self._precision = model, device, precision
         self._parameters = list(model.parameters())
+        self._compute = (batch or WholeBatch()).wrap(model)
 
     def __call__(self, ids: Tensor, hidden: Hidden, *, last: bool) -> tuple[Tensor, Hidden]:
         """Return fp32 logits and the new hidden state; drops the gradients of the previous step."""
         self.forget()
         with runtime.autocast(self._device.type, self._precision):
-            logits, after = self.module(ids, hidden, last=last)
+            logits, after = self._compute(ids, hidden, last=last)
         return logits.float(), after
 
     def forget(self) -> None:
@@ -85,7 +88,8 @@ class CastForward(Forward):
     The copies belong to a module of their own, so that they lie in one block, as cuDNN requires.
     """
 
-    def __init__(self, model: CharRNN, device: torch.device, precision: str) -> None:
+    def __init__(self, model: CharRNN, device: torch.device, precision: str,
+                 batch: WholeBatch | None = None) -> None:
         super().__init__(model, device, precision)
         dtype = HALF[precision]
         self.module = copy.deepcopy(model)
@@ -95,6 +99,7 @@ class CastForward(Forward):
         self._casts = [(master, cast) for master, cast in zip(model.parameters(), self.module.parameters(), strict=True)
                        if master is not cast]
         self._dtype = dtype
+        self._compute = (batch or WholeBatch()).wrap(self.module)
         self.scale = LossScale(device) if precision == "fp16" else None
 
     def __call__(self, ids: Tensor, hidden: Hidden, *, last: bool) -> tuple[Tensor, Hidden]:
@@ -102,7 +107,7 @@ class CastForward(Forward):
         self.forget()
         with torch.no_grad():
             torch._foreach_copy_([cast for _, cast in self._casts], [master for master, _ in self._casts])
-        logits, after = self.module(ids, tuple(state.to(self._dtype) for state in hidden), last=last)
+        logits, after = self._compute(ids, tuple(state.to(self._dtype) for state in hidden), last=last)
         return logits.float(), after
 
     def forget(self) -> None:
@@ -121,10 +126,10 @@ class CastForward(Forward):
             torch._foreach_mul_([p.grad for p in self._parameters if p.grad is not None], 1 / self.scale.value)
 
 
-def forward(model: CharRNN, device: torch.device, precision: str) -> Forward:
+def forward(model: CharRNN, device: torch.device, precision: str, batch: WholeBatch) -> Forward:
     """Return the pass of a model in a format. A CPU's bf16 uses autocast, as oneDNN casts inside its own layers."""
     casts = precision == "fp16" or (precision == "bf16" and device.type != "cpu")
-    return (CastForward if casts else Forward)(model, device, precision)
+    return (CastForward if casts else Forward)(model, device, precision, batch)
 
 
 def set_up(precision: str) -> None:

@@ -19,6 +19,7 @@ from tuitrain.charlstm.start.choices import Choice
 from tuitrain.charlstm.text.batches import fitted
 from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.engine import devices
+from tuitrain.engine.ranks.place import Place
 from tuitrain.errors import UsageError
 from tuitrain.specs import CELLS
 
@@ -53,14 +54,21 @@ def choose(given: Mapping[str, Any], asked: str, text: Corpus, remark: Callable[
     return Chosen(config, timed)
 
 
-def choose_again(config: Config, text: Corpus, remark: Callable[[str], None]) -> Config:
+def choose_again(config: Config, text: Corpus, remark: Callable[[str], None], place: Place | None = None) -> Config:
     """Return a sealed configuration adapted to the present device, without a race. Sets torch's threads."""
     device = devices.again(config.device, remark)
     config = dataclasses.replace(config, device=device, precision=formats.available(device, config.precision),
                                  graph="auto" if device == "cpu" and config.graph == "on" else config.graph)
+    if place is not None:
+        config = dataclasses.replace(config, threads=threads_each(place))
     _check(config, text)
     runtime.apply(int(config.threads))
     return config
+
+
+def threads_each(place: Place) -> int:
+    """Return the compute threads of each of several processes: the cores of the machine, shared evenly."""
+    return max(1, race.cores() // place.local_size)
 
 
 def _check(config: Config, text: Corpus) -> None:

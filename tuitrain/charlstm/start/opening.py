@@ -66,7 +66,8 @@ def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mar
     before = machine.knobs
     _turn(machine, steps, knobs)
     written_in = mark.values.get("environment")  # older versions' marks have none
-    why_not = repeats.why_not_exact(written_in if isinstance(written_in, dict) else kept, config)
+    why_not = repeats.why_not_exact(written_in if isinstance(written_in, dict) else kept, config,
+                                     max(1, len(machine.ranks)))
     event = RunResumed(
         branch=machine.progress.branch, step=mark.step, checkpoint=mark.name, exact=not why_not, why_not=why_not,
         config=codec.plain(dataclasses.asdict(config)), vocabulary=machine.corpus.vocabulary,
@@ -141,4 +142,5 @@ def _facts(machine: Machine, measured: Any) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in machine.model.parameters()),
             "knobs": codec.plain(dataclasses.asdict(machine.knobs)),
             "steps_per_epoch": machine.steps_per_epoch, "warmup": machine.schedule.warmup, "pid": os.getpid(),
+            "ranks": machine.ranks,
             "remarks": [], "levels": measured, **EVERYTHING.to_facts()}

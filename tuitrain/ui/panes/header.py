@@ -59,7 +59,7 @@ class HeaderPane(Picture):
                       Text(f"{_model(state)} · {c['optimizer']} · {' '.join(state.computes)}"),
                       Text(f"branch {state.branch}"), Text(f"guard: {state.guard}"),
                       Text(f"saved every {interval(c['checkpoint_every'])}" if "checkpoint_every" in c else ""),
-                      Text(f"{size(state.used.memory)}, {many(state.threads, 'thread')}") if state.used else Text(),
+                      Text(f"{size(state.used.memory)}, {state.workforce}") if state.used else Text(),
                       Text(f"{state.clients} watching") if state.clients > 1 else Text()]
         return [fit(parts, width)]
 

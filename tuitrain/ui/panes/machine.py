@@ -36,6 +36,7 @@ class MachinePane(Picture):
         rows = [
             ("device", ", ".join(state.computes)),
             ("threads", f"{state.threads}" + (f" ({safe(f.timed)})" if f.timed else "")),
+            *((f"rank {rank}", safe(where)) for rank, where in enumerate(f.ranks)),
             *_used(state.used),
             ("speed", f"{rate(state.characters_per_second)}, {number(state.steps_per_second)} steps/s"),
             ("model", f"{c['layers']}x{c['hidden']} {safe(cell(c).title)}, {embedding}"),

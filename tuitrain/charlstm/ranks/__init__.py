@@ -1,0 +1,1 @@
+"""Several processes that train one model, as torchrun starts them: rank 0 has the run, the others follow it."""

@@ -1,0 +1,71 @@
+"""The state of a run whose batch is shared: what each process has of it, and how it is handed out again."""
+
+import json
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tuitrain.charlstm.machine import Machine
+from tuitrain.engine.ranks.group import Group
+from tuitrain.engine.snapshot import Snapshot
+
+RANDOM = "rng.ranks"
+"""The state of the random numbers of each process [ranks, bytes], kept where dropout draws them."""
+CHECKSUM = "checksum"
+
+
+def gathered(machine: Machine, group: Group) -> dict[str, list[Tensor]]:
+    """Return by name what each rank has for itself: hidden states, random numbers, a checksum of its weights.
+
+    All ranks call this.
+    """
+    mine = {f"hidden.{name}": state.cpu() for name, state in zip(machine.model.cell.states, machine.learner.hidden,
+                                                                 strict=True)}
+    if machine.config.dropout:
+        mine[RANDOM] = _random(machine)
+    mine[CHECKSUM] = checksum(machine)
+    return {name: group.gather(tensor) for name, tensor in mine.items()}
+
+
+def checksum(machine: Machine) -> Tensor:
+    """Return the sum of all weights' bits [1]."""
+    sums = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in machine.model.parameters()]
+    return torch.stack(sums).sum().cpu().view(1)
+
+
+def packed(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as bytes for another process."""
+    values = {"branch": snapshot.branch, "step": snapshot.step, "values": snapshot.values}
+    return save({name: t.detach().cpu().clone().contiguous() for name, t in snapshot.tensors.items()},
+                {"state": json.dumps(values)})
+
+
+def unpacked(block: bytes) -> Snapshot:
+    """Return the snapshot that `packed` made bytes of."""
+    length = int.from_bytes(block[:8], "little")
+    header: dict[str, Any] = json.loads(block[8 : 8 + length])
+    values = json.loads(header["__metadata__"]["state"])
+    return Snapshot(values["branch"], values["step"], load(block), values["values"])
+
+
+def draw_apart(machine: Machine, group: Group, snapshot: Snapshot) -> None:
+    """Restore this process' random numbers; where the snapshot was made by another number of processes, new ones.
+
+    Two processes must not draw the same dropout.
+    """
+    if not machine.config.dropout:
+        return
+    kept, rank = snapshot.tensors.get(RANDOM), group.place.rank
+    if kept is None or len(kept) != group.place.size:
+        torch.manual_seed(hash((machine.config.seed, snapshot.step, rank)))
+    elif machine.device.type == "cuda":
+        torch.cuda.set_rng_state(kept[rank].cpu().clone(), machine.device)
+    else:
+        torch.set_rng_state(kept[rank].cpu().clone())
+
+
+def _random(machine: Machine) -> Tensor:
+    cuda = machine.device.type == "cuda"
+    return torch.cuda.get_rng_state(machine.device) if cuda else torch.get_rng_state()
