@@ -111,7 +111,7 @@ def test_a_signal_while_the_disk_is_full_ends_within_seconds(tmp_path: Path, cor
 
 def test_too_little_memory_is_one_line_with_what_to_do(tmp_path: Path, corpus: Path) -> None:
     for megabytes, code, said in ((150, 1, "not enough memory ("), (300, 1, "`ulimit -v` grants 315 MB"),
-                                  (700, 2, "addresses that `ulimit -v` grants")):
+                                  (700, 2, "addresses that `ulimit -v` allows")):
         done = subprocess.run(
             [sys.executable, "-m", "tuitrain", str(corpus), "--no-ui", "--run=run", "--steps=5", *SMALL], cwd=tmp_path,
             capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},

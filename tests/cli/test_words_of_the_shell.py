@@ -68,7 +68,7 @@ def test_part_of_a_word_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("words", "rest"), [
     ("lr 0.1 --by ann", ["lr", "0.1"]), ("lr 0.1 --by=ann", ["lr", "0.1"]), ("lr 0.1", ["lr", "0.1"])])
 def test_who_asks_may_stand_at_the_end(words: str, rest: list[str]) -> None:
-    found, by = send._asker(words.split(), "script")
+    found, by = send._split_sender(words.split(), "script")
     assert found == rest and by == ("ann" if "ann" in words else "script")
 
 

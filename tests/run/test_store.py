@@ -145,7 +145,7 @@ def test_a_run_without_checksums_opens_and_says_so(start: Start, resume: Start) 
         path.write_text(json.dumps(mark))
     again = resume(run.folder, steps=20)
     assert again.of(e.RunResumed)[0].step == 10
-    assert any("no checksum" in said.text for said in again.of(e.EngineSaid))
+    assert any("without checksums" in said.text for said in again.of(e.EngineSaid))
 
 
 def test_a_mark_leads_nowhere_else(tmp_path: Path) -> None:
