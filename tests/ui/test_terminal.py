@@ -70,6 +70,14 @@ class Terminal:
         """Another program writes to the terminal."""
         self._stream.feed(f"\x1b[{row};1H{words}".encode())
 
+    def looks_like(self, other: "Terminal", rows: slice) -> None:
+        """Wait until both show the same paused run."""
+        try:
+            self.until(lambda text: "‖ paused" in text and other.read() and self.cells(rows) == other.cells(rows))
+        except AssertionError:
+            apart = [two for two in zip(self.screen.display, other.screen.display, strict=True) if two[0] != two[1]]
+            raise AssertionError("\n".join(f"{ours}\n{theirs}" for ours, theirs in apart)) from None
+
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
@@ -151,7 +159,7 @@ def test_a_paused_run_looks_the_same_to_whoever_comes_late_or_back_and_can_be_dr
         first.press("s")
         first.shows("sample · T")
         late = Terminal(book, "attach", "run")
-        late.until(lambda text: "‖ paused" in text and first.read() and late.cells(panes) == first.cells(panes))
+        late.looks_like(first, panes)
 
         late.write_over(12, "Broadcast message from root@harbour")
         late.press("\x0c")
@@ -160,7 +168,7 @@ def test_a_paused_run_looks_the_same_to_whoever_comes_late_or_back_and_can_be_dr
         late.press("d")
         assert late.ends() == 0
         again = Terminal(book, "attach", "run")
-        again.until(lambda text: "‖ paused" in text and first.read() and again.cells(panes) == first.cells(panes))
+        again.looks_like(first, panes)
     finally:
         for terminal in (first, late, again):
             if terminal is not None:
