@@ -86,7 +86,7 @@ class Config:
     sample_length: int = _option(300, "characters per sample", low=1, high=100_000)
     sample_every: Every = _option("30s", "interval of samples", metavar="N|30s|5m|epoch")
     evaluate_every: Every = _option("auto", "interval of evaluations", metavar="N|30s|5m|epoch")
-    checkpoint_every: Every = _option("60s", "interval of checkpoints; epoch: a minute at most", metavar="N|30s|5m|epoch")
+    checkpoint_every: Every = _option("60s", "interval of checkpoints; epoch: also by minute", metavar="N|30s|5m|epoch")
     snapshot_every: Every = _option("5s", "interval of snapshots in memory", metavar="N|30s|5m|epoch")
     keep: int = _option(3, "recent checkpoints kept beside the best and the pinned ones; 0 keeps all",
                         low=0, high=100_000)
