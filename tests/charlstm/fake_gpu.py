@@ -25,9 +25,9 @@ from tuitrain.charlstm.looks.instruments import Instruments
 from tuitrain.charlstm.model import optimizers
 from tuitrain.charlstm.model.learner import Learner
 from tuitrain.charlstm.text import corpus
+from tuitrain.specs import OPTIMIZERS
 
 NAME = "fakegpu"
-OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd", "muon")
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"optimizer": name} for name in OPTIMIZERS},
     "windows": {"optimizer": "adam", "loss": "last"},

@@ -11,9 +11,9 @@ from tuitrain.charlstm.machine import Machine
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
+from tuitrain.specs import OPTIMIZERS
 
 Start = Callable[..., Run]
-OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd", "muon")
 
 
 def held(machine: Machine) -> dict[str, int]:

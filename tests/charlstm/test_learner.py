@@ -13,8 +13,7 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.start.building import first_knobs
 from tuitrain.charlstm.text import corpus as corpora
-
-OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd", "muon"]
+from tuitrain.specs import OPTIMIZERS
 
 
 def machine(text: str, **options: object) -> Machine:

@@ -58,9 +58,10 @@ def test_a_format_that_is_not_there_is_refused_in_a_sentence(monkeypatch: pytest
 def test_a_run_goes_on_elsewhere_in_a_format_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "_gpu_has_tf32", lambda: False)
     monkeypatch.setattr(formats, "cpu_has_bf16", lambda: False)
-    assert {asked: formats.available("cpu", asked) for asked in ("fp32", "tf32", "bf16", "fp16")} == dict.fromkeys(
+    found = {asked: formats.available("cpu", asked, "lstm") for asked in ("fp32", "tf32", "bf16", "fp16")}
+    assert found == dict.fromkeys(
         ("fp32", "tf32", "bf16", "fp16"), "fp32")
-    assert [formats.available("cuda", asked) for asked in ("tf32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
+    assert [formats.available("cuda", asked, "lstm") for asked in ("tf32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
 
 
 def test_autocast_is_for_a_cpu_alone() -> None:
@@ -215,3 +216,11 @@ def test_fp16_goes_on_bit_for_bit_from_a_snapshot_scale_included(text: str, tmp_
         again.learn()
     assert np.array_equal(again.learner.rows.remembered(10), rows) and rows[0, 6] == 512
     assert all(torch.equal(t, again.freeze().tensors[n]) for n, t in end.tensors.items())
+
+
+def test_a_gru_in_bf16_on_a_cpu_is_refused_and_goes_on_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "cpu_has_bf16", lambda: True)
+    with pytest.raises(UsageError, match="GRU in fp32 on a CPU"):
+        precision.check("gru", "bf16", CPU)
+    precision.check("lstm", "bf16", CPU)
+    assert formats.available("cpu", "bf16", "gru") == "fp32" and formats.available("cpu", "bf16", "lstm") == "bf16"

@@ -177,7 +177,7 @@ def _check_word(words: list[str]) -> None:
 
 
 def _help() -> str:
-    lines = ["Train a character LSTM on a text and steer it while it learns.", "",
+    lines = ["Train a character LSTM or GRU on a text and steer it while it learns.", "",
              "  tuitrain [CORPUS] [options]    train; without CORPUS on the text that ships with the package"]
     for name in SUBCOMMANDS:
         if name != "train" and name not in TOGETHER.values():

@@ -1,4 +1,4 @@
-"""Train a character LSTM on a text.
+"""Train a character LSTM or GRU on a text.
 
 example: tuitrain copperfield.txt --no-ui --minutes 10
 """

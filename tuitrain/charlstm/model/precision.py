@@ -139,6 +139,9 @@ def set_up(precision: str) -> None:
 
 def check(cell: str, precision: str, device: torch.device) -> None:
     """Raise UsageError if a cell does not really run in this format here, even if torch accepts it."""
+    if device.type == "cpu" and precision == "bf16" and cell == "gru":
+        raise UsageError("--precision bf16: torch computes a GRU in fp32 on a CPU whatever it is asked for; leave it "
+                         "at auto")
     if precision in HALF and device.type != "cpu" and output_format(cell, precision, device) != HALF[precision]:
         raise UsageError(f"--precision {precision}: the {CELLS[cell].spec.title} of this GPU does not run in it; "
                          "leave it at auto")

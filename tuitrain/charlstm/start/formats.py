@@ -18,10 +18,10 @@ def pick(asked: str, device: str) -> str:
     return "fp32"
 
 
-def available(device: str, precision: str) -> str:
+def available(device: str, precision: str, cell: str) -> str:
     """Return the format in which a run of `precision` continues on a device, perhaps not the one it started on."""
     if device == "cpu":
-        return "bf16" if precision == "bf16" and cpu_has_bf16() else "fp32"
+        return "bf16" if precision == "bf16" and cell == "lstm" and cpu_has_bf16() else "fp32"
     return "fp32" if precision == "tf32" and not _gpu_has_tf32() else precision
 
 

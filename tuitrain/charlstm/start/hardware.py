@@ -57,8 +57,9 @@ def choose(given: Mapping[str, Any], asked: str, text: Corpus, remark: Callable[
 def choose_again(config: Config, text: Corpus, remark: Callable[[str], None], place: Place | None = None) -> Config:
     """Return a sealed configuration adapted to the present device, without a race. Sets torch's threads."""
     device = devices.again(config.device, remark)
-    config = dataclasses.replace(config, device=device, precision=formats.available(device, config.precision),
-                                 graph="auto" if device == "cpu" and config.graph == "on" else config.graph)
+    graph = "auto" if device == "cpu" and config.graph == "on" else config.graph
+    config = dataclasses.replace(config, device=device, graph=graph,
+                                 precision=formats.available(device, config.precision, config.cell))
     if place is not None:
         config = dataclasses.replace(config, threads=threads_each(place))
     _check(config, text)
