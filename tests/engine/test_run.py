@@ -99,8 +99,8 @@ def test_an_evaluation_slower_than_its_interval_is_ended_before_the_next_and_non
 def test_a_part_is_measured_often_is_never_the_best_and_moves_no_schedule(
         start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluations, "steps_between_parts", lambda config, validation: 8)
-    run = start(val=0.5, lr_schedule="plateau", lr_patience=1, evaluate_every=40)
     monkeypatch.setattr(evaluation, "PART_ROWS", 5)
+    run = start(val=0.5, lr_schedule="plateau", lr_patience=1, evaluate_every=40)
     run.to_step(39)
     parts = [x for x in run.of(e.Evaluated) if x.part]
     assert [x.step for x in parts] == [2, 4, 8, 16, 24, 32]

@@ -93,15 +93,13 @@ def started(folder: Path, count: int, *words: str, **rest: object) -> Ranks:
     return Ranks(folder, count, "book.txt", "--no-ui", "--run=run", *SMALL, *words, **rest)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("words", [[], ["--loss=last", "--optimizer=rmsprop"]])
-def test_two_processes_get_the_losses_of_one_and_other_numbers_go_on(tmp_path: Path, book: Path, words: list[str]
-                                                                     ) -> None:
+def test_two_processes_get_the_losses_of_one_and_other_numbers_go_on(tmp_path: Path, book: Path) -> None:
     found = []
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
         (folder / "book.txt").write_bytes((book / "book.txt").read_bytes())
-        ranks = started(folder, count, "--steps=100", *words)
+        ranks = started(folder, count, "--steps=100")
         assert ranks.ends() == [0] * count, ranks.output(0)
         found.append(losses(ranks.run))
     assert len(found[0]) == 100 and found[1].keys() == found[0].keys()
@@ -158,8 +156,8 @@ def test_a_number_that_is_none_on_one_rank_is_skipped_by_all(book: Path) -> None
     assert events(ranks.run, e.StepSkipped), "and it is reported"
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_death_ends_all_and_the_run_goes_on_from_its_checkpoint(book: Path, victim: int) -> None:
+def test_a_death_ends_all_and_the_run_goes_on_from_its_checkpoint(book: Path) -> None:
+    victim = 1  # of rank 0: the test of torchrun
     ranks = started(book, 2, "--steps=0", timeout=30)
     try:
         ranks.at(120)

@@ -56,11 +56,6 @@ class Terminal:
     def shows(self, words: str) -> str:
         return self.until(lambda text: words in text)
 
-    def cells(self, rows: slice) -> list[list[object]]:
-        """What is seen in each cell, with its colours: of a space that is its background."""
-        cells = [[self.screen.buffer[y][x] for x in range(self.screen.columns)] for y in range(self.screen.lines)[rows]]
-        return [[(" ", c.bg) if c.data == " " and not (c.underscore or c.reverse) else c for c in row] for row in cells]
-
     def read(self) -> bool:
         """Take what has come, while another terminal is waited for."""
         self._read(0.0)
@@ -73,9 +68,10 @@ class Terminal:
     def looks_like(self, other: "Terminal", rows: slice) -> None:
         """Wait until both show the same paused run."""
         try:
-            self.until(lambda text: "‖ paused" in text and other.read() and self.cells(rows) == other.cells(rows))
+            self.until(lambda text: "‖ paused" in text and other.read() and self.screen.display[rows] == other.screen.display[rows])
         except AssertionError:
-            apart = [two for two in zip(self.screen.display, other.screen.display, strict=True) if two[0] != two[1]]
+            apart = [two for two in zip(self.screen.display[rows], other.screen.display[rows], strict=True)
+                     if two[0] != two[1]]
             raise AssertionError("\n".join(f"{ours}\n{theirs}" for ours, theirs in apart)) from None
 
     def press(self, keys: str) -> None:
@@ -163,7 +159,7 @@ def test_a_paused_run_looks_the_same_to_whoever_comes_late_or_back_and_can_be_dr
 
         late.write_over(12, "Broadcast message from root@harbour")
         late.press("\x0c")
-        late.until(lambda _: late.cells(panes) == first.cells(panes))
+        late.looks_like(first, panes)
 
         late.press("d")
         assert late.ends() == 0
