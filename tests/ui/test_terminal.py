@@ -68,7 +68,8 @@ class Terminal:
     def looks_like(self, other: "Terminal", rows: slice) -> None:
         """Wait until both show the same paused run."""
         try:
-            self.until(lambda text: "‖ paused" in text and other.read() and self.screen.display[rows] == other.screen.display[rows])
+            self.until(lambda text: "‖ paused" in text and other.read()
+                       and self.screen.display[rows] == other.screen.display[rows])
         except AssertionError:
             apart = [two for two in zip(self.screen.display[rows], other.screen.display[rows], strict=True)
                      if two[0] != two[1]]
