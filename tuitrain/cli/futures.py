@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from tuitrain.cli import streams
 from tuitrain.cli.options import character_run, run_folder
 from tuitrain.errors import FINISHED, INTERRUPTED, UsageError
 from tuitrain.run.directory import RunDirectory, is_alive
@@ -128,8 +129,8 @@ def carry_out(contest: "Race") -> "list[Reading]":
             bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
             line = (f"arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.done:,} of {reading.steps:,}  loss "
                     f"{number(_mean(reading.losses), 4)}  {reading.arm.name}")
-            sys.stderr.write(_begin(True) + line[: shutil.get_terminal_size().columns - 1])
-            sys.stderr.flush()
+            print(_begin(True) + safe(line)[: shutil.get_terminal_size().columns - 1], end="", flush=True,
+                  file=streams.steering(sys.stderr))
 
     with _signals(contest):
         return contest.run(told)
@@ -172,4 +173,5 @@ def _signals(contest: "Race", clock: Callable[[], float] = time.monotonic) -> It
 
 def say(words: str) -> None:
     """Print a line for a person on standard error."""
-    print(words if words.startswith("\r") else safe(words), file=sys.stderr, flush=True)
+    begin = _begin(True) if words.startswith(_begin(True)) else ""
+    print(begin + safe(words.removeprefix(begin)), file=streams.steering(sys.stderr), flush=True)

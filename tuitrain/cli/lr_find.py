@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuitrain.cli import options
+from tuitrain.cli import options, streams
 from tuitrain.errors import FINISHED, UsageError
 from tuitrain.telemetry.units import BITS, loss_words, number
 
@@ -78,9 +78,8 @@ def progress(steps: int) -> "Callable[[Reading], None]":
     """What shows on a terminal how far a scratch run is."""
     def told(reading: "Reading") -> None:
         if reading.done and sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[Kstep {reading.done:,} of {steps:,}  loss "
-                             f"{loss_words(reading.losses[-1], BITS)}")
-            sys.stderr.flush()
+            print(f"\r\x1b[Kstep {reading.done:,} of {steps:,}  loss {loss_words(reading.losses[-1], BITS)}", end="",
+                  file=streams.steering(sys.stderr), flush=True)
 
     return told
 
@@ -88,7 +87,7 @@ def progress(steps: int) -> "Callable[[Reading], None]":
 def end() -> None:
     """Remove the line of progress."""
     if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
+        print("\r\x1b[K", end="", file=streams.steering(sys.stderr), flush=True)
 
 
 def curve(xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str, marks: Sequence[float] = ()) -> str:
