@@ -40,7 +40,7 @@ class Terminal:
         self.before = termios.tcgetattr(theirs)
         self.process = subprocess.Popen([sys.executable, "-m", "tuitrain", *words], cwd=cwd, stdin=theirs,
                                         stdout=theirs, stderr=theirs, start_new_session=True,
-                                        env={**os.environ, "TERM": "xterm-256color"},
+                                        env={**_without_size(), "TERM": "xterm-256color"},
                                         preexec_fn=_hear_its_terminal if controls else _hear_signals)
         self._theirs = theirs
 
@@ -118,6 +118,11 @@ class Terminal:
             self.raw += data
             self._stream.feed(data)
             timeout = 0.0
+
+
+def _without_size() -> dict[str, str]:
+    """The environment without the size of the terminal that the tests run in, which would go before its own."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 def _hear_signals() -> None:
