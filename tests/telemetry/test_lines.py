@@ -12,7 +12,7 @@ from tests.ui.ills import LAYER
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.line import LEFT
+from tuitrain.telemetry.line import LEFT, _short
 from tuitrain.telemetry.run_state import RunState
 
 KNOBS = {"lr": 0.01, "clip": 1.0}
@@ -175,3 +175,10 @@ def test_a_clip_is_set_where_this_line_has_it_from(three: RunState) -> None:
     assert three.clip_set == (4, 600)
     three.fold(e.Undone(id="", by="", what="clip", branch=4, step=600, knobs=KNOBS))
     assert three.clip_set == (4, 600) and three.knobs["clip"] == 1.0
+
+
+@pytest.mark.parametrize("value", [0.0037749, 3.3e-8, 1e-4 / 3, 12345.678, 7.0])
+def test_a_number_crosses_the_wire_as_the_float32_it_is(value: float) -> None:
+    """Rounded to six decimals 0.0037749 was 0.003775: another third digit for a cockpit that attached."""
+    exact = float(np.float32(value))
+    assert np.float32(_short(exact)) == np.float32(exact)

@@ -164,8 +164,8 @@ def _median(values: Any) -> float:
 
 
 def _short(value: float) -> float | int:
-    """Round to six decimals; whole numbers become integers, which are shorter in JSON."""
-    return int(value) if np.isfinite(value) and value == int(value) else round(value, 6)
+    """Round to the nine digits that give a float32 back; whole numbers become integers, which are shorter in JSON."""
+    return int(value) if np.isfinite(value) and value == int(value) else float(f"{value:.9g}")
 
 
 def _each(event: e.StepsDone) -> Array:
