@@ -64,6 +64,13 @@ def test_a_bad_run_hides_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert " 7 " in rows["line"]
 
 
+def test_a_file_with_several_names_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(tmp_path, "one", ENDED)
+    (run.path / "large").write_bytes(bytes(5_000_000))
+    os.link(run.path / "large", run.path / "again")
+    assert " 5 MB " in table(tmp_path, capsys)["one"]
+
+
 def test_reading_ends_when_its_time_is_up(tmp_path: Path) -> None:
     run = make(tmp_path, "long", *[evaluated(i, 3.0) for i in range(100)], ENDED)
     ticks = iter(range(1000))

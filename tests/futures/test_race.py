@@ -1,6 +1,9 @@
 """A race as a person starts it: the cost first, arms in turn, cut or cancelled; the run stays as it was."""
 
+import io
+import itertools
 import json
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,10 @@ from tuitrain.futures import points
 from tuitrain.futures.arms import Arm
 from tuitrain.futures.race import Race, plan
 from tuitrain.futures.reading import CUT, WHOLE, Reading
+from tuitrain.run import verify
+from tuitrain.run.checkpoints import list_all
+from tuitrain.run.directory import RunDirectory
+from tuitrain.telemetry.units import size
 
 
 def race_of(run: Run, *arms: Arm, steps: int = 20) -> Race:
@@ -33,6 +40,59 @@ def test_the_command_races_and_says_what_it_saw(ended: Run, capsys: pytest.Captu
     assert "no arm broke within 20 steps" in out and "recommended: " in out
     assert sorted(p.name for p in (ended.folder.path / "futures" / f"from-{MIDDLE}-1").iterdir()) == [
         "1-as-it-is", "2-lr-x0.5", "3-clip-0.2-lr-x2"]
+
+
+def test_another_begin_than_the_one_asked_for_is_said(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["futures", str(ended.folder.path), "--lr", "x0.5", "--steps", "5", "--from"]
+    said = f"the last checkpoint up to step 70 is of step {MIDDLE}: the race begins there"
+    assert main([*words, "70"]) == 0 and said in capsys.readouterr().err
+    assert main([*words, str(MIDDLE)]) == 0 and "the last checkpoint up to" not in capsys.readouterr().err
+
+
+def test_the_size_is_said_before_and_only_arms_worth_going_on_with_keep_their_weights(
+        ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE), "--lr", "x0.5,x0.1,x2,x3", "--steps", "5",
+                 "--json"]) == 0
+    out, err = capsys.readouterr()
+    made = plan(points.newest(ended.folder, MIDDLE), [Arm()] * 5, 5)
+    assert made.bytes >= 5 * made.point.bytes > 10_000 and f"about {size(made.bytes)} on disk meanwhile" in err
+    body = json.loads(out)
+    arms = {arm["arm"]: Path(body["folder"]) / f"{i}-{arm['arm'].replace(' ', '-')}"
+            for i, arm in enumerate(body["arms"], 1)}
+    kept = {name for name, folder in arms.items()
+            if any(mark.step > MIDDLE for mark in list_all(folder / "checkpoints"))}
+    assert kept == {body["recommended"], body["runner_up"]} and len(arms) == 5
+    for folder in arms.values():
+        assert all(found.state != verify.DAMAGED for found in verify.check(RunDirectory(folder), lambda kept: "text"))
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_shows_no_loss_before_there_is_one_and_then_in_the_unit_of_the_table(
+        ended: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    contest, screen = race_of(ended), Screen()
+    clock = itertools.count(1)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(command.time, "monotonic", lambda: float(next(clock)))
+
+    def run(told: Callable[[int, Reading], None]) -> list[Reading]:
+        reading = Reading(Arm(), MIDDLE, 20)
+        told(1, reading)
+        reading.losses = [math.log(2)] * 10
+        told(1, reading)
+        reading.state, reading.validation = WHOLE, 2 * math.log(2)
+        told(1, reading)
+        return [reading]
+
+    monkeypatch.setattr(contest, "run", run)
+    command.carry_out(contest)
+    opening, half, end = screen.getvalue().split("\r\x1b[K")[1:]
+    assert "nan" not in opening and "0 of 20  opening" in opening
+    assert "10 of 20  loss 1.000 bpc" in half and "whole after 0 steps" not in half
+    assert end.strip() == "arm 1 of 1, as it is: whole after 10 steps, validation 2.000 bpc"
 
 
 def test_the_same_as_json_without_arms(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from tuitrain.cli import streams
 from tuitrain.cli.options import character_run, run_folder
 from tuitrain.errors import FINISHED, INTERRUPTED, UsageError
 from tuitrain.run.directory import RunDirectory, is_alive
-from tuitrain.telemetry.units import duration, number, safe
+from tuitrain.telemetry.units import BITS, duration, loss_words, safe, size
 
 if TYPE_CHECKING:
     from tuitrain.futures.race import Plan, Race
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     point = points.newest(folder, arguments.at)
     arms = asked(_words(arguments.clip), _words(arguments.lr), arguments.arm) or proposing.proposed(point)
     made = race.plan(point, lined_up(arms, point.knobs), arguments.steps or race.STEPS)
-    say_cost(made, folder)
+    say_cost(made, folder, arguments.at)
     if not agreed(arguments.yes):
         return FINISHED
     contest = race.Race(made, arguments.corpus)
@@ -76,13 +76,17 @@ def run(arguments: argparse.Namespace) -> int:
     if not readings:
         return INTERRUPTED
     outcome = compare(readings)
+    worth = [row.reading for row in (outcome.taken, outcome.runner_up) if row is not None]
+    contest.keep(worth)
     if arguments.json:
         print(json.dumps(telling.to_json(made, outcome, contest.folder)))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
         print("\n".join(telling.table(outcome, width=width)))
         print("\n".join(safe(line) for line in telling.words(outcome)))
-        print(safe(f"each arm is a run of its own in {contest.folder}; go on with one by `tuitrain resume FOLDER`"))
+        print(safe(f"what each arm did is in {contest.folder}"))
+        for reading in worth:
+            print(safe(f"`tuitrain resume {contest.folder_of(reading)}` goes on with {reading.arm.name}"))
     return INTERRUPTED if contest.cancelled else FINISHED
 
 
@@ -90,12 +94,16 @@ def _words(text: str) -> list[str]:
     return [part for part in text.split(",") if part.strip()]
 
 
-def say_cost(made: "Plan", folder: RunDirectory) -> None:
-    """Say what a race would do and how long that takes."""
+def say_cost(made: "Plan", folder: RunDirectory, asked: int | None = None) -> None:
+    """Say what a race would do, how long that takes and what it writes; `asked` is the step that was asked for."""
     steps = len(made.arms) * made.steps
     seconds = made.seconds
     took = f", about {duration(seconds)} at the run's own speed" if seconds else ""
+    if asked is not None and asked != made.point.step:
+        say(f"the last checkpoint up to step {asked:,} is of step {made.point.step:,}: the race begins there")
     say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
+    say(f"about {size(made.bytes)} on disk meanwhile; afterwards the checkpoints of the recommended arm and the "
+        f"runner-up stay, {size(2 * made.point.bytes)}")
     if is_alive(folder):
         say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
     if not made.point.healthy:
@@ -121,14 +129,15 @@ def carry_out(contest: "Race") -> "list[Reading]":
         now = time.monotonic()
         if reading.state:
             ended = f"{reading.state} after {reading.done:,} steps"
-            loss = "" if math.isnan(reading.validation) else f", validation {reading.validation:.4f} nats"
+            loss = "" if math.isnan(reading.validation) else f", validation {loss_words(reading.validation, BITS)}"
             say(f"{_begin(terminal)}arm {arm} of {len(contest.plan.arms)}, {reading.arm.name}: {ended}{loss}")
         elif terminal and now - shown[1] >= 0.2:
             shown[1] = now
             share = reading.done / reading.steps
             bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
-            line = (f"arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.done:,} of {reading.steps:,}  loss "
-                    f"{number(_mean(reading.losses), 4)}  {reading.arm.name}")
+            loss = f"loss {loss_words(_mean(reading.losses), BITS)}" if reading.losses else "opening"
+            line = (f"arm {arm} of {len(contest.plan.arms)}  {bar}  {reading.done:,} of {reading.steps:,}  {loss}  "
+                    f"{reading.arm.name}")
             print(_begin(True) + safe(line)[: shutil.get_terminal_size().columns - 1], end="", flush=True,
                   file=streams.steering(sys.stderr))
 
@@ -138,7 +147,7 @@ def carry_out(contest: "Race") -> "list[Reading]":
 
 def _mean(losses: "list[float]") -> float:
     last = losses[-50:]
-    return sum(last) / len(last) if last else float("nan")
+    return sum(last) / len(last)
 
 
 def _begin(terminal: bool) -> str:

@@ -14,7 +14,7 @@ from tuitrain.cli.options import character_run, run_folder
 from tuitrain.errors import FINISHED, INTERRUPTED
 from tuitrain.run.directory import is_alive
 from tuitrain.telemetry.sentences import sentence
-from tuitrain.telemetry.units import duration, safe
+from tuitrain.telemetry.units import duration, safe, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     made = Plan(asked.point, (Arm(),), asked.length, step_seconds(asked.point))
     took = f", about {duration(made.seconds)}" if made.seconds else ""
     say(f"{asked.mark.words} at step {asked.mark.step:,}: a control of {made.steps:,} steps from step "
-        f"{asked.point.step:,}{took}")
+        f"{asked.point.step:,}{took}, {size(made.bytes)} on disk meanwhile")
     if not agreed(arguments.yes):
         return FINISHED
-    [control] = carry_out(Race(made, arguments.corpus, name=f"without-{asked.mark.step}", turns=asked.turns))
+    contest = Race(made, arguments.corpus, name=f"without-{asked.mark.step}", turns=asked.turns)
+    [control] = carry_out(contest)
+    contest.keep(())
     if control.done <= asked.mark.origin[1] - asked.point.step:
         return INTERRUPTED
     event = helping.answer(history, asked, control)

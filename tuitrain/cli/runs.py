@@ -159,4 +159,6 @@ def _columns(folder: RunDirectory) -> tuple[str, ...]:
 
 
 def _size(path: Path) -> int:
-    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+    """Return the bytes of all files under a folder; one that has several names counts once."""
+    found = (os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    return sum({(status.st_dev, status.st_ino): status.st_size for status in found}.values())

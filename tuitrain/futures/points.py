@@ -41,6 +41,15 @@ class Point:
         return knobs_of(self.values)
 
     @property
+    def bytes(self) -> int:
+        """What a checkpoint of it takes on disk; 0 if its file is gone."""
+        if self.snapshot is not None:
+            return self.snapshot.bytes
+        with suppress(OSError):
+            return (RunDirectory(self.run).checkpoints / f"{self.name}.safetensors").lstat().st_size
+        return 0
+
+    @property
     def healthy(self) -> bool:
         """Whether training had not broken by then."""
         return progress_of(self.values).healthy

@@ -1,8 +1,9 @@
 """Runs the arms of a race one after the other in this process, and tells how far they are. Knows no screen."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from tuitrain.errors import UsageError
@@ -11,13 +12,15 @@ from tuitrain.futures.points import Point
 from tuitrain.futures.reading import Reading
 from tuitrain.futures.training import Training, Turns
 from tuitrain.protocol.events import StepsDone
-from tuitrain.run import journal
+from tuitrain.run import checkpoints, journal
 from tuitrain.run.directory import RunDirectory, new_run
 from tuitrain.run.folder import make_private
 
 FOLDER = "futures"
 """The folder of a run that holds its races, a folder each."""
 STEPS = 600
+STEP_BYTES = 700
+"""Bytes that an arm writes for each of its steps: journal and reading; 640 to 700 were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Plan:
     def seconds(self) -> float:
         """About what it takes, validation included; 0 if unknown."""
         return 1.15 * len(self.arms) * self.steps * self.step_seconds
+
+    @property
+    def bytes(self) -> int:
+        """About what it writes to disk: the journals, and a checkpoint of each arm's end."""
+        return len(self.arms) * (self.point.bytes + self.steps * STEP_BYTES)
 
 
 def plan(point: Point, arms: Sequence[Arm], steps: int = STEPS) -> Plan:
@@ -66,6 +74,8 @@ class Race:
         self.folder = new_run(parent, name or f"from-{made.point.step}").path
         self.readings: list[Reading] = []
         """Of the arms that have ended."""
+        self.folders: list[Path] = []
+        """Theirs."""
         self._running: Training | None = None
         self._cancelled = False
 
@@ -75,6 +85,7 @@ class Race:
             if self._cancelled:
                 break
             folder = self.folder / f"{number}-{_safe(arm.stem)}"
+            self.folders.append(folder)
             training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus, self._turns)
             self._running = training
             if self._cancelled:  # a signal came while it was prepared
@@ -86,6 +97,19 @@ class Race:
             self.readings.append(training.run(so_far))
             self._running = None
         return self.readings
+
+    def folder_of(self, reading: Reading) -> Path:
+        """The folder of an arm that has ended."""
+        return next(folder for one, folder in zip(self.readings, self.folders, strict=False) if one is reading)
+
+    def keep(self, wanted: Collection[Reading]) -> None:
+        """Delete the checkpoints of the ends of all other arms: each is as large as one of the run. Raises RunError."""
+        for reading, folder in zip(self.readings, self.folders, strict=False):
+            if not any(reading is one for one in wanted):
+                place = RunDirectory(folder).checkpoints
+                for mark in checkpoints.list_all(place):
+                    if mark.step > self.plan.point.step:
+                        checkpoints.delete(place, mark)
 
     @property
     def cancelled(self) -> bool:
