@@ -25,8 +25,8 @@ from tuitrain.run.directory import RunDirectory
 from tuitrain.telemetry.units import size
 
 
-def race_of(run: Run, *arms: Arm, steps: int = 20) -> Race:
-    return Race(plan(points.newest(run.folder, MIDDLE), (Arm(), *arms), steps))
+def race_of(run: Run, *arms: Arm, steps: int = 20, at: int = MIDDLE) -> Race:
+    return Race(plan(points.newest(run.folder, at), (Arm(), *arms), steps))
 
 
 def test_the_command_races_and_says_what_it_saw(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_the_command_races_and_says_what_it_saw(ended: Run, capsys: pytest.Captu
         "as it is", "lr x0.5 ", "clip 0.2"]
     assert "no arm broke within 20 steps" in out and "recommended: " in out
     assert sorted(p.name for p in (ended.folder.path / "futures" / f"from-{MIDDLE}-1").iterdir()) == [
-        "1-as-it-is", "2-lr-x0.5", "3-clip-0.2-lr-x2"]
+        "1-as-it-is", "2-lr-x0.5", "3-clip-0.2-lr-x2", "race.json"]
 
 
 def test_another_begin_than_the_one_asked_for_is_said(ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,21 +49,24 @@ def test_another_begin_than_the_one_asked_for_is_said(ended: Run, capsys: pytest
     assert main([*words, str(MIDDLE)]) == 0 and "the last checkpoint up to" not in capsys.readouterr().err
 
 
-def test_the_size_is_said_before_and_only_arms_worth_going_on_with_keep_their_weights(
+def test_the_size_is_said_before_and_the_next_race_deletes_the_weights_of_the_last(
         ended: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["futures", str(ended.folder.path), "--from", str(MIDDLE), "--lr", "x0.5,x0.1,x2,x3", "--steps", "5",
-                 "--json"]) == 0
-    out, err = capsys.readouterr()
-    made = plan(points.newest(ended.folder, MIDDLE), [Arm()] * 5, 5)
-    assert made.bytes >= 5 * made.point.bytes > 10_000 and f"about {size(made.bytes)} on disk meanwhile" in err
-    body = json.loads(out)
-    arms = {arm["arm"]: Path(body["folder"]) / f"{i}-{arm['arm'].replace(' ', '-')}"
-            for i, arm in enumerate(body["arms"], 1)}
-    kept = {name for name, folder in arms.items()
-            if any(mark.step > MIDDLE for mark in list_all(folder / "checkpoints"))}
-    assert kept == {body["recommended"], body["runner_up"]} and len(arms) == 5
-    for folder in arms.values():
-        assert all(found.state != verify.DAMAGED for found in verify.check(RunDirectory(folder), lambda kept: "text"))
+    words = ["futures", str(ended.folder.path), "--from", str(MIDDLE), "--lr", "x0.5,x0.1,x2,x3", "--steps", "5"]
+    ends = []
+    for _ in range(2):
+        assert main([*words, "--json"]) == 0
+        out, err = capsys.readouterr()
+        made = plan(points.newest(ended.folder, MIDDLE), [Arm()] * 5, 5)
+        assert made.bytes >= 5 * made.point.bytes > 10_000 and f"about {size(made.bytes)} on disk, of which" in err
+        arms = sorted(path for path in Path(json.loads(out)["folder"]).iterdir() if path.is_dir())
+        assert len(arms) == 5
+        ends.append([[mark.step for mark in list_all(arm / "checkpoints")] for arm in arms])
+        assert ends[-1] == [[MIDDLE, MIDDLE + 5]] * 5, "any arm can be chosen"
+        for arm in (ended.folder.path / "futures").glob("*/*/"):
+            assert all(found.state != verify.DAMAGED for found in verify.check(RunDirectory(arm), lambda kept: "text"))
+    old = ended.folder.path / "futures" / f"from-{MIDDLE}-1"
+    left = [[mark.step for mark in list_all(arm / "checkpoints")] for arm in old.glob("*/")]
+    assert left == [[MIDDLE]] * 5 and all((arm / "reading.json").exists() for arm in old.glob("*/"))
 
 
 class Screen(io.StringIO):

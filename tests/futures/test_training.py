@@ -8,6 +8,7 @@ import torch
 
 from tests.conftest import Run
 from tests.futures.conftest import END, MIDDLE
+from tuitrain.charlstm.model.moments import moment_scale, scale_moments
 from tuitrain.errors import CheckpointError
 from tuitrain.futures import points, training
 from tuitrain.futures.arms import Arm
@@ -53,12 +54,12 @@ def test_an_arm_under_other_knobs_reads_the_same_batches(ended: Run, tmp_path: P
 
 def test_the_moments_of_an_arm_with_another_clip_are_as_if_it_had_always_had_it(ended: Run, tmp_path: Path) -> None:
     norms = np.array([1.0, 2.0, 4.0])
-    assert training.moment_scale(norms, 0.0, 1.0) == pytest.approx((1 + 0.5 + 0.25) / 3)
-    assert training.moment_scale(norms, 2.0, 0.0) == pytest.approx(3 / 2.5)
-    assert training.moment_scale(norms, 5.0, 9.0) == training.moment_scale(norms[:0], 1.0, 2.0) == 1.0
+    assert moment_scale(norms, 0.0, 1.0) == pytest.approx((1 + 0.5 + 0.25) / 3)
+    assert moment_scale(norms, 2.0, 0.0) == pytest.approx(3 / 2.5)
+    assert moment_scale(norms, 5.0, 9.0) == moment_scale(norms[:0], 1.0, 2.0) == 1.0
     machine = ended.machine
     before = {name: t.clone() for name, t in machine.optimizer.tensors().items()}
-    training.scale_moments(machine, 0.5)
+    scale_moments(machine.optimizer.tensors(), 0.5)
     for name, tensor in machine.optimizer.tensors().items():
         factor = {"exp_avg": 0.5, "exp_avg_sq": 0.25, "step": 1.0}[name.split(".")[-1]]
         assert torch.equal(tensor, before[name] * factor)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tuitrain.charlstm import repeats
 from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.model.moments import scale_moments
 from tuitrain.charlstm.start import building, hardware, reading, sealing
 from tuitrain.engine.progress import knobs_of
 from tuitrain.engine.snapshot import Snapshot
@@ -166,6 +167,7 @@ class _Stage:
                 self._reach(event.from_branch, event.from_step)
                 self._restore(event.point, event.branch, event.to_step)
                 machine.cursor.skip(event.skip_batches)
+                scale_moments(machine.optimizer.tensors(), event.moments)
                 self._turn(event.knobs)
             case e.Undone():
                 self._undo(event)

@@ -1,7 +1,7 @@
 """Race: from a checkpoint the run is trained on with other knobs, an arm each, on the same batches; and compared.
 
 Without arms: as it is; the advised clip and the ends of its range; lr x0.5, x0.25, x0.1; that clip with lr x0.25.
-The run stays as it is. ctrl+c cuts the arm that trains, twice cancels the race.
+The run stays as it is. ctrl+c cuts the arm that trains, twice cancels the race. `--choose` goes on with an arm.
 
 example: tuitrain futures runs/copperfield-1 --from 3000 --lr x2,x0.25 --arm "lr=x0.25 clip=1"
 """
@@ -14,13 +14,14 @@ import shutil
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from tuitrain.cli import streams
 from tuitrain.cli.options import character_run, run_folder
-from tuitrain.errors import FINISHED, INTERRUPTED, UsageError
+from tuitrain.errors import FINISHED, INTERRUPTED, RunError, UsageError
 from tuitrain.run.directory import RunDirectory, is_alive
 from tuitrain.telemetry.units import BITS, duration, loss_words, safe, size
 
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", default="", metavar="A,B", help="an arm for each of these learning rates: x0.25, 0.001")
     parser.add_argument("--arm", action="append", default=[], metavar="KNOBS", help="an arm with both; may be repeated")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="of each arm (default 600)")
+    parser.add_argument("--choose", default="", metavar="ARM", help="go on with an arm of the newest race: its number or "
+                        "its words; or FOLDER/NUMBER")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
     add_talk(parser)
 
@@ -55,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Race, and print the table and what it says."""
     folder = run_folder(arguments.run)
     character_run(folder)
+    if arguments.choose:
+        return choose(folder, arguments.choose, arguments.corpus)
     if arguments.steps < 0:
         raise UsageError(f"--steps {arguments.steps}: give a number of 1 or more")
 
@@ -76,18 +81,63 @@ def run(arguments: argparse.Namespace) -> int:
     if not readings:
         return INTERRUPTED
     outcome = compare(readings)
-    worth = [row.reading for row in (outcome.taken, outcome.runner_up) if row is not None]
-    contest.keep(worth)
     if arguments.json:
         print(json.dumps(telling.to_json(made, outcome, contest.folder)))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
         print("\n".join(telling.table(outcome, width=width)))
         print("\n".join(safe(line) for line in telling.words(outcome)))
-        print(safe(f"what each arm did is in {contest.folder}"))
-        for reading in worth:
-            print(safe(f"`tuitrain resume {contest.folder_of(reading)}` goes on with {reading.arm.name}"))
+        print(safe(f"what each arm did is in {contest.folder}; `--choose NUMBER` goes on with one"))
+        if number := asked_for(len(readings)) if not arguments.yes and not contest.cancelled else "":
+            return choose(folder, f"{contest.folder.name}/{number}", arguments.corpus)
     return INTERRUPTED if contest.cancelled else FINISHED
+
+
+def choose(folder: RunDirectory, arm: str, corpus: str | None) -> int:
+    """Go on where an arm ended, on a new branch: in the process that trains the run, or else here, without a step.
+
+    Returns the exit code. Raises TuitrainError.
+    """
+    from tuitrain.charlstm import runtime
+
+    runtime.before_torch()
+    from tuitrain.cli import resume
+    from tuitrain.cli.send import deliver
+    from tuitrain.futures import choosing
+    from tuitrain.protocol import askers
+    from tuitrain.protocol import commands as c
+    from tuitrain.protocol import events as e
+    from tuitrain.telemetry.sentences import sentence
+
+    command = c.ChooseArm(id=uuid.uuid4().hex[:12], by=askers.PERSON, arm=choosing.find(folder, arm))
+    if is_alive(folder):
+        return deliver(folder, command)
+    host = resume.host(argparse.Namespace(**{**vars(resume.afresh(json=False)), "corpus": corpus}), {}, folder)
+    host.worker.send(command)
+    host.worker.send(c.Stop(id="", by=askers.PERSON, reason="arm chosen"))
+    host.start()
+    answer: e.Event | None = None
+    ended: e.RunEnded | None = None
+    while ended is None:
+        for event in host.feed.drain(0.2):
+            answer = event if e.id_of(event) == command.id else answer
+            ended = event if isinstance(event, e.RunEnded) else ended
+    host.wait()
+    if not isinstance(answer, e.RolledBack):
+        raise RunError(answer.reason if isinstance(answer, e.CommandRefused) else ended.message or ended.reason)
+    print(sentence(answer))
+    say(f"`tuitrain resume {folder.path}` goes on from step {ended.step:,}")
+    return ended.exit_code
+
+
+def asked_for(arms: int) -> str:
+    """The number of the arm to go on with, asked of a person at a terminal; empty for none."""
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return ""
+    sys.stderr.write(f"go on with an arm? [1 to {arms}, enter: none] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline().strip()
+    return answer if answer.isdigit() and 1 <= int(answer) <= arms else ""
 
 
 def _words(text: str) -> list[str]:
@@ -102,8 +152,7 @@ def say_cost(made: "Plan", folder: RunDirectory, asked: int | None = None) -> No
     if asked is not None and asked != made.point.step:
         say(f"the last checkpoint up to step {asked:,} is of step {made.point.step:,}: the race begins there")
     say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
-    say(f"about {size(made.bytes)} on disk meanwhile; afterwards the checkpoints of the recommended arm and the "
-        f"runner-up stay, {size(2 * made.point.bytes)}")
+    say(f"about {size(made.bytes)} on disk, of which the run's next race leaves {size(made.kept_bytes)}")
     if is_alive(folder):
         say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
     if not made.point.healthy:

@@ -60,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.host == "here":
             from tuitrain.cli.here import Here
 
-            return Here(folder, lambda: _host(arguments, given, folder), corpus=arguments.corpus,
+            return Here(folder, lambda: host(arguments, given, folder), corpus=arguments.corpus,
                         mouse=arguments.mouse).show()
         return screen.show(folder, lambda: _join(arguments, given, folder), mouse=arguments.mouse,
                            corpus=arguments.corpus)
     from tuitrain.cli.serve import serve
 
-    return serve(_host(arguments, given, folder), json=arguments.json)
+    return serve(host(arguments, given, folder), json=arguments.json)
 
 
 def afresh(*, json: bool) -> argparse.Namespace:
@@ -76,11 +76,12 @@ def afresh(*, json: bool) -> argparse.Namespace:
 
 def lead(among: Place, arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory) -> int:
     """Resume as rank 0 of several processes."""
-    return ranks.lead(among, lambda group: _host(arguments, given, folder, group), json=arguments.json)
+    return ranks.lead(among, lambda group: host(arguments, given, folder, group), json=arguments.json)
 
 
-def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory,
+def host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirectory,
           group: "Group | None" = None) -> "WorkerHost":
+    """Lock a run and make it ready to go on in this process. Raises TuitrainError."""
     before_training()
     from tuitrain.charlstm import runtime
 
@@ -92,10 +93,10 @@ def _host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirec
     worker = runtime.aside(lambda: prepare.resume(
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}, group=group))
-    host = WorkerHost(worker, folder, lock)
+    made = WorkerHost(worker, folder, lock)
     if arguments.minutes:
-        host.end_after(60 * arguments.minutes)
-    return host
+        made.end_after(60 * arguments.minutes)
+    return made
 
 
 def _locked(folder: RunDirectory) -> Lock:

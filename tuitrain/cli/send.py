@@ -21,6 +21,7 @@ from tuitrain.cli.options import run_folder
 from tuitrain.errors import ERROR, RunError, UsageError, nearest
 from tuitrain.knobs import Wish, whole, wish
 from tuitrain.protocol import commands as c
+from tuitrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
     from tuitrain.telemetry.run_state import RunState
@@ -47,14 +48,21 @@ def run(arguments: argparse.Namespace) -> int:
     Raises RunError, UsageError.
     """
     words, by = _split_sender(arguments.words, arguments.by)
-    command = parse(words, uuid.uuid4().hex[:12], by)
+    return deliver(run_folder(arguments.run), parse(words, uuid.uuid4().hex[:12], by))
+
+
+def deliver(folder: RunDirectory, command: c.Command) -> int:
+    """Send a command to a live run, wait and print the answer; returns 0 if confirmed, 1 if refused.
+
+    Raises RunError.
+    """
     from tuitrain.host.client import SocketSession
     from tuitrain.protocol import events as e
     from tuitrain.telemetry.sentences import on_the_way, sentence
     from tuitrain.telemetry.units import safe
 
     reported = -math.inf
-    session = SocketSession(run_folder(arguments.run), watch=False, by=by)
+    session = SocketSession(folder, watch=False, by=command.by)
     try:
         if isinstance(command, c.Rollback) and command.point == BEST:
             command = dataclasses.replace(command, point=_best(session.state))

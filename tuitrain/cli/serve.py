@@ -24,6 +24,10 @@ class WorkerHost(Host):
 
     def __init__(self, worker: "Worker", run: RunDirectory, lock: Lock) -> None:
         super().__init__(worker, run, lock)
+        from tuitrain.futures.aside import Futures  # here, for it loads torch
+
+        trainer = worker.trainer
+        trainer.asides = (*trainer.asides, Futures(trainer, run))
         self.worker = worker
         self.feed = worker.feed()
         self._limit: threading.Timer | None = None

@@ -61,6 +61,25 @@ class Intervention:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Steps that were trained elsewhere from a restore point of this run, and the state they ended with."""
+
+    arm: str
+    """The folder of them."""
+    point: str
+    branch: int
+    step: int
+    """Of the restore point; `lineage` leads to it, as in Progress."""
+    lineage: list[list[int]]
+    knobs: dict[str, Any]
+    """In force from the point on."""
+    moments: float
+    events: tuple[Event, ...]
+    """What was told of the steps, oldest first."""
+    end: Snapshot
+
+
 class Steering:
     """Carries out commands and yields the resulting events. Methods raise Refused for what cannot be done."""
 
@@ -138,6 +157,23 @@ class Steering:
                          parent=machine.progress.parent, skip_batches=command.skip_batches)
         if command.clip == "auto":
             yield from self.follow_advice()
+
+    def take_over(self, command: c.ChooseArm, trained: Trained) -> Iterator[Event]:
+        """Go on after steps that were trained elsewhere, on a new branch that holds them. Undone like a rollback."""
+        yield from self._reporter.flush()
+        machine, tip = self._machine, self._machine.progress
+        yield from self._intervene("rollback", f"rollback from step {tip.step:,} to an arm from {trained.step:,}",
+                                   command.by)
+        machine.thaw(trained.end)
+        progress = machine.progress
+        progress.lineage = [*trained.lineage, [trained.branch, trained.step]]
+        progress.branch, self.branches = self.branches, self.branches + 1
+        self._reporter.moved()
+        yield RolledBack(from_branch=tip.branch, from_step=tip.step, to_step=trained.step, branch=progress.branch,
+                         id=command.id, by=command.by, knobs=trained.knobs, asked=None, point=trained.point,
+                         parent=trained.branch, arm=trained.arm, moments=trained.moments)
+        for event in trained.events:
+            yield replace(event, branch=progress.branch)  # type: ignore[call-arg]
 
     def undo(self, command: c.Undo) -> Iterator[Event]:
         """Undo the last intervention."""

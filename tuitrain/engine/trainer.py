@@ -69,6 +69,7 @@ class Trainer:
         self.machine.start_training_thread()
         yield from self._open()
         yield from self._begin()
+        yield from self.orders.obey()  # also of a run at its last step, which an arm of a race may take back
         while not self._over():
             yield from self.orders.obey()
             if self.orders.paused:

@@ -1,7 +1,8 @@
 """Runs the arms of a race one after the other in this process, and tells how far they are. Knows no screen."""
 
+import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,11 +14,13 @@ from tuitrain.futures.reading import Reading
 from tuitrain.futures.training import Training, Turns
 from tuitrain.protocol.events import StepsDone
 from tuitrain.run import checkpoints, journal
-from tuitrain.run.directory import RunDirectory, new_run
+from tuitrain.run.directory import RunDirectory, is_alive, new_run, write_atomically
 from tuitrain.run.folder import make_private
 
 FOLDER = "futures"
 """The folder of a run that holds its races, a folder each."""
+PLAN = "race.json"
+"""The file of a race's folder that says what it does."""
 STEPS = 600
 STEP_BYTES = 700
 """Bytes that an arm writes for each of its steps: journal and reading; 640 to 700 were measured."""
@@ -42,7 +45,12 @@ class Plan:
     @property
     def bytes(self) -> int:
         """About what it writes to disk: the journals, and a checkpoint of each arm's end."""
-        return len(self.arms) * (self.point.bytes + self.steps * STEP_BYTES)
+        return len(self.arms) * self.point.bytes + self.kept_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """What of that stays when the weights that its arms ended with are deleted."""
+        return len(self.arms) * self.steps * STEP_BYTES
 
 
 def plan(point: Point, arms: Sequence[Arm], steps: int = STEPS) -> Plan:
@@ -71,11 +79,11 @@ class Race:
         self.plan, self._corpus, self._turns = made, corpus, turns
         parent = made.point.run / FOLDER
         make_private(parent)
+        clear(parent)
         self.folder = new_run(parent, name or f"from-{made.point.step}").path
+        note(made, self.folder)
         self.readings: list[Reading] = []
         """Of the arms that have ended."""
-        self.folders: list[Path] = []
-        """Theirs."""
         self._running: Training | None = None
         self._cancelled = False
 
@@ -85,7 +93,6 @@ class Race:
             if self._cancelled:
                 break
             folder = self.folder / f"{number}-{_safe(arm.stem)}"
-            self.folders.append(folder)
             training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus, self._turns)
             self._running = training
             if self._cancelled:  # a signal came while it was prepared
@@ -97,19 +104,6 @@ class Race:
             self.readings.append(training.run(so_far))
             self._running = None
         return self.readings
-
-    def folder_of(self, reading: Reading) -> Path:
-        """The folder of an arm that has ended."""
-        return next(folder for one, folder in zip(self.readings, self.folders, strict=False) if one is reading)
-
-    def keep(self, wanted: Collection[Reading]) -> None:
-        """Delete the checkpoints of the ends of all other arms: each is as large as one of the run. Raises RunError."""
-        for reading, folder in zip(self.readings, self.folders, strict=False):
-            if not any(reading is one for one in wanted):
-                place = RunDirectory(folder).checkpoints
-                for mark in checkpoints.list_all(place):
-                    if mark.step > self.plan.point.step:
-                        checkpoints.delete(place, mark)
 
     @property
     def cancelled(self) -> bool:
@@ -125,6 +119,27 @@ class Race:
         """End the arm that trains now, and the race. The run is as it was: an arm trains in a folder of its own."""
         self._cancelled = True
         self.cut()
+
+
+def clear(parent: Path) -> None:
+    """Delete the weights that the arms of older races ended with: each is as large as a checkpoint of the run.
+
+    What they did stays. Arms that train now are left alone. Raises RunError.
+    """
+    for path in parent.glob("*/*/config.json"):
+        arm = RunDirectory(path.parent)
+        if not is_alive(arm):
+            marks = checkpoints.list_all(arm.checkpoints)
+            for mark in marks:
+                if mark.step > marks[0].step:
+                    checkpoints.delete(arm.checkpoints, mark)
+
+
+def note(made: Plan, folder: Path) -> None:
+    """Write down what a race does: the restore point, the arms, their steps."""
+    body = {"point": made.point.name, "branch": made.point.branch, "step": made.point.step, "steps": made.steps,
+            "arms": [[arm.lr, arm.clip] for arm in made.arms]}
+    write_atomically(folder / PLAN, json.dumps(body).encode())
 
 
 def _safe(name: str) -> str:

@@ -12,14 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from tuitrain.charlstm import prepare, runtime
 from tuitrain.charlstm.asides.evaluations import Evaluations
 from tuitrain.charlstm.asides.probes import Probes
 from tuitrain.charlstm.machine import Machine
+from tuitrain.charlstm.model.moments import moment_scale, scale_moments
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import NoRoom
@@ -38,8 +35,6 @@ Turns = Mapping[int, Mapping[str, Any]]
 """After which steps which knobs are set to what; `land` begins a landing over so many steps."""
 RESULT = "reading.json"
 """The file of an arm's folder that holds its reading."""
-FIRST, SQUARED = ("exp_avg",), ("exp_avg_sq", "square_avg")
-"""The names of moments that are as large as a gradient, and as its square."""
 
 
 class SimpleAside:
@@ -115,7 +110,9 @@ class Training:
         evaluations, probes = trainer.asides[:2]
         assert isinstance(evaluations, Evaluations) and isinstance(probes, Probes)
         if machine.config.clip_kind == "norm":
-            scale_moments(machine, moment_scale(machine.norms.astype(float), now.clip, machine.knobs.clip))
+            factor = moment_scale(machine.norms.astype(float), now.clip, machine.knobs.clip)
+            scale_moments(machine.optimizer.tensors(), factor)
+            trainer.introduce(moments=factor)
         self._evaluations = evaluations
         trainer.asides = (*trainer.asides, Looks(machine, probes, point.step, steps), Repeats(machine, self._turns))
         trainer.until = point.step + steps
@@ -161,30 +158,3 @@ def train(point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None =
 def read_result(folder: Path) -> Reading:
     """The reading that an arm left in its folder. Raises OSError, or ValueError and the like for another file."""
     return Reading.of_json(json.loads((folder / RESULT).read_bytes()))
-
-
-def moment_scale(norms: NDArray[np.float64], old: float, new: float) -> float:
-    """By what factor another clip makes the usual gradient smaller or larger; `norms` before clipping, clip 0 is off.
-
-    An optimizer that divides by a running mean of squares would take a lower clip for smaller steps until that mean has
-    followed, some 1,000 steps later: longer than a race, which would then compare learning rates. So the moments start
-    as if they had been made of gradients under the new clip.
-    """
-    good = norms[np.isfinite(norms) & (norms > 0)]
-    if old == new or not len(good):
-        return 1.0
-    kept = [float(np.minimum(1.0, clip / good).mean()) if clip > 0 else 1.0 for clip in (old, new)]
-    return kept[1] / kept[0]
-
-
-def scale_moments(machine: Machine, factor: float) -> None:
-    """Multiply the moments by the factor, their squares by its square."""
-    if factor == 1.0:
-        return
-    with torch.no_grad():
-        for name, tensor in machine.optimizer.tensors().items():
-            kind = name.split(".")[-1]
-            if kind in FIRST:
-                tensor.mul_(factor)
-            elif kind in SQUARED:
-                tensor.mul_(factor * factor)

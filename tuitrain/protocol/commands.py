@@ -147,6 +147,13 @@ class Dismiss(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseArm(Command):
+    """Go on where an arm of a race ended, on a new branch; `arm` is its folder under the run's `futures`."""
+
+    arm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(Command):
     """Save and end the run with this `reason` and `exit_code`."""
 

@@ -344,6 +344,10 @@ class RolledBack(Event):
     point: str
     parent: int | None = None
     skip_batches: int = 0
+    arm: str = ""
+    """The folder of the arm of a race whose steps follow, under the run's; empty if they were trained here."""
+    moments: float = 1.0
+    """The factor by which the optimizer's moments were multiplied, their squares by its square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

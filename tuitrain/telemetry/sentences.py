@@ -17,6 +17,9 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             return turned(event.name, event.old, event.new)
         case e.PromptChanged():
             return f"prompt {safe(event.new)!r}"
+        case e.RolledBack() if event.arm:
+            return (f"arm {safe(event.arm)} chosen: its steps from {event.to_step:,} on are branch {event.branch}, "
+                    f"lr {number(float(event.knobs['lr']))}, clip {_value('clip', event.knobs['clip'])}")
         case e.RolledBack():
             asked = "" if event.asked in (None, event.to_step) else f", the last point before {event.asked:,}"
             over = "over" if event.to_step > event.from_step else "back"
