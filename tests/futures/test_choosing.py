@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Run
-from tests.futures.conftest import MIDDLE
+from tests.futures.conftest import MIDDLE, save_now
 from tests.futures.test_race import race_of
 from tuitrain.charlstm.reenactment import reenact
 from tuitrain.cli.main import main
@@ -83,7 +83,9 @@ def test_a_living_run_takes_over_an_arm_between_two_steps_and_undo_comes_back(en
 
 def test_a_run_that_has_reached_its_last_step_can_still_go_on_with_an_arm(
         start: Callable[..., Run], resume: Callable[..., Run]) -> None:
-    run = start(steps=40, on_divergence="warn", checkpoint_every=20)
+    run = start(steps=40, on_divergence="warn")
+    run.to_step(20)
+    save_now(run)
     run.finish()
     contest = race_of(run, Arm(lr="x0.5"), steps=10, at=20)
     contest.run()

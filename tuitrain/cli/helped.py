@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
-    from tuitrain.futures import helping
+    from tuitrain.futures import helping, race
     from tuitrain.futures.arms import Arm
     from tuitrain.futures.race import Plan, Race, step_seconds
     from tuitrain.protocol.codec import encode
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         return FINISHED
     contest = Race(made, arguments.corpus, name=f"without-{asked.mark.step}", turns=asked.turns)
     [control] = carry_out(contest)
-    contest.keep(())
+    race.clear(contest.folder)
     if control.done <= asked.mark.origin[1] - asked.point.step:
         return INTERRUPTED
     event = helping.answer(history, asked, control)

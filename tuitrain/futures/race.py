@@ -79,7 +79,9 @@ class Race:
         self.plan, self._corpus, self._turns = made, corpus, turns
         parent = made.point.run / FOLDER
         make_private(parent)
-        clear(parent)
+        if not name:
+            for older in parent.iterdir():
+                clear(older)
         self.folder = new_run(parent, name or f"from-{made.point.step}").path
         note(made, self.folder)
         self.readings: list[Reading] = []
@@ -121,12 +123,12 @@ class Race:
         self.cut()
 
 
-def clear(parent: Path) -> None:
-    """Delete the weights that the arms of older races ended with: each is as large as a checkpoint of the run.
+def clear(race: Path) -> None:
+    """Delete the weights that the arms of a race ended with: each is as large as a checkpoint of the run.
 
     What they did stays. Arms that train now are left alone. Raises RunError.
     """
-    for path in parent.glob("*/*/config.json"):
+    for path in race.glob("*/config.json"):
         arm = RunDirectory(path.parent)
         if not is_alive(arm):
             marks = checkpoints.list_all(arm.checkpoints)
