@@ -100,6 +100,11 @@ class PlainOutput:
         self._print("\n".join([f"tuitrain  {safe(self._run)}",
                                *(f"  {safe(name):<8}{safe(words)}" for name, words in rows)]))
 
+    def numbers(self) -> None:
+        """Print the heads of the columns and the present numbers."""
+        self._print(" ".join(name.rjust(w) for name, w in zip(self._columns(), WIDTHS, strict=True)))
+        self._print(self._row())
+
     def close(self) -> None:
         """Clear the live line and flush the output."""
         self._clear_bar()

@@ -34,7 +34,7 @@ def test_a_command_waits_until_an_event_carries_its_id() -> None:
 
 @pytest.mark.parametrize(("connection", "why"), [
     ("starting", "the engine is still starting"), ("gone", "the engine is gone"),
-    ("replay", "a replay: space stops, - + is its speed, , . winds it"),
+    ("replay", "a replay: space stops, - + is its speed, , . winds it, [ ] goes to events, g to a step"),
     ("read-only", "this is a read-only look at the run")])
 def test_where_nobody_hears_nothing_is_sent_and_the_reason_is_shown(connection: str, why: str) -> None:
     script = Script()

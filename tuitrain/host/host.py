@@ -26,7 +26,7 @@ class Host:
 
     def __init__(self, carrier: Carrier, run: RunDirectory, lock: Lock) -> None:
         self.run, self._lock = run, lock
-        self._index = Past(run)
+        self._index = Past(run, guides=True)
         self.past = copy.deepcopy(self._index.state)
         self.past.status, self.past.ended, self.past.clients = "starting", "", 0
         self._server = _server(carrier, run, copy.deepcopy(self.past))

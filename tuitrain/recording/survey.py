@@ -85,6 +85,21 @@ class Survey:
                     spent.append(spent[-1] + float(seconds[i]) * share)
         return np.array(steps), np.array(spent)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as strict JSON."""
+        return {"size": self.size, "each": self.each, "open": self._open,
+                "events": [[place.offset, place.time, place.kind] for place in self.events],
+                **{name: values.tolist() for name, values in self._columns.items()}}
+
+    @classmethod
+    def of_json(cls, body: dict[str, Any]) -> "Survey":
+        """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        columns = {name: array(kind, body[name]) for name, kind in _FIELDS.items()}
+        if len({len(column) for column in columns.values()}) != 1 or len(columns["offset"]) > MOST:
+            raise ValueError("the columns of a survey are of different lengths")
+        events = [Place(int(offset), float(time), str(kind)) for offset, time, kind in body["events"][-MOST_EVENTS:]]
+        return cls(int(body["size"]), int(body["each"]), events, columns, int(body["open"]))
+
     def _take(self, line: bytes, offset: int) -> None:
         if match := _STEPS.match(line):
             begin = line.find(_LOSS, match.end() - 1)

@@ -40,3 +40,9 @@ class Tape(Session, Protocol):
 
     def jump(self, share: float) -> None:
         """Jump by this share of the whole recording, backwards if negative."""
+
+    def to_step(self, step: int) -> bool:
+        """Go to a step and stop; False if there is no such step."""
+
+    def to_event(self, by: int) -> bool:
+        """Go to the next event (`by` 1) or the one before (-1) and stop; False if there is none."""

@@ -201,7 +201,9 @@ class CockpitApp(App[int]):
                 self._gone()
                 answered = True
         # Without events nothing is drawn once the slowest pane is up to date.
-        settled = time.monotonic() - self._heard_at > SETTLED
+        tape = self.link.tape
+        wound = tape is not None and tape.words != self.view.tape
+        settled = time.monotonic() - self._heard_at > SETTLED and not wound
         answered |= self._draw_pending
         self._wait()
         left = countdown(self.state, self.view)

@@ -50,7 +50,7 @@ class Asking:
     def _unheard(self) -> str:
         """Why nothing can be asked of the run now."""
         return {"starting": "the engine is still starting", "gone": "the engine is gone",
-                "replay": "a replay: space stops, - + is its speed, , . winds it"}.get(
+                "replay": "a replay: space stops, - + is its speed, , . winds it, [ ] goes to events, g to a step"}.get(
             self._link.view.connection, "this is a read-only look at the run")
 
     def refuse(self, why: str) -> None:

@@ -7,6 +7,7 @@ from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.findings import CAUSES
 from tuitrain.specs import GUARD_MODES
+from tuitrain.telemetry.session import Tape
 from tuitrain.ui.actions.asking import Asking
 from tuitrain.ui.dialogs import AskValue, Choose
 from tuitrain.ui.link import Link
@@ -59,7 +60,9 @@ class Conducting:
         self._app.push_screen(AskValue(title, str(steps), preview), answered)
 
     def guard(self) -> None:
-        """Choose the guard's mode."""
+        """Choose the guard's mode; in a replay go to a step."""
+        if self._link.tape is not None:
+            return self._go_to_step(self._link.tape)
         if not self._asking.offered("guard"):
             return
         def answered(mode: str | None) -> None:
@@ -68,6 +71,21 @@ class Conducting:
 
         modes = [(mode, f"{mode}: {words}") for mode, words in GUARD_MODES.items()]
         self._app.push_screen(Choose(f"when training breaks (now: {self._link.state.guard})", modes), answered)
+
+    def _go_to_step(self, tape: Tape) -> None:
+        def preview(text: str) -> tuple[bool, str]:
+            try:
+                whole("step", text)
+            except UsageError as error:
+                return False, str(error)
+            return True, "where the run was at it for the last time"
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                tape.to_step(whole("step", text))
+                self._asking.show()
+
+        self._app.push_screen(AskValue("go to step", str(self._link.state.step), preview), answered)
 
     def note(self) -> None:
         """Ask for a note and put it on the time line."""

@@ -27,7 +27,10 @@ class Turning:
         self._asking.ask(c.ScaleKnob, "lr", (now or 0.0) * factor, name="lr", factor=factor)
 
     def step_clip(self, rungs: int) -> None:
-        """Set the clip to the next value of the ladder."""
+        """Set the clip to the next value of the ladder; in a replay go to the next event or the one before."""
+        if self._link.tape is not None:
+            self._link.tape.to_event(rungs)
+            return self._asking.show()
         value = rung(float(self._asking.knob("clip") or 0), rungs)
         self._asking.ask(c.SetKnob, "clip", value, name="clip", value=value)
 
@@ -35,7 +38,7 @@ class Turning:
         """Raise or lower all temperatures; in a replay jump by a twentieth."""
         if self._link.tape is not None:
             self._link.tape.jump(by)
-            return None
+            return self._asking.show()
         now = self._asking.knob("temperature") or ()
         value = tuple(round(max(0.05, t + by), 3) for t in now)
         self._asking.ask(c.SetKnob, "temperature", value, name="temperature", value=value)
