@@ -295,6 +295,43 @@ def test_keys_typed_in_one_burst_keep_their_order() -> None:
     drive(script, act)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [
+    ("u", "enter"), ("g", "enter"), ("q", "enter"), ("r", "enter"), ("c", "enter"), ("m", "escape"), ("w", "w"),
+    ("question_mark", "q"), ("ctrl+p", "escape")])
+def test_keys_that_come_while_a_dialog_closes_leave_the_cockpit_where_it_is(opening: str, closing: str) -> None:
+    """The second one used to close the cockpit below: a blank screen that nothing brought back."""
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press(opening)
+        await until(lambda: app.screen is not app.cockpit and app.screen.is_mounted)
+        for _ in range(3):
+            app.post_message(Key(closing, None))
+        await until(lambda: app.screen is app.cockpit)
+        await pilot.press("z", "escape", "s")  # still obeyed, and the last one shows that all have been read
+        await until(lambda: any(isinstance(x, c.DrawSample) for x in script.asked))
+        assert app.screen is app.cockpit and app.screen_stack == [app.cockpit]
+
+    drive(script, act)
+    assert len([x for x in script.asked if not isinstance(x, c.DrawSample)]) <= 1
+
+
+def test_a_key_for_a_dialog_below_another_does_not_close_the_one_on_top() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("u")
+        below = app.screen
+        answers: list[str | None] = []
+        above = Choose("another?", [("stay", "stay")])
+        await app.push_screen(above, answers.append)
+        below.dismiss("knob")  # type: ignore[attr-defined]
+        await pilot.pause()
+        assert app.screen is above and not answers
+
+    script = Script(healthy())
+    drive(script, act)
+    assert not script.asked
+
+
 def test_a_hint_is_shown_to_who_needs_one_and_help_has_panes_keys_and_words() -> None:
     from textual.widgets._toast import Toast
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.screen import Screen
@@ -117,9 +118,16 @@ class CockpitApp(App[int]):
         """Called by Textual: return the filters that each row passes through on its way to the terminal."""
         return [*super().get_line_filters(), UNOBEYED]
 
-    async def on_mount(self) -> None:
+    def get_default_screen(self) -> Screen[Any]:
+        """Called by Textual: return the screen at the bottom of the stack, which is never closed."""
+        return self.cockpit
+
+    def pop_screen(self) -> AwaitComplete:
+        """Called by Textual: close the dialog or palette on top; does nothing if the cockpit itself is on top."""
+        return super().pop_screen() if self.screen is not self.cockpit else AwaitComplete()
+
+    def on_mount(self) -> None:
         """Called by Textual."""
-        await self.push_screen(self.cockpit)
         self.set_interval(TICK, self.tick)
         if self.session is None:
             self.begin()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import Key
@@ -56,6 +57,14 @@ class Dialog(ModalScreen[Answer | None]):
     """The base of dialogs: escape closes without an answer."""
 
     BINDINGS: ClassVar = [Binding("escape", "close", "close"), Binding("ctrl+c", "close", "close", priority=True)]
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Answer and close, once and only on top.
+
+        On a busy machine a second enter is on its way before the first has closed the dialog. Textual would then close
+        whatever screen is on top by that time.
+        """
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def action_close(self) -> None:
         """Close without an answer."""
