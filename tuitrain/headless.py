@@ -68,7 +68,7 @@ class PlainOutput:
             return
         embedding = "one-hot" if c["embedding"] == "onehot" else f"embedding {c['embedding']}"
         kind = "carried streams" if c["loss"] == "all" else f"windows, stride {c['stride']}, last character"
-        end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
+        end = _end(s)
         clip = "off" if not s.knobs["clip"] else number(s.knobs["clip"])
         if c["clip_kind"] == "element":
             clip = f"each element clamped to ±{clip} (not a norm clip: the direction changes)"
@@ -94,7 +94,7 @@ class PlainOutput:
     def _described(self, described: Iterable[tuple[str, str]]) -> None:
         """Print the header of a run that describes itself."""
         s = self.state
-        end = f"to step {s.knobs['steps']:,}" if s.knobs.get("steps") else "open-ended"
+        end = _end(s)
         rows = [*described, ("lr", f"{number(s.knobs['lr'])}, {end}"),
                 ("device", f"{s.device}, {many(s.threads, 'thread')}, {s.precision}")]
         self._print("\n".join([f"tuitrain  {safe(self._run)}",
@@ -218,6 +218,12 @@ class PlainOutput:
         if self._bar:
             self._out.write("\r\x1b[2K")
             self._bar = False
+
+
+def _end(state: RunState) -> str:
+    if state.facts.seconds:
+        return f"{duration(state.facts.seconds)} to go, about {number(float(state.knobs['steps']))} steps"
+    return f"to step {state.last_step:,}" if state.last_step else "open-ended"
 
 
 def quiet_stdout() -> None:

@@ -80,3 +80,11 @@ def test_the_start_and_the_work_after_training_count_but_never_take_all(start: f
         planned = budget.last_step(step, planned)
     assert now[0] - start == pytest.approx(training, rel=0.02)
     assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.01 * 120.0)
+
+
+def test_what_is_left_of_the_minutes_when_training_begins_and_a_long_start_counts_for_half() -> None:
+    now = [100.0]
+    budget = Budget(60.0, lambda: now[0], began=97.0)
+    assert budget.left == 57.0
+    now[0] = 1000.0
+    assert budget.left == 30.0

@@ -360,6 +360,7 @@ def dataclass_steps(plan: prepare.Plan, steps: int) -> prepare.Plan:
 
 def test_a_budget_in_minutes_becomes_steps_and_is_corrected(start: Start) -> None:
     run = start(minutes=1.0)
+    assert 30.0 <= run.of(e.RunStarted)[0].facts["seconds"] <= 60.0
     first = run.machine.knobs.steps
     now = [0.0]
     run.trainer._budget = Budget(60.0, lambda: now[0])

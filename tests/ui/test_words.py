@@ -173,7 +173,9 @@ def evaluated(step: int, loss: float, part: bool) -> e.Evaluated:
                        seconds=1.0, part=part)
 
 
-@pytest.mark.parametrize(("size", "words"), [((80, 24), "∙ part"), ((120, 40), "∙ part of it 2.164")])
+@pytest.mark.parametrize(("size", "words"), [
+    ((80, 24), "∙ part"), ((120, 40), "∙ part of val"),
+    ((200, 60), "∙ small part of val, oftener")])
 def test_a_part_of_the_validation_text_has_dots_and_a_legend_at_every_size(size: tuple[int, int], words: str) -> None:
     async def act(app: CockpitApp, pilot: Any) -> None:
         loss = app.cockpit.query_one("#loss")

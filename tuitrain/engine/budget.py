@@ -47,6 +47,11 @@ class Budget:
         self._left = [self._start + share * (self._seconds - self._start) for share in CORRECTIONS]
         self._estimated, self._step = now, step
 
+    @property
+    def left(self) -> float:
+        """Seconds to the end of the minutes; a start counts for at most `BESIDE` of them."""
+        return self._seconds - min(self._clock() - self._began, BESIDE * self._seconds)
+
     def waited(self, seconds: float) -> None:
         """Exclude a pause of so many seconds from the training time."""
         self._began += seconds

@@ -96,6 +96,8 @@ class Trainer:
             yield self._opening
             raise
         self.introduce(graph=self.machine.graph)
+        if self._budget is not None:
+            self.introduce(seconds=round(self._budget.left, 3))
         yield self._opening
         if self.machine.graph_missing:
             reason = f"--graph on: {self.machine.graph}"[:MAX_REASON]

@@ -34,6 +34,8 @@ class RunFacts:
     parameters: int = 0
     steps_per_epoch: int = 0
     warmup: int = 0
+    seconds: float = 0.0
+    """From the start to the end, where minutes end the run: its last step is an estimate. 0 where they do not."""
     levels: Mapping[str, float] = field(default_factory=dict)
     """Bits per character, by the name of what reaches them."""
     remarks: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class RunFacts:
             guard=_text(told, "guard"), corpus=_text(told, "corpus"), train=_whole(told, "train"),
             validation=_whole(told, "validation"), parameters=_whole(told, "parameters"),
             steps_per_epoch=_whole(told, "steps_per_epoch"), warmup=_whole(told, "warmup"),
+            seconds=_number(told, "seconds"),
             levels={str(name): float(bits) for name, bits in _object(told, "levels").items()
                     if isinstance(bits, int | float)},
             remarks=tuple(str(remark) for remark in _list(told, "remarks")),
@@ -97,6 +100,10 @@ def _text(told: Mapping[str, Any], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _whole(told: Mapping[str, Any], name: str) -> int:
+def _number(told: Mapping[str, Any], name: str) -> float:
     found = told.get(name)
-    return int(found) if isinstance(found, int | float) and abs(found) < float("inf") else 0
+    return float(found) if isinstance(found, int | float) and abs(found) < float("inf") else 0.0
+
+
+def _whole(told: Mapping[str, Any], name: str) -> int:
+    return int(_number(told, name))

@@ -42,6 +42,8 @@ WORDS = {
     "train": "The loss on the text that is being learned, mean of the last 100 steps.",
     "val": "The loss on the last part of the text (--val), which is never learned from. If train falls and val rises, "
            "the model learns by heart.",
+    "part of val": "A small fixed part of the validation text, measured oftener than the whole (∙ in the plot): its "
+                   "trend shows early. It is another text, so its loss is compared with its own past only.",
     "letters alone": "The bpc of one who knows only how frequent each character is. A model above it has learned "
                      "nothing yet.",
     "letter pairs": "The bpc of one who also knows the character before.",

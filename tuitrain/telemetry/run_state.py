@@ -249,8 +249,22 @@ class RunState:
         return self.capabilities.loss
 
     @property
+    def last_step(self) -> int:
+        """The step with which the run ends; 0 if it has no end or ends by its minutes, where it is an estimate."""
+        return 0 if self.facts.seconds else int(self.knobs.get("steps") or 0)
+
+    @property
+    def done(self) -> float:
+        """The share of the run that is done; nan if it has no end."""
+        if self.facts.seconds:
+            return min(1.0, self.trained_seconds / self.facts.seconds)
+        return self.step / self.last_step if self.last_step else float("nan")
+
+    @property
     def seconds_left(self) -> float:
-        """Seconds until the last step at the present speed; inf if there is no last step."""
+        """Seconds until the minutes are over, else until the last step at the present speed; inf if there is none."""
+        if self.facts.seconds:
+            return max(0.0, self.facts.seconds - self.trained_seconds)
         last = self.knobs.get("steps", 0)
         speed = self.steps_per_second
         return (last - self.step) / speed if last and speed else float("inf")

@@ -13,6 +13,8 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
     `said` is the sentence of the alarm that stands: the reader has been told it, so a verdict does not repeat it.
     """
     match event:
+        case e.KnobChanged(by=askers.BUDGET):
+            return f"the minutes end at about step {event.new:,.0f}"
         case e.KnobChanged():
             return turned(event.name, event.old, event.new)
         case e.PromptChanged():

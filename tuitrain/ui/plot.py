@@ -40,6 +40,8 @@ class Chart:
     levels: list[tuple[float, str, str]] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
     axis: str = "#8a8a8a"
+    labels: list[tuple[float, str]] = field(default_factory=list)
+    """Ticks of a level each; another tick in the same row gives way to them."""
 
     def draw(self, width: int, height: int, braille: bool) -> list[Text]:
         """Return the lines of the plot; none if there is no room."""
@@ -56,17 +58,24 @@ class Chart:
         # Marks have a row of their own below the curves.
         floor = self.y[0] - (self.y[1] - self.y[0]) / max(1, height - 3) if self.marks else self.y[0]
         plot.ylim(floor, self.y[1])
-        plot.yticks([t for t, _ in self.ticks], [f"{face} " for _, face in self.ticks])
+        rows = Rows(floor, self.y[1], height - 1, 4 if braille else 1)
+        named: dict[int, str] = {}
+        for value, face in [*self.labels, *self.ticks]:
+            if self.y[0] <= value <= self.y[1]:
+                named.setdefault(rows.of(value), f"{face} ")
+        plot.yticks([rows.middle(row) for row in named], list(named.values()))
         places = nice_ticks(*self.x, max(3, width // 14))
         plot.xticks([float(p) for p in places], [short(p) for p in places])
         levels = [line for line in self.levels if self.y[0] <= line[0] <= self.y[1]]
         for level, colour, _ in levels:
             xs = np.linspace(*self.x, width)
-            plot.scatter(xs.tolist(), [level] * len(xs), marker="╌" if braille else "-", color=rgb(colour))
+            plot.scatter(xs.tolist(), [rows.middle(rows.of(level))] * len(xs), marker="╌" if braille else "-",
+                         color=rgb(colour))
         for curve in self.curves:
             good = np.isfinite(curve.x) & np.isfinite(curve.y)
             x, y = curve.x[good], np.clip(curve.y[good], *self.y)
             if curve.face and len(x):
+                y = np.array([rows.middle(rows.of(value)) for value in y])
                 plot.scatter(x.tolist(), y.tolist(), marker=curve.face if braille else ASCII.get(curve.face, "o"),
                              color=rgb(curve.colour))
             elif len(x):
@@ -77,8 +86,31 @@ class Chart:
                 plot.scatter([place], [floor], marker="▲" if braille else "^", color=rgb(colour))
         for level, colour, name in levels:  # last, so that no line crosses a word
             if name and width >= 3 * len(name):
-                plot.text(f" {name}", self.x[1], level, color=rgb(colour), alignment="right")
+                plot.text(f" {name}", self.x[1], rows.middle(rows.of(level)), color=rgb(colour), alignment="right")
         return list(Text.from_ansi(plot.build()).split("\n"))[:height]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a plot from `low` to `high`, counted from the lowest; `dots` of a curve stand in each.
+
+    plotext spreads the dots of curves from edge to edge, and by itself whole characters in the same way, though there
+    are fewer of them: the same number could be a row apart. Here a character stands where the dot would.
+    """
+
+    low: float
+    high: float
+    count: int
+    dots: int
+
+    def of(self, value: float) -> int:
+        """Return the row that contains the dot of a number."""
+        share = (value - self.low) / (self.high - self.low)
+        return math.floor(round(0.5 + (self.dots * self.count - 1) * share, 8)) // self.dots
+
+    def middle(self, row: int) -> float:
+        """Return the number that puts a character into a row."""
+        return self.low + (self.high - self.low) * row / (self.count - 1)
 
 
 def thin(x: Array, y: Array, columns: int) -> tuple[Array, Array]:

@@ -50,17 +50,18 @@ class GradientsPane(Picture):
         band = band[np.isfinite(band)]
         clip = float(state.knobs.get("clip") or 0)
         low, high = (float(band.min()), float(band.max())) if len(band) else (-1.0, 1.0)
-        levels = []
+        levels, labels = [], []
         if clip > 0:
             # The line is shown even if it is far above the norms, to show that the clip never acts.
             level = float(np.log10(clip))
             low, high = min(low, max(level, low - 3)), max(high, min(level, high + 3))
             levels.append((level, colours.limit, ""))
+            labels.append((level, number(clip)))
         low, high = np.floor(low * 2) / 2, np.ceil(high * 2 + 0.01) / 2
         ticks = [(t, number(10.0**t)) for t in nice_ticks(low, high, 4)]
         marks = [(s, colours.alarm) for s in bad_steps(state.grad_norms)]
         return Chart(curves, (low, high), ticks, x_limits(state, view), levels, marks,
-                     colours.dim)
+                     colours.dim, labels)
 
     def _words(self, state: RunState, width: int) -> Text:
         colours, largest, clips = self.palette(), state.grad_norms.largest(), self._clip(state)

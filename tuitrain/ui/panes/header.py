@@ -125,15 +125,17 @@ class ProgressPane(Picture):
 
     def lines(self, state: RunState, view: View, width: int, height: int) -> list[Text]:
         """Return one line."""
-        last = int(state.knobs.get("steps") or 0)
-        done = state.step / last if last else state.epoch % 1
+        last, ends = state.last_step, not math.isnan(state.done)
+        done = state.done if ends else state.epoch % 1
         what = f"step {state.step:,} of {last:,}" if last else f"epoch {state.epoch:.2f}"
         speed = rate(state.characters_per_second)
         if state.config and not state.config.get("bptt"):
             speed = f"{number(state.steps_per_second)} steps/s"
             what = what if last or state.epoch else f"step {state.step:,}"
+        elif ends and not last:
+            what = f"step {state.step:,}, epoch {state.epoch:.2f}"
         right = f"{speed}  {duration(state.trained_seconds)} gone"
-        if last:
+        if ends:
             right += f"  {duration(state.seconds_left)} left"
         room = width - len(what) - len(right) - 6
         bar = Text()

@@ -9,7 +9,7 @@ from rich.text import Text
 from tuitrain.diagnosis.clip_advisor import medians
 from tuitrain.protocol.facts import AFTER_CLIPPING
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.telemetry.units import number, safe
+from tuitrain.telemetry.units import number, percent, safe
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -23,7 +23,7 @@ class KnobsPane(Picture):
         """Return the rows; pending values are in italics."""
         if not state.knobs:
             return [Text("…", style=self.palette().dim)]
-        rows = [self._row(name, state, view) for name in ("lr", "clip", "temperature")
+        rows = [self._row(name, state, view, width) for name in ("lr", "clip", "temperature")
                 if name != "temperature" or not state.capabilities.knobs.get(name)]
         if height >= 3:
             if view.refused:  # in full, because it says what to do instead
@@ -37,14 +37,14 @@ class KnobsPane(Picture):
             line = Text(f"refused: {view.refused}", style=self.palette().alarm)
         return [line]
 
-    def _row(self, name: str, state: RunState, view: View) -> Text:
+    def _row(self, name: str, state: RunState, view: View, width: int) -> Text:
         row = Text({"temperature": "temp"}.get(name, name).ljust(5))
         if state.capabilities.knobs.get(name):
             return row.append("the script's own", style=self.palette().dim)
         row.append(face(name, state.knobs.get(name)), style="bold")
         asked = view.asking(name)
         if name == "lr" and asked is None:  # the two do not fit side by side
-            row.append(f"  in force {number(state.lr_in_force)}", style=self.palette().dim)
+            row.append(in_force(state, width - row.cell_len), style=self.palette().dim)
         if asked is not None:
             row.append(f"  asked {face(name, asked)} …", style="italic " + self.palette().limit)
         elif name == "clip" and state.knobs.get("clip"):
@@ -54,6 +54,18 @@ class KnobsPane(Picture):
                 row.append(f"  {number(times, 2)} medians" + (", auto" if state.knobs.get("clip_auto") else ""),
                            style=self.palette().dim)
         return row
+
+
+def in_force(state: RunState, room: int) -> str:
+    """Return what is in force of the learning rate, and while it warms up until when."""
+    words = f"  in force {number(state.lr_in_force)}"
+    base, warm = float(state.knobs.get("lr") or 0), state.facts.warmup
+    if not base or state.step >= warm:
+        return words
+    share = percent(state.lr_in_force / base)
+    wordings = (f"{words}, {share}: warm-up until step {warm:,}", f"  warm-up: {share} until step {warm:,}",
+                f"  {share}: warm-up to {warm:,}", f"  warm-up: {share}")
+    return next((w for w in wordings if len(w) <= room), wordings[-1])
 
 
 def face(name: str, value: Any) -> str:

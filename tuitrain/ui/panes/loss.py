@@ -86,21 +86,32 @@ class LossPane(Picture):
         colours, unit = self.palette(), state.unit
         parts = [Text(f"─ train {loss_text(state.train_loss, unit)}", style=colours.train)]
         newest, best = state.validation.newest_part, state.best_loss
+        acts = Text(f"{'▲' if view.braille else '^'} {TURNED}", style=colours.dim) if state.story.marks else Text()
         if state.val_loss is not None:
             parts.append(Text(f"○ val {loss_text(state.val_loss, unit)}", style=colours.validation))
-        if newest is not None:
-            value = loss_text(newest[1], unit)
-            of = "of it" if state.val_loss is not None else "of val"
-            wordings = [f"{PART} part {of} {value}", f"{PART} part {value}", f"{PART} part"]
-            room = width - sum(part.cell_len + 2 for part in parts)
-            parts.append(Text(next((w for w in wordings if len(w) <= room), wordings[-1]), style=colours.validation))
+        lowest = []
         if best is not None:
-            words, at = f"best {loss_text(best, unit)}", f" at {state.best_step:,}"
-            room = width - sum(part.cell_len + 2 for part in parts)
-            parts.append(Text(words + at if len(words + at) <= room else words, style=colours.dim))
-        if state.story.marks:
-            parts.append(Text(f"{'▲' if view.braille else '^'} {TURNED}", style=colours.dim))
-        return fit(parts, width)
+            words = f"best {loss_text(best, unit)}"
+            lowest = [Text(f"{words} at {state.best_step:,}", style=colours.dim), Text(words, style=colours.dim)]
+        if newest is not None:
+            others = [text for text in (*parts, *lowest[:1], acts) if text.cell_len]
+            parts.append(self._of_part(newest[1], state, width - sum(text.cell_len + 2 for text in others)))
+        if lowest:
+            room = width - sum(text.cell_len + 2 for text in parts)
+            parts.append(lowest[0] if lowest[0].cell_len <= room else lowest[1])
+        return fit([*parts, acts], width)
+
+    def _of_part(self, loss: float, state: RunState, room: int) -> Text:
+        """Return what the dots are: of another text than the whole, so no better or worse number than that."""
+        colours, value = self.palette(), loss_text(loss, state.unit)
+        if state.val_loss is None:
+            wordings = [f"{PART} {value} on a small part of val", f"{PART} part of val {value}", f"{PART} part of val"]
+        else:
+            wordings = [f"{PART} {value} on a small fixed part of val, measured oftener",
+                        f"{PART} small part of val, oftener", f"{PART} small part of val",
+                        f"{PART} part of val", f"{PART} part"]
+        words = next((w for w in wordings if len(w) <= room), wordings[-1])
+        return Text(words, style=colours.validation if state.val_loss is None else colours.dim)
 
 
 def _smooth(values: Array, width: int) -> Array:
