@@ -93,3 +93,21 @@ def check_declared(kind: str, declared: Iterable[str], built: Iterable[str]) -> 
     differ = set(declared) ^ set(built)
     if differ:
         raise RuntimeError(f"{kind}: declared and built are not the same: {', '.join(sorted(differ))}")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSpec:
+    """A library that a run can be written into while it trains."""
+
+    module: str
+    extra: str
+    """The extra of this package that installs it."""
+
+
+OFF: Final = "off"
+LOGS: Final = {
+    "tensorboard": LogSpec("tensorboard", "export"),
+    "wandb": LogSpec("wandb", "wandb"),
+    "trackio": LogSpec("trackio", "trackio"),
+    "mlflow": LogSpec("mlflow", "mlflow"),
+}

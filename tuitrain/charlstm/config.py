@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tuitrain.errors import UsageError
 from tuitrain.intervals import Every, parse_every
-from tuitrain.specs import CELLS, GUARD_MODES, OPTIMIZERS, optimizer
+from tuitrain.specs import CELLS, GUARD_MODES, LOGS, OFF, OPTIMIZERS, optimizer
 
 ENDS: Final = ("steps", "epochs", "minutes")
 """Three ways to set the end of a run; one that is given overrides that of a preset."""
@@ -92,6 +92,7 @@ class Config:
                         low=0, high=100_000)
     snapshot_memory: int = _option(0, "MB for snapshots; 0: a twentieth of the memory, or a quarter of a GPU's",
                                    low=0, high=10**7, metavar="MB")
+    log: str = _option(OFF, "also write the run into another program's log", choices=(OFF, *LOGS))
     on_divergence: str = _option("rollback", "what the guard does when training breaks; in a cockpit it pauses",
                                  choices=tuple(GUARD_MODES))
 

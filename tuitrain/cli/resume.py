@@ -11,9 +11,11 @@ from tuitrain.cli import options, ranks, screen
 from tuitrain.cli.signals import before_training
 from tuitrain.engine.ranks.place import Place, place
 from tuitrain.errors import RunError, UsageError
+from tuitrain.exporting import live
 from tuitrain.protocol import askers
 from tuitrain.run import journal
 from tuitrain.run.directory import Lock, RunDirectory
+from tuitrain.specs import OFF
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", metavar="FILE", help="path of the text, if the run has no copy of it")
     parser.add_argument("--minutes", type=options.above_zero, metavar="M",
                         help="train for this long, then save and end with exit code 75 (resume again)")
-    options.add(parser, ("steps", *options.KNOBS))
+    options.add(parser, ("steps", "log", *options.KNOBS))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json and not arguments.no_ui:
         raise UsageError("--json belongs to --no-ui; add --no-ui")
     given = options.given(arguments)
+    live.check(str(given.get("log", OFF)))
     if among is not None:
         return lead(among, arguments, given, folder)
     if arguments.detach:
@@ -94,6 +97,7 @@ def host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirect
         folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}, group=group))
     made = WorkerHost(worker, folder, lock)
+    made.write_into(str(given.get("log", folder.read_config()["config"].get("log", OFF))))
     if arguments.minutes:
         made.end_after(60 * arguments.minutes)
     return made

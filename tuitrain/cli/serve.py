@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli.signals import Signals, out_of_time
 from tuitrain.errors import ERROR, TuitrainError
+from tuitrain.exporting import live
+from tuitrain.exporting.live.log import Log
+from tuitrain.exporting.live.target import About
 from tuitrain.headless import PlainOutput
 from tuitrain.host.host import Host
-from tuitrain.protocol.events import RunEnded
+from tuitrain.protocol.events import EngineSaid, RunEnded
 from tuitrain.run.directory import Lock, RunDirectory
+from tuitrain.specs import OFF
 
 if TYPE_CHECKING:
     from tuitrain.engine.worker import Worker
@@ -31,10 +35,14 @@ class WorkerHost(Host):
         self.worker = worker
         self.feed = worker.feed()
         self._limit: threading.Timer | None = None
+        self._log: Log | None = None
+        self._ended = False
         self._ending = threading.Thread(target=self._end_with_the_run, name="ending")
 
     def start(self) -> None:
         """Start training."""
+        if self._log is not None:
+            self._log.start()
         self.worker.start()
         self._ending.start()
         if self._limit is not None:
@@ -45,6 +53,20 @@ class WorkerHost(Host):
         self._limit = threading.Timer(seconds, out_of_time, [self.worker])
         self._limit.daemon = True
 
+    def write_into(self, name: str) -> None:
+        """Write the run into a library's log, too, from the start on; `off` writes into none."""
+        if name == OFF:
+            return
+        kept = self.run.read_config()
+        about = About(self.run.path, str(kept.get("run", "")), kept.get("config", {}))
+        self._log = Log(name, self.worker.feed(), about, live.opener(name), self._say)
+
+    def _say(self, said: EngineSaid) -> None:
+        if self._ended:  # the run's own log is closed
+            sys.stderr.write(f"tuitrain: {said.text}\n")
+        else:
+            self.worker.announce(said)
+
     def wait(self) -> None:
         """Wait until the run has ended and its folder is unlocked."""
         self._ending.join()
@@ -54,6 +76,9 @@ class WorkerHost(Host):
         if self._limit is not None:
             self._limit.cancel()
         self.end()
+        self._ended = True
+        if self._log is not None and not self._log.close():
+            self._say(EngineSaid(text=f"--log {self._log.name} does not finish and is left as it is"))
 
 
 def serve(host: WorkerHost, *, json: bool) -> int:

@@ -16,8 +16,10 @@ from tuitrain.cli.age import age
 from tuitrain.cli.signals import before_training
 from tuitrain.engine.ranks.place import Place, place
 from tuitrain.errors import CorpusError, RunError, UsageError
+from tuitrain.exporting import live
 from tuitrain.protocol import askers
 from tuitrain.run.directory import RunDirectory, new_run
+from tuitrain.specs import OFF
 
 if TYPE_CHECKING:
     from tuitrain.cli.serve import WorkerHost
@@ -58,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.corpus) if arguments.corpus else shipped_corpus()
     given: dict[str, object] = {name: setting.value for name, setting in found.items()} | {"corpus": str(path)}
     Config.of(given)  # reports mistakes before torch is loaded
+    live.check(str(given.get("log", OFF)))
     corpus.check(path, int(str(given.get("limit", 0))))
     if among is not None:
         ranks.check(among, named=bool(arguments.run))
@@ -136,7 +139,9 @@ def _host(given: dict[str, object], folder: RunDirectory, group: "Group | None" 
     except BaseException:  # no memory, a signal, a bug: a folder that cannot be resumed is of no use
         folder.discard()
         raise
-    return WorkerHost(worker, folder, lock)
+    host = WorkerHost(worker, folder, lock)
+    host.write_into(str(given.get("log", OFF)))
+    return host
 
 
 def _report(words: str) -> None:

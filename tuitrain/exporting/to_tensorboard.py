@@ -1,15 +1,13 @@
 """TensorBoard's event files through its own writer: the present line as one run, each left branch as another."""
 
-import json
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from tuitrain.exporting.rows import Sheet
+from tuitrain.exporting.texts import config_text
 
 LINE = "line"
 """The folder of the steps that led to the present; `branch-N` has the left steps of a branch."""
@@ -28,7 +26,7 @@ def write(sheet: Sheet, folder: Path) -> int:
             line = LINE if row[place["on_line"]] else f"branch-{row[place['branch']]}"
             if line not in writers:
                 writers[line] = EventFileWriter(str(folder / line))
-                writers[line].add_event(_text("config", json.dumps(sheet.config, indent=2, default=str), row[3]))
+                writers[line].add_event(config_text(sheet.config, row[3]))
             values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in zip(names, row, strict=True)
                       if value is not None and name not in AXES]
             writers[line].add_event(Event(wall_time=row[place["time"]], step=row[place["step"]],
@@ -38,12 +36,3 @@ def write(sheet: Sheet, folder: Path) -> int:
         for writer in writers.values():
             writer.close()
     return count
-
-
-def _text(tag: str, text: str, when: float) -> Event:
-    """Return an event that TensorBoard shows under Text."""
-    about = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-    tensor = TensorProto(dtype=DT_STRING, string_val=[f"```\n{text}\n```".encode()])
-    tensor.tensor_shape.dim.add(size=1)
-    return Event(wall_time=when, step=0, summary=Summary(value=[Summary.Value(tag=tag, metadata=about,
-                                                                                 tensor=tensor)]))
