@@ -22,6 +22,7 @@ from tuitrain.protocol import events as e
 from tuitrain.telemetry import glossary
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
+from tuitrain.ui.find import found
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import LIGHT
 from tuitrain.ui.panes import log
@@ -368,17 +369,34 @@ def test_the_whole_screen_is_drawn_again_on_request_also_over_a_dialog() -> None
     drive(Script(healthy()), act)
 
 
-def test_the_palette_finds_every_action_of_the_table() -> None:
+def test_every_key_is_found_by_its_words() -> None:
     script = Script(healthy())
 
     async def act(app: CockpitApp, pilot: Any) -> None:
-        found = {command.title: command for command in app.get_system_commands(app.screen)}
-        assert list(found) == [key.help for key in TABLE]
-        await pilot.press("ctrl+p", *"halve", "enter")
+        assert found("") == list(TABLE) and found("no such words") == []
+        await pilot.press("ctrl+p", *"rate double", "enter")
         await until(lambda: bool(script.asked))
+        await pilot.press("ctrl+p", *"restore", "down", "up", "enter")
+        await until(lambda: isinstance(app.screen, PickPoint))
 
     drive(script, act)
-    assert script.asked == [c.ScaleKnob(id=script.asked[0].id, by="you", name="lr", factor=0.5)]
+    assert script.asked == [c.ScaleKnob(id=script.asked[0].id, by="you", name="lr", factor=2.0)]
+
+
+@pytest.mark.parametrize("keys", ["x", "xy", "yyyy"])
+def test_keys_typed_while_the_search_closes_change_nothing(keys: str) -> None:
+    """They used to start a search on a closed screen, which ended the cockpit."""
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("ctrl+p", "l")
+        for key in ("escape", *keys):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(lambda: app.screen is app.cockpit)
+        await pilot.pause()
+        await pilot.press("s")
+        await until(lambda: any(isinstance(x, c.DrawSample) for x in script.asked))
+
+    script = Script(healthy())
+    drive(script, act)
 
 
 def test_who_has_the_session_already_sees_the_whole_picture_in_the_first_frame() -> None:

@@ -5,13 +5,13 @@ The screen never waits for training, and training never waits for the screen.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.filter import LineFilter
@@ -31,6 +31,7 @@ from tuitrain.ui.actions.turning import Turning
 from tuitrain.ui.actions.viewing import Viewing
 from tuitrain.ui.cockpit import Cockpit
 from tuitrain.ui.driver import Driver
+from tuitrain.ui.find import Find
 from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.link import Link
@@ -58,8 +59,10 @@ class CockpitApp(App[int]):
 
     CSS_PATH = "cockpit.tcss"
     TITLE = "tuitrain"
+    ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar = [
         *(Binding(key.keys, key.action, key.help, show=False, priority=key.everywhere) for key in TABLE),
+        Binding("ctrl+p", "find", "find a key by its words", show=False),
         *(Binding(digit, f"focus_pane('{name}')", f"focus {name}", show=False) for digit, name in PANES.items())]
 
     def __init__(self, run: Path, connect: Callable[[], Session], *, braille: bool = True,
@@ -123,7 +126,7 @@ class CockpitApp(App[int]):
         return self.cockpit
 
     def pop_screen(self) -> AwaitComplete:
-        """Called by Textual: close the dialog or palette on top; does nothing if the cockpit itself is on top."""
+        """Called by Textual: close the dialog on top; does nothing if the cockpit itself is on top."""
         return super().pop_screen() if self.screen is not self.cockpit else AwaitComplete()
 
     def on_mount(self) -> None:
@@ -174,10 +177,13 @@ class CockpitApp(App[int]):
         self.forget_screen()
         self.refresh()
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Called by Textual: what the palette finds."""
-        for key in TABLE:
-            yield SystemCommand(key.help, f"key {key.face}", partial(self.run_action, key.action))
+    def action_find(self) -> None:
+        """Let the person find a key by its words, then do what the key does."""
+        def answered(action: str | None) -> None:
+            if action is not None:
+                self.call_later(self.run_action, action)
+
+        self.push_screen(Find(), answered)
 
     def action_suspend_process(self) -> None:
         """Suspend the cockpit; refuse where the training shares its process and would stop, too."""
