@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tuitrain.diagnosis.arms import AS_IT_IS, MOST, Arm, asked, lined_up, parse, proposed
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.errors import UsageError
-from tuitrain.futures.arms import AS_IT_IS, MOST, Arm, asked, lined_up, parse, proposed
 from tuitrain.knobs import Knobs
 
 NOW = Knobs(lr=0.004, clip=5.0, temperature=(1.0,), prompt="", steps=0)

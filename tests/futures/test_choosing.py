@@ -11,9 +11,9 @@ from tests.futures.conftest import MIDDLE, save_now
 from tests.futures.test_race import race_of
 from tuitrain.charlstm.reenactment import reenact
 from tuitrain.cli.main import main
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.errors import RunError
 from tuitrain.futures import choosing
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.aside import Futures
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tuitrain.diagnosis.arms import AS_IT_IS, Arm
 from tuitrain.futures import comparing, telling
-from tuitrain.futures.arms import AS_IT_IS, Arm
 from tuitrain.futures.comparing import Difference, compare, of_steps, reaches, round_steps
 from tuitrain.futures.reading import BROKEN, CUT, WHOLE, Reading
 from tuitrain.protocol import events as e

@@ -8,9 +8,9 @@ from tests import builders
 from tests.conftest import Run
 from tests.futures.conftest import save_now
 from tuitrain.cli.main import main
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.errors import CheckpointError, RunError
 from tuitrain.futures import helping
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.helping import History
 from tuitrain.futures.race import Plan, Race
 from tuitrain.protocol import commands as c

@@ -14,9 +14,9 @@ from tests.conftest import Run
 from tests.futures.conftest import END, MIDDLE, save_now
 from tuitrain.cli import futures as command
 from tuitrain.cli.main import main
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.errors import INTERRUPTED, UsageError
 from tuitrain.futures import points
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.race import Race, plan
 from tuitrain.futures.reading import CUT, WHOLE, Reading
 from tuitrain.run import verify

@@ -9,9 +9,9 @@ import torch
 from tests.conftest import Run
 from tests.futures.conftest import END, MIDDLE
 from tuitrain.charlstm.model.moments import moment_scale, scale_moments
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.errors import CheckpointError
 from tuitrain.futures import points, training
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.reading import CUT, WHOLE
 from tuitrain.run import journal, verify
 from tuitrain.run.checkpoints import list_all

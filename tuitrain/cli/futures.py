@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
+    from tuitrain.diagnosis.arms import asked, lined_up
     from tuitrain.futures import points, proposing, race, telling
-    from tuitrain.futures.arms import asked, lined_up
     from tuitrain.futures.comparing import compare
 
     point = points.newest(folder, arguments.at)

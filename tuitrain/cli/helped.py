@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from tuitrain.charlstm import runtime
 
     runtime.before_torch()
+    from tuitrain.diagnosis.arms import Arm
     from tuitrain.futures import helping, race
-    from tuitrain.futures.arms import Arm
     from tuitrain.futures.race import Plan, Race, step_seconds
     from tuitrain.protocol.codec import encode
 

@@ -61,7 +61,7 @@ class PointFinder:
                 raise Refused(f"there is no restore point called {command.point}")
             if command.healthy and not self._is_good(named[0]):
                 raise Refused(f"training had broken already at restore point {command.point}, step {named[0].step:,}")
-            return self._fetch(named[0]), command.point
+            return self.fetch(named[0]), command.point
         mine = [p for p in points if on_lineage(progress, p.branch, p.step)]
         if command.to is not None:
             fitting = [p for p in mine if p.step <= command.to]
@@ -79,7 +79,7 @@ class PointFinder:
             if not fitting:
                 raise Refused(f"no good restore point is {GOOD_AGE} steps old yet; name a step to roll back to one")
         best = max(fitting)
-        return self._fetch(best), best.name
+        return self.fetch(best), best.name
 
     def _is_good(self, point: Restorable) -> bool:
         kept = self._points.get(point.name)
@@ -89,7 +89,8 @@ class PointFinder:
             values = next((k.values for k in self._on_disk() if k.name == point.name), {})
         return bool(values) and progress_of(values).healthy
 
-    def _fetch(self, point: Restorable) -> Snapshot:
+    def fetch(self, point: Restorable) -> Snapshot:
+        """Return the snapshot of a point. Raises Refused."""
         kept = self._points.get(point.name)
         if kept is not None:
             return kept.snapshot

@@ -115,9 +115,9 @@ class Orders:
             case c.Dismiss():
                 yield Dismissed(**answer)
             case c.Pause():
-                yield from self._pause(answer)
+                yield from self.pause(answer)
             case c.Continue():
-                yield from self._continue(answer)
+                yield from self.go_on(answer)
             case c.Stop():
                 self.stop = command
             case _:
@@ -132,14 +132,16 @@ class Orders:
         if (self._steered.progress.branch, self._steered.progress.step) != before:
             yield from self.on_move()
 
-    def _pause(self, answer: dict[str, Any]) -> Iterator[Event]:
+    def pause(self, answer: dict[str, Any]) -> Iterator[Event]:
+        """Pause; `answer` has branch, step, id and by of the event. Raises Refused."""
         if self.paused:
             raise Refused("training is paused already")
         yield from self._reporter.flush()
         self.paused, self._paused_since = True, self._clock()
         yield Paused(**answer)
 
-    def _continue(self, answer: dict[str, Any]) -> Iterator[Event]:
+    def go_on(self, answer: dict[str, Any]) -> Iterator[Event]:
+        """Go on after a pause; `answer` has branch, step, id and by of the event. Raises Refused."""
         if not self.paused:
             raise Refused("training is not paused")
         self.paused = False

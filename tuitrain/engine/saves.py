@@ -69,11 +69,15 @@ class Saves:
         """Submit a snapshot. Raises Refused if it answers a person's request while another one waits."""
         self._serial += 1
         self._submitted = self._clock()
-        values = plain({**snapshot.values, **self.extra(), "serial": self._serial, "environment": self._environment})
+        values = self.values(snapshot)
         self._saver.submit(Job(
             branch=snapshot.branch, step=snapshot.step, reason=reason, pinned=pinned, bytes=snapshot.bytes,
             tensors=snapshot.arrays, values=values, id=id, by=by,
             healthy=progress_of(snapshot.values).healthy))
+
+    def values(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return what of a snapshot is not tensors, as a checkpoint has it."""
+        return plain({**snapshot.values, **self.extra(), "serial": self._serial, "environment": self._environment})
 
     def _committed(self) -> None:
         if self.on_committed is not None:

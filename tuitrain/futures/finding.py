@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tuitrain import specs
 from tuitrain.charlstm import prepare, runtime
 from tuitrain.charlstm.config import PRESETS, Config
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise, kick
 from tuitrain.errors import TuitrainError
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.reading import Reading
 from tuitrain.futures.training import SimpleAside
 from tuitrain.protocol import askers

@@ -7,7 +7,7 @@ the run's, bit for bit, is checked against the journal.
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuitrain.errors import CheckpointError, RunError
@@ -246,6 +246,11 @@ def _same_way(history: History, asked: Question, control: Reading) -> bool:
         if history.losses.get(branch, {}).get(step) != loss:
             return False
     return True
+
+
+def answered(event: f.InterventionJudged, id: str, by: str) -> f.InterventionJudged:
+    """The judgement as the answer to a command."""
+    return replace(event, id=id, by=by)
 
 
 def note(run: RunDirectory, event: f.InterventionJudged) -> None:

@@ -1,9 +1,9 @@
 """Where futures begin: a checkpoint on disk, or a snapshot of a living run. Puts it into the folder of an arm."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ class Point:
     step: int
     values: dict[str, Any]
     snapshot: Snapshot | None = None
+    place: Path | None = None
+    """The folder of its checkpoint, if it is not the run's own."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoint lies."""
+        return self.place or RunDirectory(self.run).checkpoints
 
     @property
     def knobs(self) -> Knobs:
@@ -46,7 +53,7 @@ class Point:
         if self.snapshot is not None:
             return self.snapshot.bytes
         with suppress(OSError):
-            return (RunDirectory(self.run).checkpoints / f"{self.name}.safetensors").lstat().st_size
+            return (self.checkpoints / f"{self.name}.safetensors").lstat().st_size
         return 0
 
     @property
@@ -73,9 +80,19 @@ class Point:
             return
         try:
             for end in ("safetensors", "json"):
-                _linked(source.checkpoints / f"{self.name}.{end}", folder.checkpoints / f"{self.name}.{end}")
+                _linked(self.checkpoints / f"{self.name}.{end}", folder.checkpoints / f"{self.name}.{end}")
         except FileNotFoundError:
-            raise CheckpointError(f"{source.checkpoints / self.name} is gone; the run has newer ones") from None
+            raise CheckpointError(f"{self.checkpoints / self.name} is gone; the run has newer ones") from None
+
+    def put_all(self, folders: Sequence[RunDirectory]) -> "Point":
+        """Put it into several folders, written once; return it as a point on disk. Raises TuitrainError."""
+        point = self
+        for folder in folders:
+            point.put(folder)
+            if point.snapshot is not None:
+                [mark] = checkpoints.list_all(folder.checkpoints)
+                point = replace(point, name=mark.name, snapshot=None, place=folder.checkpoints)
+        return point
 
     def past(self) -> Iterable[e.Event]:
         """The steps and measurements that led here, as far as an analyst needs them, oldest first."""

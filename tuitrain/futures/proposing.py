@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain.diagnosis import arms
 from tuitrain.diagnosis.clip_advisor import ClipAdvice, advise
-from tuitrain.futures import arms
 from tuitrain.futures.points import Point
 from tuitrain.run import checkpoints
 from tuitrain.run.directory import RunDirectory

@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.errors import UsageError
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.points import Point
 from tuitrain.futures.reading import Reading
-from tuitrain.futures.training import Training, Turns
+from tuitrain.futures.training import RESULT, Training, Turns
 from tuitrain.protocol.events import StepsDone
 from tuitrain.run import checkpoints, journal
-from tuitrain.run.directory import RunDirectory, is_alive, new_run, write_atomically
+from tuitrain.run.directory import RunDirectory, new_run, write_atomically
 from tuitrain.run.folder import make_private
 
 FOLDER = "futures"
 """The folder of a run that holds its races, a folder each."""
 PLAN = "race.json"
 """The file of a race's folder that says what it does."""
+JOBS = "jobs.json"
+"""The file of a race's folder with its jobs, if a scheduler has them."""
 STEPS = 600
 STEP_BYTES = 700
 """Bytes that an arm writes for each of its steps: journal and reading; 640 to 700 were measured."""
@@ -77,13 +79,7 @@ class Race:
                  turns: Turns = MappingProxyType({})) -> None:
         """Create the folder of the race, which begins with `name`; every arm makes the `turns`. Raises RunError."""
         self.plan, self._corpus, self._turns = made, corpus, turns
-        parent = made.point.run / FOLDER
-        make_private(parent)
-        if not name:
-            for older in parent.iterdir():
-                clear(older)
-        self.folder = new_run(parent, name or f"from-{made.point.step}").path
-        note(made, self.folder)
+        self.folder = made_folder(made, name)
         self.readings: list[Reading] = []
         """Of the arms that have ended."""
         self._running: Training | None = None
@@ -94,7 +90,7 @@ class Race:
         for number, arm in enumerate(self.plan.arms, 1):
             if self._cancelled:
                 break
-            folder = self.folder / f"{number}-{_safe(arm.stem)}"
+            folder = self.folder / folder_name(number, arm)
             training = Training(self.plan.point, arm, self.plan.steps, folder, self._corpus, self._turns)
             self._running = training
             if self._cancelled:  # a signal came while it was prepared
@@ -126,24 +122,36 @@ class Race:
 def clear(race: Path) -> None:
     """Delete the weights that the arms of a race ended with: each is as large as a checkpoint of the run.
 
-    What they did stays. Arms that train now are left alone. Raises RunError.
+    What they did stays. A race that goes on elsewhere is left alone. Raises RunError.
     """
-    for path in race.glob("*/config.json"):
-        arm = RunDirectory(path.parent)
-        if not is_alive(arm):
-            marks = checkpoints.list_all(arm.checkpoints)
-            for mark in marks:
-                if mark.step > marks[0].step:
-                    checkpoints.delete(arm.checkpoints, mark)
+    arms = [path.parent for path in race.glob("*/config.json")]
+    if (race / JOBS).exists() and not all((arm / RESULT).exists() for arm in arms):
+        return
+    for arm in arms:
+        place = RunDirectory(arm).checkpoints
+        marks = checkpoints.list_all(place)
+        for mark in marks:
+            if mark.step > marks[0].step:
+                checkpoints.delete(place, mark)
 
 
-def note(made: Plan, folder: Path) -> None:
-    """Write down what a race does: the restore point, the arms, their steps."""
+def made_folder(made: Plan, name: str = "") -> Path:
+    """Create the folder of a race and write down what it does; return it.
+
+    The weights of older races are deleted, unless this one is a control with a `name`. Raises RunError.
+    """
+    parent = made.point.run / FOLDER
+    make_private(parent)
+    if not name:
+        for older in parent.iterdir():
+            clear(older)
+    folder = new_run(parent, name or f"from-{made.point.step}").path
     body = {"point": made.point.name, "branch": made.point.branch, "step": made.point.step, "steps": made.steps,
             "arms": [[arm.lr, arm.clip] for arm in made.arms]}
     write_atomically(folder / PLAN, json.dumps(body).encode())
+    return folder
 
 
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)
-
+def folder_name(number: int, arm: Arm) -> str:
+    """The name of the folder of an arm, counted from 1."""
+    return f"{number}-" + re.sub(r"[^\w.-]+", "-", arm.stem)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.diagnosis.tail import tail_ratio
-from tuitrain.futures.arms import Arm
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry.readings import Probe

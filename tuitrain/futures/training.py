@@ -6,6 +6,7 @@ no loop here: an arm is a resumed run, with its journal, analyst, evaluations an
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from tuitrain.charlstm.asides.evaluations import Evaluations
 from tuitrain.charlstm.asides.probes import Probes
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model.moments import moment_scale, scale_moments
+from tuitrain.diagnosis.arms import Arm
 from tuitrain.engine.steering import Steering
 from tuitrain.engine.worker import Worker
 from tuitrain.errors import NoRoom
-from tuitrain.futures.arms import Arm
 from tuitrain.futures.points import Point
 from tuitrain.futures.reading import Reading
 from tuitrain.protocol import askers
@@ -35,6 +36,10 @@ Turns = Mapping[int, Mapping[str, Any]]
 """After which steps which knobs are set to what; `land` begins a landing over so many steps."""
 RESULT = "reading.json"
 """The file of an arm's folder that holds its reading."""
+CUT = "cut"
+"""The file of an arm's folder by which whoever follows it ends it."""
+ASKED_EVERY = 0.5
+"""Seconds between two looks for that file."""
 
 
 class SimpleAside:
@@ -96,7 +101,8 @@ class Training:
                  turns: Turns = MappingProxyType({})) -> None:
         """Prepare it; `corpus` is where the text is if the run has no copy of it. Raises TuitrainError."""
         self.folder = RunDirectory(folder)
-        point.put(self.folder)
+        if not self.folder.config.exists():  # whoever races from a snapshot has put it there
+            point.put(self.folder)
         self.reading = Reading(arm, point.step, steps)
         self._turns = turns
         self._worker = runtime.aside(lambda: self._prepared(point, arm, steps, corpus))
@@ -125,7 +131,13 @@ class Training:
         """Train to the end; `told` hears of each report. Raises NoRoom if the arm's numbers cannot be written."""
         feed = self._worker.feed()
         self._worker.start()
+        asked = time.monotonic()
         while not self.reading.state:
+            if time.monotonic() - asked >= ASKED_EVERY:
+                asked = time.monotonic()
+                if (self.folder.path / CUT).exists():
+                    self.cut()
+                    asked = math.inf
             for event, _ in feed.drain_timed(0.2):
                 self.reading.take(event)
             told(self.reading)
@@ -146,13 +158,14 @@ class Training:
         self._worker.send(c.Stop(id="", by=askers.RACE, reason="cut"))
 
 
-def train(point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None) -> Reading:
-    """Train an arm `steps` steps on from a point, in the new run folder `folder`; return what it did.
+def train(point: Point, arm: Arm, steps: int, folder: Path, corpus: str | None = None,
+          turns: Turns = MappingProxyType({})) -> Reading:
+    """Train an arm `steps` steps on from a point, in the run folder `folder`, new or made by `point.put`.
 
-    The same weights, moments, random numbers and batches as the run; without other knobs the same numbers, bit for bit.
-    Raises TuitrainError.
+    Returns what it did. The same weights, moments, random numbers and batches as the run; without other knobs the same
+    numbers, bit for bit. Raises TuitrainError.
     """
-    return Training(point, arm, steps, folder, corpus).run()
+    return Training(point, arm, steps, folder, corpus, turns).run()
 
 
 def read_result(folder: Path) -> Reading:

@@ -147,6 +147,39 @@ class Dismiss(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartRace(Command):
+    """Train arms of `steps` steps each from a restore point (empty: now), each written as `lr=x0.25 clip=1`.
+
+    The first arm is the run as it is, named or not. Training stands meanwhile, unless it `shares` the machine.
+    """
+
+    arms: tuple[str, ...] = ()
+    steps: int = 600
+    point: str = ""
+    shares: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutArm(Command):
+    """End an arm of the race, by its number from 1; the others go on."""
+
+    arm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRace(Command):
+    """End the race."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeIntervention(Command):
+    """Train a control without the intervention after a step of a branch, and say whether it helped."""
+
+    branch: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChooseArm(Command):
     """Go on where an arm of a race ended, on a new branch; `arm` is its folder under the run's `futures`."""
 

@@ -27,7 +27,7 @@ _FIELDS = {"offset": "q", "time": "d", "branch": "q", "first": "q", "last": "q",
 NOTABLE = frozenset({
     "KnobChanged", "PromptChanged", "RolledBack", "Undone", "LandingStarted", "NoteAdded", "Paused", "Continued",
     "GuardModeChanged", "StepSkipped", "WarningRaised", "AlarmRaised", "VerdictReached", "SavingFailed", "RunResumed",
-    "RunEnded"})
+    "RunEnded", "RaceStarted", "RaceEnded"})
 """Kinds of events that somebody who winds a replay wants to stop at."""
 _BY_ITSELF = re.compile(rb'"kind":"KnobChanged".*"id":""')
 """A knob that the engine turned, or one that changed along with another."""

@@ -13,6 +13,7 @@ from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.protocol.facts import CAPTURED, RunFacts
 from tuitrain.specs import cell
 from tuitrain.telemetry import wire
+from tuitrain.telemetry.contest import Contest
 from tuitrain.telemetry.curves import Curves
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.line import Line, Lines
@@ -23,7 +24,7 @@ from tuitrain.telemetry.story import Story
 from tuitrain.telemetry.units import many
 from tuitrain.telemetry.validation import Validation
 
-LAYOUT = 3
+LAYOUT = 4
 """Version of the wire form; a state of another layout is rejected."""
 UNREAD = "parts of this run cannot be read here (damaged, or another version's): they are counted and not shown"
 
@@ -69,6 +70,8 @@ class RunState:
     unusable: int = 0
     """Events that could not be read or folded: damaged lines, inner keys that are not those of this version."""
     speed: Pace = field(default_factory=Pace)
+    race: Contest | None = None
+    """The newest race."""
 
     def fold(self, event: e.Event, when: float | None = None) -> None:
         """Update the state with an event of Unix time `when`; events that change nothing shown are ignored."""
@@ -96,6 +99,10 @@ class RunState:
     def _take(self, event: e.Event) -> None:
         if self.work is not None and (isinstance(event, e.RunEnded) or e.id_of(event) == self.work.answers):
             self.work = None
+        if isinstance(event, e.RaceStarted) and not event.mark:
+            self.race = Contest.of(event)
+        elif self.race is not None:
+            self.race.fold(event)
         match event:
             case e.WorkAdvanced():
                 self.work = event

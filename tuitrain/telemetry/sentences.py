@@ -4,7 +4,7 @@ from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.capabilities import LossUnit
-from tuitrain.telemetry.units import BITS, loss_words, number, safe, size
+from tuitrain.telemetry.units import BITS, loss_words, many, number, safe, size
 
 
 def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
@@ -28,6 +28,15 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             of = "" if event.parent in (None, event.from_branch) else f" of branch {event.parent}"
             return (f"{over} from step {event.from_step:,} to {event.to_step:,}{of}{asked}: branch {event.branch}, "
                     f"lr {number(float(event.knobs['lr']))}, clip {_value('clip', event.knobs['clip'])}")
+        case e.RaceStarted():
+            stands = "; training stands meanwhile" if event.stands else ""
+            if event.mark:
+                return f"did it help? a control of {event.steps:,} steps without {safe(event.mark)}{stands}"
+            return (f"race of {many(len(event.arms), 'arm')} of {event.steps:,} steps from step {event.step:,}, "
+                    f"{safe(event.where)}{stands}")
+        case e.RaceEnded():
+            advice = next((safe(words) for words in event.sentences if words.startswith("recommended")), "")
+            return f"race {safe(event.reason)}" + (f"; {advice}" if advice else "")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
         case e.SnapshotTaken() if event.id:

@@ -15,7 +15,7 @@ ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
 WORDS, LETTERS = 4000, 100_000
 """Maximum characters of an entry and of a sample, so that neither host nor journal can fill the memory."""
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
-                 f.WarningRaised, f.AlarmRaised)
+                 e.RaceStarted, e.RaceEnded, f.WarningRaised, f.AlarmRaised)
 ACTS = (e.KnobChanged, e.RolledBack, e.LandingStarted, e.Undone)
 ALARMING = (e.StepSkipped, e.SavingFailed, f.AlarmRaised)
 

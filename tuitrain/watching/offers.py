@@ -11,11 +11,13 @@ NO_SAMPLE = "the script draws no samples: `pilot.sample(fn, every='30s')` would"
 NO_EVALUATION = "the script measures no validation loss: `pilot.evaluate(fn, every=500)` would"
 NO_CLIP = "the script clips by itself or not at all: `pilot.clip_grad_norm_` would make the clip a knob"
 NO_INSIDE = "the model of a script cannot be looked into"
+NO_RACE = "an arm of a race is trained by tuitrain, which does not have the script's model"
 NO_PROMPT = "the samples of a script have no prompt and no temperature"
 NO_ADVICE = "the norms of this loop are those after its clip, so they cannot advise one"
 BY_VALUE = "the script clips each element of the gradient, not its norm"
 SEVERAL = "several processes train this model together, so it cannot be steered"
 STEERS = (c.SetKnob, c.ScaleKnob, c.Rollback, c.Undo, c.Land, c.Pause, c.Continue, c.Stop)
+RACES = (c.StartRace, c.CutArm, c.CancelRace, c.ChooseArm, c.JudgeIntervention)
 
 
 class Offers:
@@ -36,6 +38,7 @@ class Offers:
                      c.SetPrompt.__name__: NO_PROMPT,
                      c.DrawSample.__name__: "" if self.samples else NO_SAMPLE,
                      c.Evaluate.__name__: "" if self.evaluates else NO_EVALUATION}
+        commands |= {kind.__name__: NO_RACE for kind in RACES}
         if not self._alone:
             commands |= {kind.__name__: SEVERAL for kind in STEERS}
         knobs = {**EVERYTHING.knobs, "temperature": NO_PROMPT, "prompt": NO_PROMPT,
