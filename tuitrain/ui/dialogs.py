@@ -23,7 +23,9 @@ from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.telemetry import glossary
 from tuitrain.telemetry.lineage import Lineage
 from tuitrain.telemetry.story import Point
-from tuitrain.telemetry.units import BITS, duration, loss_text, many, number, printable
+from tuitrain.telemetry.units import BITS, many, printable
+from tuitrain.telemetry.validation import Validation
+from tuitrain.ui import restore_rows
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.values import read, shown, wild
 
@@ -166,6 +168,7 @@ class Present:
     clip_auto: bool = False
     unit: LossUnit = BITS
     lineage: Lineage = field(default_factory=Lineage)
+    validation: Validation = field(default_factory=Validation)
 
     def leaving(self, point: Point) -> str:
         """Describe which steps a rollback to a point leaves behind and which it returns to."""
@@ -217,15 +220,12 @@ class PickPoint(Dialog[Chosen]):
     def on_mount(self) -> None:
         """Called by Textual."""
         table = self.query_one(DataTable)
-        for column in ("step", "br.", "age", "train", "val", "lr", "clip", "where", "why kept"):
-            table.add_column(column)
-        table.add_row("last good", "", "", "", "", "", "", "", "newest", key="")
-        for p in self._points:
-            val = "-" if p.val is None else loss_text(p.val, self._present.unit)
-            age = duration(self._present.time - p.time) if p.time else "-"
-            table.add_row(f"{p.step:,}", str(p.branch), age, loss_text(p.train, self._present.unit), val, number(p.lr),
-                          number(p.clip) if p.clip else "off", "disk" if p.on_disk else "memory",
-                          Text(printable(p.reason)), key=p.name)
+        present = self._present
+        heads, rows = restore_rows.table(self._points, present.validation, present.lineage, present.unit, present.time)
+        table.add_columns(*heads)
+        table.add_row("last good", *[""] * (len(heads) - 2), "the newest", key="")
+        for name, cells in rows:
+            table.add_row(*cells[:-1], Text(cells[-1]), key=name)
         if any(p.name == self._at for p in self._points):
             table.move_cursor(row=table.get_row_index(self._at))
         table.focus()

@@ -27,7 +27,7 @@ class GoingBack:
 
         state = self._link.state
         present = Present(state.step, self._link.view.now, self._asking.now("lr"), self._asking.now("clip"),
-                          bool(state.knobs.get("clip_auto")), state.unit, state.lineage)
+                          bool(state.knobs.get("clip_auto")), state.unit, state.lineage, state.validation)
         values = proposed(state)
         found = remedy_of(state) if values else None
         point = remedy_point(state, found) if found is not None else None
