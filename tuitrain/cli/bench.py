@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instruments", action="store_true", help="instead: the cost of each instrument, one per row")
     parser.add_argument("--durability", action="store_true",
                         help="instead: the cost of journal, restore points and checkpoints at default intervals")
+    parser.add_argument("--watch", action="store_true",
+                        help="instead: the cost of tuitrain.watch to two small loops with steps of 10 ms on one thread")
     parser.add_argument("--first-minute", action="store_true",
                         help="instead: windows of the default run, all on, from its first step, 12 s each, "
                              "beside cell a or (`--cells a'`) a'")
@@ -45,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = arguments.seconds if arguments.seconds is not None else 12.0 if arguments.first_minute else 15.0
     if seconds <= 0 or arguments.rounds < 1:
         raise UsageError("--seconds must be above 0 and --rounds at least 1")
+    if arguments.watch:
+        return _watch(arguments.rounds, arguments.seconds or 1.0)
     if arguments.first_minute:
         return _first_minute(shapes, seconds, arguments.precision, ["--ours"] if arguments.cells == "a'" else [])
     if arguments.instruments:
@@ -112,6 +116,24 @@ def _instruments(shapes: "list[Shape]", rounds: int) -> int:
         for name, share in found.items():
             print(f"  {name:<48}{share:>8.2%} of a step")
         print(f"  {'together':<48}{sum(found.values()):>8.2%}; sample tables once {tables:.2f} s")
+    return 0
+
+
+def _watch(rounds: int, seconds: float) -> int:
+    from tuitrain.experiments.watched import MODELS, measure
+
+    print("a step watched over the same step bare, median and quartiles of pairs of windows: by the clock, and of the\n"
+          "processor in all threads of the process, which other programs disturb less")
+    print(f"{'loop':<34}{'parameters':>10}{'step':>10}{'clock':>9}{'quartiles':>15}{'processor':>11}{'quartiles':>15}")
+    for model in MODELS:
+        for clips in (True, False):
+            cost = measure(model, clips=clips, pairs=8 * rounds, seconds=seconds)
+            row = f"{model}{', pilot.clip_grad_norm_' if clips else ', no clip'}"
+            shown = f"{row:<34}{cost.parameters:>10,}{1000 * cost.step.wall:>7.1f} ms"
+            for of, width in (("wall", 9), ("cpu", 11)):
+                low, middle, high = cost.ratio(of)
+                shown += f"{middle:>{width}.3f}{f'{low:.3f}–{high:.3f}':>15}"
+            print(shown)
     return 0
 
 

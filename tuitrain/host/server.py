@@ -28,6 +28,8 @@ MAX_LINE = 64 << 10
 MAX_CLIENTS = 256
 BACKLOG = 512
 """Connections that may wait to be accepted; many, so that a client is not refused as if no host answered."""
+ROUND, IDLE_ROUND = 0.2, 1.0
+"""Seconds until the next look at the events, with and without clients, if nothing happens on a socket."""
 LAST_WORDS = 2.0
 """Seconds that clients have at the end to read the last events."""
 
@@ -69,7 +71,7 @@ class Server:
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._closing = threading.Event()
         self._reported = False
-        self._feed.on_ready = self._wake
+        self._feed.on_ready = self._event_ready
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 
     def start(self) -> None:
@@ -103,10 +105,15 @@ class Server:
         with contextlib.suppress(OSError):
             self._wake_out.send(b"!")
 
+    def _event_ready(self) -> None:
+        """Send it at once if there are clients; otherwise it waits for the next round, to disturb training less."""
+        if self._clients:
+            self._wake()
+
     def _serve(self) -> None:
         deadline: float | None = None
         while True:
-            for key, _ in self._selector.select(0.2):
+            for key, _ in self._selector.select(ROUND if self._clients else IDLE_ROUND):
                 if key.fileobj is self._listener:
                     with self._guarded("accepting a client"):
                         self._accept()

@@ -1,8 +1,16 @@
-"""Global and per-group norms of a model's gradients, without waiting for a device. Changes no gradient."""
+"""Global and per-group norms of a model's gradients, without waiting for a device. Changes no gradient.
 
+Norms of gradients on the host are Python numbers at once: adding a few of them takes a tenth of the time that tensors
+of one element do. Those on another device stay tensors there.
+"""
+
+import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tuitrain.errors import UsageError
@@ -12,6 +20,10 @@ Groups = Mapping[str, str | Iterable[nn.Parameter]] | Callable[[str], str]
 from a parameter's name to the name of its group."""
 OWN = "own"
 """The group of parameters that belong directly to the top-level module."""
+Norms = list[float] | list[Tensor]
+"""The norm of each gradient: numbers if all are on the host, else tensors of one element."""
+GroupNorms = NDArray[np.float32] | Tensor
+"""A norm per group [groups]."""
 
 
 class Grouped:
@@ -25,18 +37,20 @@ class Grouped:
         self._group = {id(p): place[group_of[name]] for name, p in named if name in group_of}
         self.parameters = [p for _, p in named]
 
-    def norms(self, parameters: Iterable[nn.Parameter], each: list[Tensor]) -> Tensor | None:
-        """Return the L2 norm per group [groups] from the norm of each gradient; None if no parameter is in a group."""
-        members: list[list[Tensor]] = [[] for _ in self.names]
+    def norms(self, parameters: Iterable[nn.Parameter], each: Norms) -> GroupNorms | None:
+        """Return the L2 norm per group from the norm of each gradient; None if no parameter is in a group."""
+        members: list[list[Any]] = [[] for _ in self.names]
         for parameter, norm in zip(parameters, each, strict=True):
             place = self._group.get(id(parameter))
             if place is not None:
                 members[place].append(norm)
         if not any(members):
             return None
-        device = each[0].device
-        return torch.stack([torch.linalg.vector_norm(torch.stack([n.to(device) for n in group])).float() if group
-                            else torch.full((), torch.nan, device=device) for group in members])
+        found = [global_norm(group) if group else math.nan for group in members]
+        device = next((norm.device for norm in found if isinstance(norm, Tensor)), None)
+        if device is None:
+            return np.array(found, dtype=np.float32)
+        return torch.stack([torch.as_tensor(norm, dtype=torch.float32, device=device) for norm in found])
 
 
 def _by_module(names: list[str]) -> dict[str, str]:
@@ -72,7 +86,7 @@ def _chosen(groups: Groups, named: list[tuple[str, nn.Parameter]]) -> dict[str, 
 
 
 @torch.no_grad()
-def gradient_norms(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[Tensor]]:
+def gradient_norms(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], Norms]:
     """Return the parameters that have a gradient, and the L2 norm of each gradient."""
     mine, gradients = [], []
     for parameter in parameters:
@@ -83,15 +97,29 @@ def gradient_norms(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Paramete
     if not gradients:
         return [], []
     try:
-        return mine, list(torch._foreach_norm(gradients))
+        each = list(torch._foreach_norm(gradients))
     except (RuntimeError, NotImplementedError):  # sparse gradients, or several devices: one by one
-        return mine, [torch.linalg.vector_norm(g.coalesce().values() if g.is_sparse else g) for g in gradients]
+        each = [torch.linalg.vector_norm(g.coalesce().values() if g.is_sparse else g) for g in gradients]
+    if all(norm.is_cpu for norm in each):
+        return mine, [norm.item() for norm in each]
+    return mine, each
 
 
 @torch.no_grad()
-def global_norm(each: list[Tensor]) -> Tensor:
+def unscaled(each: Norms, scale: Tensor) -> Norms:
+    """Return the norms divided by a gradient scaler's scale, a tensor of one element."""
+    tensors = [norm / scale.to(norm.device) for norm in each if isinstance(norm, Tensor)]
+    if tensors:
+        return tensors
+    factor = float(scale)
+    return [float(norm) / factor for norm in each]
+
+
+@torch.no_grad()
+def global_norm(each: Norms) -> float | Tensor:
     """Return the global L2 norm from the norms of the single gradients."""
-    try:
-        return torch.linalg.vector_norm(torch.stack(each))
-    except RuntimeError:  # on several devices
-        return torch.linalg.vector_norm(torch.stack([n.to(each[0].device).float() for n in each]))
+    devices = [norm.device for norm in each if isinstance(norm, Tensor)]
+    if not devices:
+        return math.sqrt(sum(norm * norm for norm in each))
+    return torch.linalg.vector_norm(torch.stack([torch.as_tensor(norm, dtype=torch.float32, device=devices[0])
+                                                 for norm in each]))

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuitrain.watching.gradients import GroupNorms
+
 COLUMNS = 3
 """Loss, gradient norm, learning rate."""
 
@@ -57,12 +59,11 @@ def value_of(value: Any) -> Any:
     """Return a float, or for a tensor on another device a copy there, because the loop may overwrite the tensor."""
     if not isinstance(value, Tensor):
         return float(value)
-    value = value.detach()
     if value.numel() != 1:
-        value = value.float().mean()
-    if value.device.type == "cpu":
+        value = value.detach().float().mean()
+    if value.is_cpu:
         return float(value.item())
-    return value.reshape(()).to(torch.float32, copy=True)
+    return value.detach().reshape(()).to(torch.float32, copy=True)
 
 
 class Numbers:
@@ -72,9 +73,9 @@ class Numbers:
         self._pending = _Pending()
         self._copying: deque[_Copying] = deque()
 
-    def step(self, step: int, loss: Any, norm: Any, lr: Any, clip: float, groups: Tensor | None = None, *,
+    def step(self, step: int, loss: Any, norm: Any, lr: Any, clip: float, groups: GroupNorms | None = None, *,
              measured: bool = True) -> None:
-        """Add the numbers of a step, each as returned by `value_of`; `groups` is a tensor [groups].
+        """Add the numbers of a step, each as returned by `value_of`, and its norms per group.
 
         `measured` says that the norm was measured, so that nan means a broken gradient.
         """
@@ -85,7 +86,7 @@ class Numbers:
         pending.clips.append(clip)
         pending.measured.append(measured)
         if groups is not None:
-            pending.groups[step] = groups if groups.device.type != "cpu" else groups.numpy()
+            pending.groups[step] = groups
 
     def curve(self, name: str, step: int, value: Any) -> None:
         """Add a value of a curve that the script logs itself."""

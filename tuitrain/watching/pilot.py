@@ -344,4 +344,4 @@ def _norm(parameters: list[Any], norm_type: float) -> Tensor:
     if norm_type != 2.0 and hasattr(nn.utils, "get_total_norm"):
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type)
     _, each = gradient_norms(parameters)
-    return global_norm(each) if each else torch.tensor(0.0)
+    return torch.as_tensor(global_norm(each)) if each else torch.tensor(0.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuitrain.watching.gradients import Grouped, global_norm, gradient_norms
+from tuitrain.watching.gradients import Grouped, GroupNorms, global_norm, gradient_norms, unscaled
 from tuitrain.watching.numbers import Numbers, value_of
 from tuitrain.watching.rates import Rates
 from tuitrain.watching.subject import Subject
@@ -23,11 +23,11 @@ class _Step:
     """The numbers of a step before it is counted."""
 
     losses: list[Any] = field(default_factory=list)
-    clipped: list[Tensor] = field(default_factory=list)
+    clipped: list[Any] = field(default_factory=list)
     """Norms before clipping, from calls of clip_grad_norm_."""
-    seen: list[Tensor] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
     """Norms measured by the optimizer hooks."""
-    groups: Tensor | None = None
+    groups: GroupNorms | None = None
     clip: float = 0.0
     rate: Any = 0.0
     updates: int = 0
@@ -92,11 +92,12 @@ class Recorder:
         if not now.clipped and not closure:
             mine, each = gradient_norms(p for group in optimizer.param_groups for p in group["params"])
             if each:
-                norm, scale = global_norm(each), getattr(optimizer, "grad_scale", None)
-                now.seen.append(norm / scale if isinstance(scale, Tensor) else norm)
+                scale = getattr(optimizer, "grad_scale", None)
+                if isinstance(scale, Tensor):
+                    each = unscaled(each, scale)
+                now.seen.append(global_norm(each))
                 if self._is_sampled:
-                    found = self.groups.norms(mine, each)
-                    now.groups = found / scale if found is not None and isinstance(scale, Tensor) else found
+                    now.groups = self.groups.norms(mine, each)
         self.rates.multiply(optimizer)
         if optimizer is self._subject.optimizers[0]:
             rate = optimizer.param_groups[0]["lr"]
@@ -124,7 +125,8 @@ class Recorder:
         norms = now.clipped or now.seen
         norm: Any = None
         if norms:
-            norm = value_of(norms[0] if len(norms) == 1 else global_norm(norms))
+            each = [value_of(one) for one in norms]
+            norm = each[0] if len(each) == 1 else global_norm(each)
         step = self._subject.progress.step
         measured = norm is not None and not now.doubtful
         if now.doubtful and norm is not None:

@@ -67,8 +67,8 @@ class Subject:
     @property
     def factor(self) -> float:
         """Factor on the script's own learning rates at the next step."""
-        turned = 1.0 if self.knobs.lr == self.reference else self.knobs.lr / self.reference
-        return turned * self.schedule.factor(self.progress.step + 1)
+        landing = self.schedule.factor(self.progress.step + 1)
+        return landing if self.knobs.lr == self.reference else landing * (self.knobs.lr / self.reference)
 
     @property
     def restores_data(self) -> bool:
