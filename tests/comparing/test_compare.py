@@ -71,6 +71,35 @@ def test_numbers_differences_and_samples_of_two_runs(two: list[RunDirectory], ca
     assert "\x1b" not in out and max(map(len, out.splitlines())) <= 100
 
 
+def test_without_colour_each_run_has_a_whole_curve_with_its_number(two: list[RunDirectory]) -> None:
+    record = read(two[0])
+    assert isinstance(record, Record)
+    steep = np.linspace(1.0, 500.0, 500)
+    curves = {7: 3.0 + np.exp(-steep / 50), 2: 2.0 + np.exp(-steep / 50)}
+    for braille in (True, False):
+        lines = [(i, steep, losses, False) for i, losses in curves.items()]
+        rows = report._plot(lines, 80, report.HEIGHT, braille, False).split("\n")
+        drawn = [row[6:] for row in rows[:-1]]
+        columns = list(zip(*(row.ljust(74)[:74] for row in drawn), strict=True))
+        assert all(sum(character != " " for character in column) >= 2 for column in columns[1:72])
+        assert sum(row.count("8") for row in drawn) >= 5 and sum(row.count("3") for row in drawn) >= 5
+        if braille:
+            assert sum("⠀" < c <= "⣿" for row in drawn for c in row) > 100
+
+
+def test_a_run_that_is_trained_is_called_so_by_one_word(two: list[RunDirectory],
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    lock = two[0].lock()
+    try:
+        record = read(two[0])
+        assert main(["runs", str(two[0].path.parent)]) == 0
+    finally:
+        lock.release()
+    assert isinstance(record, Record)
+    [row] = [line.split() for line in capsys.readouterr().out.splitlines() if "/one " in line]
+    assert record.state == row[1] == "running"
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_a_row_never_loses_its_run(two: list[RunDirectory], width: int, capsys: pytest.CaptureFixture[str],
                                    monkeypatch: pytest.MonkeyPatch) -> None:

@@ -383,6 +383,19 @@ def test_a_branch_without_steps_is_resumed_as_it_was(start: Start, resume: Start
     assert (opening.branch, opening.step) == (back.branch, 20)
 
 
+def test_a_run_in_epochs_is_resumed_to_a_later_epoch(start: Start, resume: Start) -> None:
+    run = start(epochs=2.0)
+    run.to_step(20)
+    run.stop()
+    again = resume(run.folder, epochs=3.5)
+    assert again.machine.knobs.steps == round(3.5 * again.machine.steps_per_epoch) > 2 * again.machine.steps_per_epoch
+    again.stop()
+    with pytest.raises(UsageError, match=r"--epochs 0\.001: .* in epoch .* --epochs is the absolute last"):
+        resume(run.folder, epochs=0.001)
+    with pytest.raises(UsageError, match="give one of them"):
+        resume(run.folder, epochs=9.0, steps=9000)
+
+
 @pytest.mark.parametrize("end", [{"epochs": 0.3}, {"minutes": 0.01}], ids=str)
 def test_a_run_with_an_end_in_epochs_or_minutes_goes_on(
         start: Callable[..., Run], resume: Callable[..., Run], end: dict[str, float]) -> None:

@@ -67,7 +67,7 @@ class Config:
     momentum: float = _option(0.9, "momentum of sgd", low=0.0, high=0.9999)
 
     steps: int = _option(0, "absolute last step, 0 is open-ended", low=0, high=10**12)
-    epochs: float = _option(0.0, "last epoch", low=0.0, high=1e9)
+    epochs: float = _option(0.0, "absolute last epoch", low=0.0, high=1e9)
     minutes: float = _option(0.0, "minutes of the whole run, start to end", low=0.0, high=1e7)
     val: float = _option(0.1, "share of the text kept for validation, from its end", low=0.001, high=0.9)
     seed: int = _option(1, "seed of weights, batches and samples", low=0, high=2**63 - 1)

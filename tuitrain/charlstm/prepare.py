@@ -57,8 +57,11 @@ def start(made: Plan, run: RunDirectory, report: Report = lambda words: None, be
 
 
 def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], corpus_path: str | None,
-           checkpoint: int | None = None, group: "Group | None" = None) -> Worker:
-    """Return a worker that continues exactly from the newest valid checkpoint. Raises TuitrainError."""
+           checkpoint: int | None = None, group: "Group | None" = None, epochs: float | None = None) -> Worker:
+    """Return a worker that continues exactly from the newest valid checkpoint. Raises TuitrainError.
+
+    `steps` or `epochs`, counted from the begin of the run, set another end.
+    """
     kept, has_checksum = run.read_sealed_config()
     config = sealing.sealed(run, kept)
     text = reading.read_again(run, kept, config, corpus_path)
@@ -68,4 +71,4 @@ def resume(run: RunDirectory, *, steps: int | None, knobs: Mapping[str, Any], co
     if not has_checksum or not mark.run:
         machine.remarks.append("config.json and the checkpoints were written by an older version, without checksums; "
                                "damage to them may go unnoticed")
-    return opening.hand_over(machine, run, opening.open_again(machine, run, kept, mark, steps, knobs))
+    return opening.hand_over(machine, run, opening.open_again(machine, run, kept, mark, steps, knobs, epochs))

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", metavar="FILE", help="path of the text, if the run has no copy of it")
     parser.add_argument("--minutes", type=options.above_zero, metavar="M",
                         help="train for this long, then save and end with exit code 75 (resume again)")
-    options.add(parser, ("steps", "log", *options.KNOBS))
+    options.add(parser, ("steps", "epochs", "log", *options.KNOBS))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,7 +94,8 @@ def host(arguments: argparse.Namespace, given: dict[str, Any], folder: RunDirect
 
     lock = _locked(folder)
     worker = runtime.aside(lambda: prepare.resume(
-        folder, steps=given.get("steps"), corpus_path=arguments.corpus, checkpoint=arguments.checkpoint,
+        folder, steps=given.get("steps"), epochs=given.get("epochs"), corpus_path=arguments.corpus,
+        checkpoint=arguments.checkpoint,
         knobs={name: given[name] for name in options.KNOBS if name in given}, group=group))
     made = WorkerHost(worker, folder, lock)
     made.write_into(str(given.get("log", folder.read_config()["config"].get("log", OFF))))

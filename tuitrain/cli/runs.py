@@ -18,7 +18,7 @@ from tuitrain.errors import RunError
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.protocol.codec import DamagedLine, decode_event
-from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+from tuitrain.run.directory import RunDirectory, find_runs, state_of
 from tuitrain.telemetry.units import duration, safe, size
 
 DEFAULT = "runs"
@@ -147,7 +147,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _columns(folder: RunDirectory) -> tuple[str, ...]:
     found = summary(folder.journal, BUDGET)
-    state = "running" if is_alive(folder) else safe(found.state)
+    state = safe(state_of(folder, found.state))
     if found.damaged:
         state += f" ({found.damaged:,} damaged lines)"
     if not found.whole:

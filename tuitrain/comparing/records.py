@@ -13,7 +13,7 @@ from tuitrain.errors import RunError
 from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.recording.past import Past
 from tuitrain.recording.survey import Survey
-from tuitrain.run.directory import RunDirectory, find_runs, is_alive
+from tuitrain.run.directory import RunDirectory, find_runs, state_of
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import SampleText
 from tuitrain.telemetry.units import duration, number, percent, safe
@@ -145,7 +145,7 @@ def _record(name: str, run: RunDirectory, state: RunState, kept: dict[str, Any],
     middle = steps + (state.losses.width - 1) / 2
     whole = np.array(state.validation.whole, dtype=float).reshape(-1, 2)
     return Record(
-        name=name, state="alive" if is_alive(run) else safe(state.ended) or "interrupted", unit=state.unit,
+        name=name, state=safe(state_of(run, state.ended)), unit=state.unit,
         numbers={key: float(spec.of(state)) for key, spec in NUMBERS.items()},
         config=_flat(config), train=Curve(middle, smooth(mean * state.unit.scale)),
         validation=Curve(whole[:, 0], whole[:, 1] * state.unit.scale),

@@ -22,6 +22,8 @@ MOST_SAMPLES, LETTERS = 6, 400
 NARROWEST = 24
 """Columns that a sample or a run's settings need."""
 HEIGHT = 18
+NUMBERED = 6
+"""Places at which a curve has the number of its run, where there is no colour to tell curves apart."""
 ORDER = ("step", "train", "val", "best", "time", "norm", "lr", "clipped", "clip", "best-at", "bad", "branches")
 """Which numbers a table has where there is no room for all: the first of these."""
 LONGEST = 32
@@ -104,8 +106,9 @@ def curves(runs: Sequence[tuple[int, Record]], axis: str, width: int, height: in
                             style="dim"))
     if not lines:
         return [Text("no losses yet", style="dim"), *remarks]
-    line, dot = ("─" if braille else ".") if colour else "number", "○" if braille else "o"
-    told = Text(f"{safe(unit.name)} over {AXES[axis]}: {line} training {dot} validation ", style="dim")
+    line, dot = "─" if braille else ".", "○" if braille else "o"
+    numbers = "" if colour else ", each line with the number of its run"
+    told = Text(f"{safe(unit.name)} over {AXES[axis]}: {line} training {dot} validation{numbers} ", style="dim")
     for i, record in drawn:
         told.append(f" {i + 1} {os.path.basename(record.name)}", style=_colour(i))
     return [told, Text.from_ansi(_plot(lines, width, height, braille, colour)), *remarks]
@@ -122,9 +125,15 @@ def _plot(lines: Sequence[tuple[int, Array, Array, bool]], width: int, height: i
     plotext.frame(False)
     plotext.ylim(low - room, high + room)
     for i, x, y, dots in lines:
-        marker = ("○" if braille else "o") if dots else ("braille" if braille else ".") if colour else str((i + 1) % 10)
+        marker = ("○" if braille else "o") if dots else "braille" if braille else "."
         draw = plotext.scatter if dots else plotext.plot
         draw(x.tolist(), np.clip(y, low - room, high + room).tolist(), marker=marker, color=_rgb(_colour(i)))
+    if not colour:  # over the lines, side by side where there are several
+        drawn = [(i, x, np.clip(y, low - room, high + room)) for i, x, y, dots in lines if not dots]
+        for place, (i, x, y) in enumerate(drawn):
+            shares = (np.arange(NUMBERED) + (place + 1) / (len(drawn) + 1)) / NUMBERED
+            at = x[0] + (x[-1] - x[0]) * shares
+            plotext.scatter(at.tolist(), np.interp(at, x, y).tolist(), marker=str((i + 1) % 10))
     ticks = np.linspace(low, high, 5)
     plotext.yticks(ticks.tolist(), [f"{t:.2f} " if abs(high) < 1000 else f"{number(t)} " for t in ticks])
     left, right = min(x.min() for _, x, _, _ in lines), max(x.max() for _, x, _, _ in lines)

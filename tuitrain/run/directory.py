@@ -188,6 +188,11 @@ def _locked(fd: int) -> bool:
     return False
 
 
+def state_of(run: RunDirectory, ended: str) -> str:
+    """Return what a run is doing, in a word for tables; `ended` is how it ended the last time, empty if unknown."""
+    return "running" if is_alive(run) else ended or "interrupted"
+
+
 def is_alive(run: RunDirectory) -> bool:
     """Whether a process holds the run's lock now."""
     for path, flags in ((run.path, os.O_DIRECTORY), (run.path / "lock", os.O_NOFOLLOW | os.O_NONBLOCK)):

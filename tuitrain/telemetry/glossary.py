@@ -135,8 +135,24 @@ def words(own: bool) -> dict[str, str]:
     return {word: WORDS_OF_A_SCRIPT.get(word, meaning) for word, meaning in WORDS.items() if word not in ONLY_OF_TEXT}
 
 
+LIKE, APART = 0.6, 0.15
+"""The least likeness of a word that may have been meant, and how much less alike than the nearest others may be."""
+
+
 def explain(word: str) -> str:
-    """Return the explanation of a word. Raises KeyError with the nearest words."""
+    """Return the explanation of a word. Raises KeyError with the nearest words, the nearest first."""
     if word.lower() in WORDS:
         return WORDS[word.lower()]
-    raise KeyError(", ".join(difflib.get_close_matches(word.lower(), WORDS, n=3, cutoff=0.5)))
+    raise KeyError(", ".join(near(word)))
+
+
+def near(word: str, most: int = 3) -> list[str]:
+    """Return the words of the screen that are most like a word, the most alike first.
+
+    A name of several words is compared whole and by each of its words: who mistypes one means the whole.
+    """
+    word = word.lower()
+    alike = {name: max(difflib.SequenceMatcher(None, word, part).ratio() for part in (name, *name.split()))
+             for name in (*WORDS, *(f"{pane} pane" for pane in PANES))}
+    best = sorted((name for name, share in alike.items() if share >= LIKE), key=lambda name: -alike[name])
+    return [name for name in best[:most] if alike[name] >= alike[best[0]] - APART]

@@ -55,7 +55,7 @@ def open_new(machine: Machine, run: RunDirectory, remarks: Sequence[str], timed:
 
 
 def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mark: checkpoints.Checkpoint,
-               steps: int | None, knobs: Mapping[str, Any]) -> Opened:
+               steps: int | None, knobs: Mapping[str, Any], epochs: float | None = None) -> Opened:
     """Continue from checkpoint `mark`, to which the machine is restored, with other knobs or another end if given.
 
     `kept` is the content of config.json. Raises UsageError if a knob or `steps` is not valid.
@@ -64,7 +64,7 @@ def open_again(machine: Machine, run: RunDirectory, kept: Mapping[str, Any], mar
     branches = _continue_line(machine, run, mark)
     opened = machine.progress.branch != mark.branch
     before = machine.knobs
-    _turn(machine, steps, knobs)
+    _turn(machine, steps, knobs, epochs)
     written_in = mark.values.get("environment")  # older versions' marks have none
     why_not = repeats.why_not_exact(written_in if isinstance(written_in, dict) else kept, config,
                                      max(1, len(machine.ranks)))
@@ -103,8 +103,15 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened, began: float 
     return Worker(trainer, book)
 
 
-def _turn(machine: Machine, steps: int | None, knobs: Mapping[str, Any]) -> None:
+def _turn(machine: Machine, steps: int | None, knobs: Mapping[str, Any], epochs: float | None = None) -> None:
     """Set the knobs and the end given to `resume`. Raises UsageError."""
+    if epochs is not None:
+        if steps is not None:
+            raise UsageError("--steps and --epochs each set the end: give one of them")
+        steps = max(1, round(epochs * machine.steps_per_epoch))
+        if steps < machine.progress.step:
+            raise UsageError(f"--epochs {epochs:g}: the run is in epoch {machine.cursor.epochs_done:.2f} already; "
+                             "--epochs is the absolute last epoch")
     if steps is not None:
         if steps and steps < machine.progress.step:
             raise UsageError(f"--steps {steps}: the run is at step {machine.progress.step} already; --steps is the "
