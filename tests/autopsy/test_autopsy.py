@@ -188,7 +188,7 @@ def test_a_page_needs_matplotlib_and_says_so(copy: Copy, capsys: pytest.CaptureF
     folder = copy()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["autopsy", str(folder), "--html", str(tmp_path / "page.html")]) == 2
-    assert "pip install matplotlib" in capsys.readouterr().err
+    assert "pip install 'tuitrain[export]'" in capsys.readouterr().err
 
 
 def test_a_page_is_whole_and_loads_nothing(copy: Copy, tmp_path: Path) -> None:

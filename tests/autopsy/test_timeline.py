@@ -1,10 +1,13 @@
 """Where training broke, from losses alone: for good, not for a while, not before anything was learned."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tuitrain.autopsy import inquest
 from tuitrain.autopsy.examination import Examined
 from tuitrain.autopsy.timeline import timeline
 from tuitrain.autopsy.verdict import verdict
@@ -56,6 +59,21 @@ def test_a_text_learned_by_heart_is_not_broken() -> None:
     found = timeline(rising, LETTERS)
     assert found.first_broken is None and found.overfits
     assert verdict(rising, found, LETTERS, "lstm").judgement.cause == "overfitting"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_overfits_goes_on_from_the_best_one_and_differently(ours: bool) -> None:
+    losses = [2.5, 2.0, 1.7, 1.6, 1.65, 1.75, 1.85, 1.95]
+    rising = [checkpoint(i + 1, loss, gibberish=0.1) for i, loss in enumerate(losses)]
+    found = timeline(rising, LETTERS)
+    assert found.overfits and found.best == 3
+    entries = [SimpleNamespace(name=each.name, path=Path("sets", each.name)) for each in rising]
+    run = SimpleNamespace(path=Path("runs/x")) if ours else None
+    source: Any = SimpleNamespace(kept={"config": {"lr": 0.004}} if ours else {}, run=run,
+                                  listing=SimpleNamespace(entries=entries))
+    command = inquest._command(source, rising, found, Path("text.txt"), None)
+    assert command == ("tuitrain resume runs/x --checkpoint 400 --lr 0.001" if ours else
+                       "tuitrain adopt sets/c-4 --corpus text.txt --lr 0.001 --clip auto --dropout 0.5")
 
 
 def cause(broken: dict[str, Any], before: dict[str, Any] | None = None) -> Any:

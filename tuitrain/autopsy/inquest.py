@@ -23,6 +23,8 @@ USUAL_LR = 1e-3
 """Adam's own default: what to go on with where no checkpoint says which rate it was trained with."""
 GENTLER = 0.25
 """The remedy of a live run: a quarter of the rate."""
+DROPOUT = 0.5
+"""What a model that overfits goes on with: the rate that is usual for recurrent layers."""
 Report = Callable[[int, int, str], None]
 """Takes how many checkpoints are done, of how many, and the name of the next."""
 
@@ -73,10 +75,12 @@ class Autopsy:
 
 
 def perform(path: Path, corpus: Path | None, *, every: int = 1, vocabulary: Path | None = None,
-            given: Mapping[str, Any] | None = None, report: Report = lambda done, of, name: None) -> Autopsy:
+            given: Mapping[str, Any] | None = None, report: Report = lambda done, of, name: None,
+            take: Callable[[Examined], None] = lambda each: None) -> Autopsy:
     """Examine the checkpoints in a folder or of a run; those whose numbers are known are not read again.
 
-    Every `every`-th counts, and the last. Raises RunError, CorpusError or UsageError where nothing can be done at all.
+    `take` is called with each as soon as it is examined. Every `every`-th counts, and the last. Raises RunError,
+    CorpusError or UsageError where nothing can be done at all.
     """
     source = open_source(path, vocabulary)
     _, stored, conversion = first_readable(source)
@@ -84,7 +88,7 @@ def perform(path: Path, corpus: Path | None, *, every: int = 1, vocabulary: Path
     entries = chosen(source.listing.entries, every)
     unreadable: list[tuple[str, str]] = []
     results = Results(path, subject)
-    checkpoints = tuple(_examined(source, subject, entries, results, unreadable, report))
+    checkpoints = tuple(_examined(source, subject, entries, results, unreadable, report, take))
     if not checkpoints:
         raise RunError(f"none of the checkpoints in {path} can be read: {unreadable[0][1]}")
     counted = levels(subject.corpus)
@@ -104,7 +108,8 @@ def chosen(entries: Sequence[Entry], every: int) -> list[Entry]:
 
 
 def _examined(source: Source, subject: Subject, entries: Sequence[Entry], results: Results,
-              unreadable: list[tuple[str, str]], report: Report) -> Iterator[Examined]:
+              unreadable: list[tuple[str, str]], report: Report, take: Callable[[Examined], None]
+              ) -> Iterator[Examined]:
     examiner: Examiner | None = None
     before: Entry | None = None
     taken: Entry | None = None
@@ -126,6 +131,7 @@ def _examined(source: Source, subject: Subject, entries: Sequence[Entry], result
             unreadable.append((entry.name, str(error)))
             continue
         before = entry
+        take(found)
         yield found
     report(len(entries), len(entries), "")
 
@@ -151,21 +157,24 @@ def _betas(source: Source, adam: Adam | None) -> tuple[float, float]:
 
 def _command(source: Source, checkpoints: Sequence[Examined], line: Timeline, corpus: Path | None,
              adam: Adam | None) -> str:
-    """Return what goes on from the last healthy checkpoint, gentler if training broke."""
-    if line.last_healthy is None:
+    """Return what goes on from the last healthy checkpoint, gentler if training broke; from the best if it overfits."""
+    at = line.best if line.overfits else line.last_healthy
+    if at is None:
         return ""
-    healthy = checkpoints[line.last_healthy]
+    healthy = checkpoints[at]
     broke = line.first_broken is not None
     known = source.kept.get("config", {}).get("lr") or (adam.lr if adam is not None else None)
     lr = (float(known) * GENTLER if broke else float(known)) if known else USUAL_LR
     knobs = ["--lr", number(lr), "--clip", "auto"]
     if source.run is not None:
         words = ["tuitrain", "resume", str(source.run.path), "--checkpoint", str(healthy.step)]
-        words += knobs if broke else []
+        # Of what helps against overfitting a run can only turn its rate.
+        words += knobs if broke else ["--lr", number(lr * GENTLER)] if line.overfits else []
     else:
         entry = next(each for each in source.listing.entries if each.name == healthy.name)
         words = ["tuitrain", "adopt", str(entry.path.with_name(entry.name)),
-                 *(["--corpus", str(corpus)] if corpus is not None else []), *knobs]
+                 *(["--corpus", str(corpus)] if corpus is not None else []), *knobs,
+                 *(["--dropout", str(DROPOUT)] if line.overfits else [])]
     return shlex.join(words)
 
 

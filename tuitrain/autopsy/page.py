@@ -146,7 +146,7 @@ def _matplotlib() -> Any:
     try:
         return importlib.import_module("matplotlib.figure")
     except ImportError:
-        raise UsageError("--html draws with matplotlib, which is not here: pip install matplotlib") from None
+        raise UsageError("--html draws with matplotlib, which is not here: pip install 'tuitrain[export]'") from None
 
 
 def _text(words: str) -> str:

@@ -77,6 +77,8 @@ def headline(found: Autopsy) -> str:
     if broken is None:
         if healthy is None:
             return "none of them has learned anything yet"
+        if found.line.overfits and found.line.best is not None:
+            return f"nothing broke; the best is {found.checkpoints[found.line.best].name}, since then it overfits"
         return f"nothing broke: healthy until the last, {healthy.name}" if healthy is found.checkpoints[-1] else (
             f"nothing broke for good; the last near the best is {healthy.name}")
     if healthy is None:

@@ -7,11 +7,17 @@ import argparse
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuitrain.cli import screen
 from tuitrain.errors import FINISHED, UsageError
 from tuitrain.telemetry.units import safe
+
+if TYPE_CHECKING:
+    from tuitrain.autopsy.cockpit.app import Perform
+    from tuitrain.autopsy.inquest import Autopsy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,21 +48,44 @@ def run(arguments: argparse.Namespace) -> int:
     runtime.before_torch()
     from tuitrain.autopsy.inquest import perform
 
-    with Progress() as progress:
-        found = perform(path, Path(arguments.corpus) if arguments.corpus else None, every=arguments.every,
-                        vocabulary=Path(arguments.vocabulary) if arguments.vocabulary else None,
-                        given={"bptt": arguments.bptt, "loss": arguments.loss}, report=progress.report)
+    examine = partial(perform, path, Path(arguments.corpus) if arguments.corpus else None, every=arguments.every,
+                      vocabulary=Path(arguments.vocabulary) if arguments.vocabulary else None,
+                      given={"bptt": arguments.bptt, "loss": arguments.loss})
+    if arguments.json or arguments.no_ui or not screen.has_screen():
+        with Progress() as progress:
+            found = examine(report=progress.report)
+    else:
+        shown = _show(path, lambda report, take: examine(report=report, take=take), mouse=arguments.mouse)
+        if shown is None:
+            return FINISHED
+        found = shown
     if arguments.html:
         page.write(Path(arguments.html), found)
     if arguments.json:
         print(json.dumps(found.to_json()))
         return FINISHED
-    from tuitrain.autopsy.report import lines
+    from tuitrain.autopsy import report
 
+    if not arguments.no_ui and screen.has_screen():  # seen already; the command can be copied
+        print(safe(report.headline(found)))
+        if found.command:
+            print(safe(f"go on: {found.command}"))
+        return FINISHED
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    for line in lines(found, width, screen.draws_braille()):
+    for line in report.lines(found, width, screen.draws_braille()):
         print(line)
     return FINISHED
+
+
+def _show(path: Path, perform: "Perform", *, mouse: bool) -> "Autopsy | None":
+    """Show the autopsy in a cockpit until the person leaves; returns it, None if it was not finished."""
+    from tuitrain.autopsy.cockpit.app import AutopsyApp
+
+    app = AutopsyApp(str(path), perform, braille=screen.draws_braille())
+    app.run(mouse=mouse)
+    if app.failure is not None:
+        raise app.failure
+    return app.exhibit.found
 
 
 class Progress:
