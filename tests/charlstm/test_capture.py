@@ -281,6 +281,22 @@ def test_the_first_event_says_how_steps_run(start: Callable[..., Run], monkeypat
     assert start(run="captured").of(e.RunStarted)[0].facts["graph"] == "captured"
 
 
+def test_a_resume_that_computes_its_steps_another_way_is_not_called_exact(
+        start: Callable[..., Run], resume: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        real = Machine.capture
+        patched.setattr(Machine, "capture", lambda machine: real(machine, faithful))
+        run = start()
+        run.to_step(3)
+        run.stop()
+    again = resume(run.folder)
+    opened = again.of(e.RunResumed)[0]
+    assert not opened.exact and opened.why_not == "steps were captured, are eager"
+    again.to_step(5)
+    again.stop()
+    assert resume(run.folder).of(e.RunResumed)[0].exact, "eager before, eager now"
+
+
 def test_a_gpu_that_breaks_down_ends_a_run_that_has_begun(tmp_path: Path, corpus: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(machine: Machine) -> None:

@@ -118,6 +118,8 @@ print("the script's own end")
 ENDS = {"pass": ("finished", 0, 0), "raise ValueError('of mine')": ("crashed", 1, 1),
         "sys.exit(4)": ("ended by the script", 4, 4),
         "exec('try: sys.exit(5)\\nexcept SystemExit: pass')": ("finished", 0, 0),
+        "raise SystemExit(3)": ("ended by the script", 0, 3),  # Python does not tell the code of such an exit
+        "exec('try: raise SystemExit(3)\\nexcept SystemExit: pass')": ("finished", 0, 0),
         "raise KeyboardInterrupt": ("interrupted", 130, -2)}
 
 

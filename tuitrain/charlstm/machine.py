@@ -31,6 +31,7 @@ from tuitrain.engine.rows import Rows
 from tuitrain.engine.snapshot import Snapshot, copied
 from tuitrain.errors import NoRoom, is_out_of_memory
 from tuitrain.knobs import Knobs
+from tuitrain.protocol.facts import CAPTURED
 from tuitrain.telemetry.units import size
 
 
@@ -129,7 +130,7 @@ class Machine:
         if self.config.dropout:
             # From here on only replays run in train mode: eager dropout would change cuDNN's state under the graph.
             self.learner.capture(record)
-        self.graph = "captured"
+        self.graph = CAPTURED
         if not proof.exact:
             self.remarks.append(f"the CUDA graph's numbers are not those of eager steps bit for bit, but within "
                                 f"{proof.off:.1e} relatively")

@@ -55,13 +55,22 @@ def make_current(device: str) -> None:
         torch.cuda.set_device(_number(device))
 
 
+def events(device: "torch.device") -> "Callable[[], torch.cuda.Event] | None":
+    """Return a factory of events on a GPU; None for a device whose calls are synchronous."""
+    import torch
+
+    # Blocking: the host sleeps while it waits instead of keeping busy a core that samples and the screen need.
+    return (lambda: torch.cuda.Event(blocking=True)) if device.type == "cuda" else None
+
+
 def event(device: "torch.device") -> "torch.cuda.Event | None":
     """Record an event that completes with all work queued on a GPU so far; None for a CPU."""
     import torch
 
-    if device.type != "cuda":
+    make = events(device)
+    if make is None:
         return None
-    event = torch.cuda.Event()
+    event = make()
     event.record(torch.cuda.current_stream(device))
     return event
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuitrain.engine.rows import Window
+from tuitrain.engine.streak import Streak
 from tuitrain.engine.trainable import Trainable
 from tuitrain.protocol.events import LOSS_SCALE, Event, Floats, StepsDone, StepSkipped
 
@@ -29,9 +30,7 @@ class Reporter:
         self._machine, self._clock = machine, clock
         self._next_step = machine.progress.step + 1
         self._since = self._asked = clock()
-        self._streak = 0
-        self._good = np.full(2, np.nan, dtype=np.float32)
-        """The row of the last finite step."""
+        self._streak = Streak()
         self.longest = LONGEST
         """Maximum steps between drains."""
 
@@ -39,7 +38,7 @@ class Reporter:
         """Count from the run's present step after it was moved to another one."""
         self._next_step = self._machine.progress.step + 1
         self._since = self._asked = self._clock()
-        self._streak = 0
+        self._streak.forget()
         self._machine.instruments.forget()
 
     def report(self) -> Iterator[Event]:
@@ -85,34 +84,25 @@ class Reporter:
             seconds=round(seconds, 6))
 
     def _skipped(self, rows: NDArray[np.float32], first: int) -> Iterator[StepSkipped]:
-        skipped = rows[:, 3] > 0
-        where = np.flatnonzero(skipped)
-        before = rows[where[0] - 1] if len(where) and where[0] else self._good
-        if not skipped.all():
-            self._good = rows[~skipped][-1]
-        if not len(where):
-            self._streak = 0
+        found = self._streak.take(rows[:, :2], rows[:, 3] > 0)
+        if found is None:
             return
-        if skipped.all():
-            self._streak += len(rows)
-        else:
-            self._streak = int(np.argmin(skipped[::-1]))  # skipped steps since the last good one
+        where = found.places
         # Under a loss scale an overflowing gradient is no fault while there is a smaller scale to try.
         faults = where[~np.isfinite(rows[where, 0]) | (rows[where, SCALE] <= 1)]
-        row = rows[faults[0] if len(faults) else where[0]]
-        column = 0 if not np.isfinite(row[0]) else 1
-        value = float(row[column])
-        many = f"{len(where)} steps" if len(where) > 1 else "1 step"
+        place = int(faults[0] if len(faults) else where[0])
         onset = first + int(where[0])
+        value, words = found.describe(rows, place, onset)
+        many = f"{len(where)} steps" if len(where) > 1 else "1 step"
         if len(faults):
-            rule, sentence = NON_FINITE, (f"the {('loss', 'gradient norm')[column]} was {value} at step {onset:,}, "
-                                          f"{float(before[column]):.3g} before it; {many} kept from the weights")
+            rule, sentence = NON_FINITE, f"{words}; {many} kept from the weights"
         else:
-            rule, sentence = LOSS_SCALE, (f"the gradient did not fit into fp16 at a loss scale of {row[SCALE]:,.0f}; "
-                                          f"{many} kept from the weights, the scale is smaller now")
+            rule, sentence = LOSS_SCALE, (f"the gradient did not fit into fp16 at a loss scale of "
+                                          f"{rows[place, SCALE]:,.0f}; {many} kept from the weights, the scale is "
+                                          "smaller now")
         yield StepSkipped(
-            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset,
-            rule=rule, value=value, threshold=float("inf"), count=len(where), streak=self._streak, sentence=sentence)
+            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset, rule=rule, value=value,
+            threshold=float("inf"), count=len(where), streak=found.streak, sentence=sentence)
 
 
 def floats(values: NDArray[np.float32]) -> Floats:

@@ -34,12 +34,6 @@ class Event(Protocol):
         """Wait until the marked work is done."""
 
 
-def event_of(device: torch.device) -> Callable[[], Event] | None:
-    """Return a factory of events on a device; None for a device whose calls are synchronous."""
-    # Blocking: the host sleeps while it waits instead of keeping busy a core that samples and the screen need.
-    return (lambda: torch.cuda.Event(blocking=True)) if device.type == "cuda" else None
-
-
 @dataclass(frozen=True, slots=True)
 class Window:
     """Rows [steps, columns] following the previous window; `asked` is the time of their request (caller's clock)."""
@@ -49,7 +43,7 @@ class Window:
 
 
 class Rows:
-    """A ring of rows, and one of the loss of each stream [steps, batch]. `event` is the result of `event_of`."""
+    """A ring of rows, and one of the loss of each stream [steps, batch]. `event` makes a mark in its queue."""
 
     def __init__(self, columns: int, streams: int, device: torch.device,
                  event: Callable[[], Event] | None = None) -> None:

@@ -38,7 +38,8 @@ class Saves:
         """Seconds until the next save; shorter at the start of a new run."""
         self._submitted = clock()
         self._serial = serial
-        self._environment = machine.environment
+        self.environment: dict[str, Any] = dict(machine.environment)
+        """Where the numbers are computed, as each checkpoint records it."""
         self.extra: Callable[[], dict[str, Any]] = dict
         self.on_committed: Callable[[], None] | None = None
         """Called in the saver's thread after each checkpoint."""
@@ -77,7 +78,7 @@ class Saves:
 
     def values(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return what of a snapshot is not tensors, as a checkpoint has it."""
-        return plain({**snapshot.values, **self.extra(), "serial": self._serial, "environment": self._environment})
+        return plain({**snapshot.values, **self.extra(), "serial": self._serial, "environment": self.environment})
 
     def _committed(self) -> None:
         if self.on_committed is not None:

@@ -21,6 +21,7 @@ from tuitrain.intervals import Every, Timer
 from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.events import INTERVAL, EngineSaid, EpochEnded, Event, RunEnded, RunResumed, RunStarted
+from tuitrain.protocol.facts import CAPTURED
 from tuitrain.run.saver import Saver
 
 REPEAT_AFTER = 60.0
@@ -50,6 +51,8 @@ class Trainer:
         self.promise: Promise | None = None
         self.until = 0
         """A step at which this process ends although the run's own last step is a later one; 0 for none."""
+        self.graph_before = ""
+        """How steps were computed, `captured` or `eager`, before the checkpoint of a resume; empty where unknown."""
         self.complete: Callable[[EpochEnded], EpochEnded] = lambda epoch: epoch
         """Adds the fields of an EpochEnded that the loop does not know."""
         self._snapshots = Timer(snapshot_every, fresh=not machine.progress.step, clock=clock)
@@ -96,12 +99,22 @@ class Trainer:
             yield self._opening
             raise
         self.introduce(graph=self.machine.graph)
+        self._compare_ways()
         if self._budget is not None:
             self.introduce(seconds=round(self._budget.left, 3))
         yield self._opening
         if self.machine.graph_missing:
             reason = f"--graph on: {self.machine.graph}"[:MAX_REASON]
             self.orders.stop = c.Stop(id="", by="", reason=reason, exit_code=ERROR)
+
+    def _compare_ways(self) -> None:
+        """Note in each checkpoint whether steps are a CUDA graph, and whether they were in the one resumed from."""
+        way = CAPTURED if self.machine.graph == CAPTURED else "eager"
+        self.saves.environment["graph"] = way
+        if isinstance(self._opening, RunResumed) and self.graph_before not in ("", way):
+            why = f"steps were {self.graph_before}, are {way}"
+            self._opening = replace(self._opening, exact=False,
+                                    why_not="; ".join(filter(None, (self._opening.why_not, why))))
 
     def _begin(self) -> Iterator[Event]:
         for remark in self.machine.remarks:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuitrain.engine import devices
 from tuitrain.watching.gradients import GroupNorms
 
 COLUMNS = 3
@@ -114,14 +115,9 @@ class Numbers:
         if not on_device:
             return [*windows, _window(pending, iter(()), clock())]
         flat = torch.cat([v.detach().to(on_device[0].device).reshape(-1).float() for v in on_device])
-        ready = None
-        if flat.is_cuda:
-            host = torch.empty(flat.shape, pin_memory=True).copy_(flat, non_blocking=True)
-            ready = torch.cuda.Event()
-            ready.record()
-        else:
-            host = flat.cpu()
-        self._copying.append(_Copying(pending, host, ready, clock()))
+        host = (torch.empty(flat.shape, pin_memory=True).copy_(flat, non_blocking=True) if flat.is_cuda
+                else flat.cpu())
+        self._copying.append(_Copying(pending, host, devices.event(flat.device), clock()))
         return windows + self._arrived(wait)
 
     def _arrived(self, wait: bool) -> list[Window]:

@@ -21,7 +21,7 @@ from tuitrain.intervals import Every
 from tuitrain.protocol import events as e
 from tuitrain.protocol.commands import Command
 from tuitrain.watching.gradients import global_norm, gradient_norms
-from tuitrain.watching.leaving import goes_on, how_it_left, notice_exit
+from tuitrain.watching.leaving import UnseenExit, goes_on, how_it_left, notice_exit
 from tuitrain.watching.loop import Loop
 from tuitrain.watching.numbers import value_of
 from tuitrain.watching.outlet import Outlet
@@ -31,6 +31,7 @@ FINISH_TIMEOUT = 10.0
 """Seconds allowed at the end for writing the events that are still queued."""
 CALLS_WITHOUT_STEP = 200
 """After this many calls of `step` without an optimizer step, each call counts as a step."""
+LEFT = "ended by the script"
 T = TypeVar("T")
 
 
@@ -327,9 +328,11 @@ class Pilot:
         words = f"{type(error).__name__}: {error}".splitlines()[0][:500]
         # In the middle of an optimizer step the weights belong to no step, so they are not saved.
         save = not self._loop.recorder.inside and isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-        if isinstance(error, SystemExit):
+        if isinstance(error, UnseenExit):
+            events = self._loop.finish(LEFT, FINISHED, save=save)
+        elif isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else (0 if error.code is None else ERROR)
-            events = self._loop.finish("finished" if not code else "ended by the script", code & 0xFF, save=save)
+            events = self._loop.finish("finished" if not code else LEFT, code & 0xFF, save=save)
         elif interrupted:
             events = self._loop.finish("interrupted", INTERRUPTED, save=save)
         else:

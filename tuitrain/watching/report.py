@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tuitrain.engine.reporter import NON_FINITE, PERIOD, floats
+from tuitrain.engine.streak import Streak
 from tuitrain.protocol.events import Event, Logged, StepsDone, StepSkipped
 from tuitrain.watching.numbers import Numbers, Window
 from tuitrain.watching.subject import Subject
@@ -32,13 +33,13 @@ class Reporter:
         self._since = self._asked = clock()
         self.every = 1
         self.epoch = 0.0
-        self._streak, self._good = 0, (float("nan"), float("nan"))
+        self._streak = Streak()
 
     def moved(self) -> None:
         """Start afresh after the run was restored to another step."""
         self._numbers.forget()
         self._since = self._asked = self._clock()
-        self._streak = 0
+        self._streak.forget()
 
     def waited(self) -> None:
         """Leave the time since the last report out of the training time."""
@@ -92,23 +93,12 @@ class Reporter:
         """Report steps with a loss or norm that is not finite. The script's optimizer made them all the same."""
         loss, norm = window.rows[:, 0], window.rows[:, 1]
         bad = ~np.isfinite(loss) | np.isinf(norm) | (np.isnan(norm) & np.array(window.measured, dtype=bool))
-        where = np.flatnonzero(bad)
-        good = np.flatnonzero(~bad)
-        before = self._good
-        if len(where) and where[0]:
-            before = (float(loss[where[0] - 1]), float(norm[where[0] - 1]))
-        if len(good):
-            self._good = (float(loss[good[-1]]), float(norm[good[-1]]))
-        if not len(where):
-            self._streak = 0
+        found = self._streak.take(window.rows[:, :2], bad)
+        if found is None:
             return
-        self._streak = self._streak + len(bad) if not len(good) else len(bad) - 1 - int(good[-1])
-        place = int(where[0])
-        column = 0 if not np.isfinite(loss[place]) else 1
-        name, value = ("loss", "gradient norm")[column], float(window.rows[place, column])
-        onset = window.first + place
+        onset = window.first + int(found.places[0])
+        value, words = found.describe(window.rows, int(found.places[0]), onset)
         yield StepSkipped(
-            branch=self._subject.progress.branch, step=window.first + int(where[-1]), onset=onset, rule=NON_FINITE,
-            value=value, threshold=float("inf"), count=len(where), streak=self._streak, kept=False,
-            sentence=f"the {name} was {value} at step {onset:,}, {before[column]:.3g} before it; the optimizer made "
-                     "the step all the same")
+            branch=self._subject.progress.branch, step=window.first + int(found.places[-1]), onset=onset,
+            rule=NON_FINITE, value=value, threshold=float("inf"), count=len(found.places), streak=found.streak,
+            kept=False, sentence=f"{words}; the optimizer made the step all the same")

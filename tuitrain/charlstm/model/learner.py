@@ -20,8 +20,9 @@ from tuitrain.charlstm.model.network import CharRNN, Hidden
 from tuitrain.charlstm.model.optimizers import Optimizer
 from tuitrain.charlstm.model.whole_batch import WholeBatch
 from tuitrain.charlstm.text.batches import Batch
+from tuitrain.engine import devices
 from tuitrain.engine.reporter import COLUMNS
-from tuitrain.engine.rows import LENGTH, Lead, Rows, event_of
+from tuitrain.engine.rows import LENGTH, Lead, Rows
 
 
 class Learner:
@@ -45,7 +46,7 @@ class Learner:
         self._lr = torch.zeros((), device=self._device)
         self._clip = torch.zeros((), device=self._device)
         self._unscaled = torch.ones((), device=self._device)
-        event = event_of(self._device)
+        event = devices.events(self._device)
         self.rows = Rows(len(COLUMNS) + len(self.gradients.names), config.batch_size, self._device, event)
         self._lead = Lead(event)
         self._read: deque[NDArray[np.int64]] = deque(maxlen=LENGTH)

@@ -96,6 +96,7 @@ def hand_over(machine: Machine, run: RunDirectory, opened: Opened, began: float 
                       # A resumed run keeps the steps that its minutes were turned into.
                       minutes=0.0 if isinstance(opened.event, RunResumed) else config.minutes, began=began)
     trainer.steering.branches = opened.branches
+    trainer.graph_before = str((opened.values.get("environment") or {}).get("graph", ""))
     trainer.complete = evaluations.with_loss
     evaluations.on_best = lambda snapshot: trainer.saves.submit(snapshot, "best")
     common = trainer.saves.extra
