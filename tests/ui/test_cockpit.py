@@ -57,6 +57,7 @@ ASKS = [
     (["n", "5", "0", "0", "enter"], c.Land, {"steps": 500}),
     (["g", "down", "enter"], c.SetGuardMode, {"mode": "pause"}),
     (["m", "o", "k", "enter"], c.AddNote, {"text": "ok"}),
+    (["f", "enter"], c.StartRace, {"steps": 600, "shares": False, "point": ""}),
     (["q", "down", "down", "enter"], c.Stop, {"exit_code": 0}),
 ]
 
@@ -75,8 +76,8 @@ def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, 
     assert {name: getattr(asked, name) for name in words} == words
 
 
-ELSEWHERE = {"R"}
-"""Asks only where something is broken: test_remedy."""
+ELSEWHERE = {"R", "h"}
+"""Ask only where something is broken, or was done: test_remedy, test_race_screen."""
 VIEW_KEYS = {"w", "x", "z", "y", "<", ">", "/", "t", "d", "?", "^s", "^l", "^z"}
 
 

@@ -16,6 +16,7 @@ from textual.widgets import Input
 from tests.builders import CLOCK, FACTS, healthy, sample, steps
 from tests.ui.ills import ILLS, ill, well
 from tests.ui.script import Script, settled
+from tests.ui.test_race_screen import ended, race
 from tuitrain.protocol import events as e
 from tuitrain.ui.app import CockpitApp
 
@@ -94,9 +95,14 @@ STATES = {
     "remedy": State([*ill("lr too high"), OFF], keys=("R",)),
     "picker, remedy": State([*ill("lr too high"), OFF], keys=("r",)),
     "inside": State(well(), keys=("8", "z")),
+    "race asked": State(keys=("f",)),
+    "race": State([*healthy(), *race()], keys=("f",)),
+    "race ended": State([*healthy(), *ended()], keys=("f", "down")),
+    "race behind": State([*healthy(), *race()]),
     "guard waits": State([*ill("explosion"), e.Paused(branch=0, step=1640, id="1", by="guard")]),
 }
-MAIN = ("why, well", "why, explosion", "healthy", "picker", "after a rollback", "alarm", "help")
+MAIN = ("race", "race ended", "race asked", "why, well", "why, explosion", "healthy", "picker", "after a rollback",
+        "alarm", "help")
 
 PICTURES = [(name, (120, 40)) for name in STATES] + [(name, size) for name in MAIN for size in ((80, 24), (200, 60))]
 PICTURES.append(("guard waits", (200, 60)))

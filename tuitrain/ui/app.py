@@ -26,6 +26,7 @@ from tuitrain.telemetry.session import Session
 from tuitrain.ui.actions.asking import Asking
 from tuitrain.ui.actions.conducting import Conducting
 from tuitrain.ui.actions.going_back import GoingBack
+from tuitrain.ui.actions.racing import Racing
 from tuitrain.ui.actions.table import actions
 from tuitrain.ui.actions.turning import Turning
 from tuitrain.ui.actions.viewing import Viewing
@@ -79,6 +80,7 @@ class CockpitApp(App[int]):
         self._asking = asking = Asking(self.link, show)
         parts = actions(
             Conducting(self, self.link, asking), Turning(self, self.link, asking), GoingBack(self, self.link, asking),
+            Racing(self, self.link, asking),
             Viewing(self, self.link, self.cockpit, run=run, clock=clock, show=show, show_plots=self.redraw_plots))
         for name, action in parts.items():
             setattr(self, f"action_{name}", action)

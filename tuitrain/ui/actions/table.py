@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from tuitrain.ui.actions.conducting import Conducting
 from tuitrain.ui.actions.going_back import GoingBack
+from tuitrain.ui.actions.racing import Racing
 from tuitrain.ui.actions.turning import Turning
 from tuitrain.ui.actions.viewing import Viewing
 
 
-def actions(conducting: Conducting, turning: Turning, back: GoingBack, viewing: Viewing
+def actions(conducting: Conducting, turning: Turning, back: GoingBack, racing: Racing, viewing: Viewing
             ) -> dict[str, Callable[..., None]]:
     """Return the methods by their names in the table of keys."""
     return {
@@ -19,6 +20,7 @@ def actions(conducting: Conducting, turning: Turning, back: GoingBack, viewing: 
         "type_clip": turning.type_clip, "auto_clip": turning.auto_clip, "type_prompt": turning.type_prompt,
         "scale_temperature": turning.scale_temperature,
         "rollback": back.rollback, "remedy": back.remedy, "undo": back.undo,
+        "futures": racing.futures, "helped": racing.helped,
         "why": viewing.why, "focus_pane": viewing.focus_pane, "maximise": viewing.maximise, "window": viewing.window,
         "log_axis": viewing.log_axis, "filter": viewing.filter, "next_theme": viewing.next_theme,
         "screenshot": viewing.screenshot, "help": viewing.help,

@@ -43,6 +43,8 @@ def stretch(history: History, ring: Ring, window: int) -> Stretch:
 def x_limits(state: RunState, view: View) -> tuple[float, float]:
     """Return the first and last step of the axis; the end moves in jumps, so that the axis does not creep."""
     last = max(state.losses.last_step, 10)
+    if state.race is not None and holds(state):  # the arms run ahead of the run
+        last = max([last, *(runner.curve.last_step for runner in state.race.runners)])
     if not view.window:
         last = max([last, *(line.last_step for line in state.left)])
     if view.window:
@@ -51,6 +53,11 @@ def x_limits(state: RunState, view: View) -> tuple[float, float]:
         return max(0.0, right - view.window), float(right)
     size = 10.0 ** np.floor(np.log10(last)) / 2
     return float(max(0, state.losses.first_step - 1)), float(np.ceil(last / size) * size)
+
+
+def holds(state: RunState) -> bool:
+    """Whether the newest race began on the present line, so that its arms can be drawn beside it."""
+    return state.race is not None and state.lineage.holds(state.race.began.branch, state.race.began.step)
 
 
 def bad_steps(history: History) -> list[float]:

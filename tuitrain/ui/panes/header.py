@@ -9,7 +9,7 @@ from tuitrain.specs import cell
 from tuitrain.telemetry.health import Health
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.sentences import on_the_way
-from tuitrain.telemetry.units import duration, interval, loss_text, many, number, rate, safe, size
+from tuitrain.telemetry.units import duration, interval, loss_text, many, number, percent, rate, safe, size
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.view import View
 
@@ -83,6 +83,8 @@ class HeaderPane(Picture):
             return Text(words, style="bold " + colours.alarm)
         if state.health.broken and state.status == "running":
             return Text("● running, ALARM: w says why", style="bold " + colours.alarm)
+        if state.status == "paused" and state.paused_by == askers.RACE and state.race is not None:
+            return Text(f"‖ race {percent(state.race.share)}: f shows it", style=colours.validation)
         if state.status == "paused" and state.paused_by not in ("", askers.PERSON):
             return Text(f"‖ paused by {safe(state.paused_by)}", style=colours.alarm)
         face, colour = faces.get(state.status, ("…", colours.dim))

@@ -6,7 +6,7 @@ from rich.text import Text
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.series import Array
 from tuitrain.telemetry.units import LEAST, loss_text, number, safe
-from tuitrain.ui.panes.axis import bad_steps, stretch, x_limits
+from tuitrain.ui.panes.axis import bad_steps, holds, stretch, x_limits
 from tuitrain.ui.panes.header import fit
 from tuitrain.ui.picture import Picture
 from tuitrain.ui.plot import Chart, Curve, faces, nice_limits, nice_ticks, smooth
@@ -51,6 +51,10 @@ class LossPane(Picture):
         for line, before in state.left_lines():
             gone = stretch(line.losses, line.loss, 0).after(before)
             curves.append(Curve(gone.steps, _smooth(gone.mean * scale, gone.width), colours.dim))
+        if state.race is not None and holds(state):
+            for runner in state.race.runners:
+                steps, _, _, mean, _ = runner.curve.buckets()
+                curves.append(Curve(steps, _smooth(mean * scale, runner.curve.width), colours.dim))
         curves.append(Curve(numbers.steps, _smooth(numbers.mean * scale, numbers.width), colours.train))
         dots = {kind: np.array([[step, loss * scale] for step, loss in kind_of if step >= left]).reshape(-1, 2)
                 for kind, kind_of in (("○", state.validation.whole), (PART, state.validation.part))}
