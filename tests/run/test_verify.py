@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Run
 from tuitrain.cli.main import main
-from tuitrain.run import checkpoints, verify
+from tuitrain.run import checkpoints, repair
 
 Start = Callable[..., Run]
 
@@ -58,12 +58,88 @@ def test_a_repair_sets_aside_and_the_run_goes_on(start: Start, resume: Start,
     notes = place / "notes.txt"
     notes.write_text("a person's own")
     assert main(["verify", "--repair", str(run.folder.path)]) == 0
-    aside = run.folder.path / verify.ASIDE
+    aside = run.folder.path / repair.ASIDE
     assert [(aside / path.name).read_bytes() for path in broken] == contents
     assert (aside / orphan.name).read_bytes() == b"without a mark" and notes.exists()
     capsys.readouterr()
     assert main(["verify", str(run.folder.path)]) == 0
     assert resume(run.folder, steps=60).machine.progress.step == before
+
+
+def spoil(path: Path) -> bytes:
+    """Turn a bit in the middle of a file; returns what it holds then."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def test_a_repair_rebuilds_the_configuration_from_the_journal_and_the_text(
+        start: Start, resume: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(start)
+    before = run.folder.read_config()
+    damaged = spoil(run.folder.config)
+    assert main(["verify", "--repair", str(run.folder.path)]) == 0
+    out = capsys.readouterr().out
+    assert "rebuilt config.json from the journal and corpus.txt.gz; the damaged one is set-aside/config.json" in out
+    assert (run.folder.path / "set-aside" / "config.json").read_bytes() == damaged
+    assert run.folder.read_config() == before
+    assert resume(run.folder, steps=60).machine.progress.step == 40
+
+
+def test_a_configuration_is_not_rebuilt_without_the_event_that_the_run_began_with(
+        start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(start)
+    damaged = spoil(run.folder.config)
+    lines = run.folder.journal.read_bytes().splitlines(keepends=True)
+    run.folder.journal.write_bytes(b"".join(line for line in lines if b'"kind":"Run' not in line))
+    assert main(["verify", "--repair", str(run.folder.path)]) == 1
+    assert "does not have the event that the run began with" in capsys.readouterr().out
+    assert run.folder.config.read_bytes() == damaged and not (run.folder.path / "set-aside").exists()
+
+
+def test_a_repair_rebuilds_the_text_from_the_file_that_the_run_began_with(
+        start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(start)
+    whole = run.folder.corpus.read_bytes()
+    damaged = spoil(run.folder.corpus)
+    assert main(["verify", "--repair", str(run.folder.path)]) == 0
+    assert "rebuilt corpus.txt.gz from " in capsys.readouterr().out
+    assert run.folder.corpus.read_bytes() == whole
+    assert (run.folder.path / "set-aside" / "corpus.txt.gz").read_bytes() == damaged
+    source = Path(str(run.folder.read_config()["config"]["corpus"]))
+    damaged = spoil(run.folder.corpus)
+    source.write_text(source.read_text() + "and more")
+    assert main(["verify", "--repair", str(run.folder.path)]) == 1
+    assert "is not the text any more that the run started with" in capsys.readouterr().out
+    source.unlink()
+    assert main(["verify", "--repair", str(run.folder.path)]) == 1
+    assert "is not at" in capsys.readouterr().out
+    assert run.folder.corpus.read_bytes() == damaged
+
+
+def test_a_repair_keeps_the_intact_lines_of_a_journal(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(start)
+    lines = run.folder.journal.read_bytes().splitlines(keepends=True)
+    at = len(lines) // 2
+    lines[at] = lines[at][:-20] + b"\n"
+    damaged = b"".join(lines)
+    run.folder.journal.write_bytes(damaged)
+    assert main(["verify", "--repair", str(run.folder.path)]) == 0
+    assert f"rebuilt journal.jsonl from its {len(lines) - 1:,} intact lines" in capsys.readouterr().out
+    assert run.folder.journal.read_bytes() == b"".join(lines[:at] + lines[at + 1:])
+    assert (run.folder.path / "set-aside" / "journal.jsonl").read_bytes() == damaged
+    assert main(["verify", str(run.folder.path)]) == 0
+
+
+def test_a_second_repair_overwrites_nothing_that_was_set_aside(start: Start) -> None:
+    run = finished(start)
+    contents = []
+    for _ in range(2):
+        contents.append(spoil(run.folder.config))
+        assert main(["verify", "--repair", str(run.folder.path)]) == 0
+    aside = run.folder.path / "set-aside"
+    assert [(aside / name).read_bytes() for name in ("config.json", "config.json.2")] == contents
 
 
 def test_a_repair_waits_for_nobody_who_trains(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from typing import Final
 from tuitrain.errors import CheckpointError, RunError, TuitrainError
 from tuitrain.run import checkpoints, index, journal
 from tuitrain.run.directory import RunDirectory
-from tuitrain.run.folder import PRIVATE_FOLDER, Folder
+from tuitrain.run.folder import Folder
+from tuitrain.run.repair import ASIDE, aside, free_name
 
-ASIDE: Final = "set-aside"
 WHOLE: Final = "whole"
 DAMAGED: Final = "damaged"
 REMARK: Final = "remark"
@@ -122,17 +122,10 @@ def set_aside(run: RunDirectory, findings: list[Finding]) -> list[str]:
     moved = []
     with Folder(run.path) as here:
         for file in [file for finding in findings if finding.state == DAMAGED for file in finding.files]:
-            if not here.has(ASIDE):
-                os.mkdir(ASIDE, PRIVATE_FOLDER, dir_fd=here.fd)
-            with Folder(Path(ASIDE), inside=here) as aside, \
-                    Folder(Path(file).parent, inside=here) as source:
-                name, number = Path(file).name, 1
-                free = name
-                while aside.has(free):
-                    number += 1
-                    free = f"{name}.{number}"
-                os.rename(name, free, src_dir_fd=source.fd, dst_dir_fd=aside.fd)
-                aside.sync()
+            with aside(here) as place, Folder(Path(file).parent, inside=here) as source:
+                free = free_name(place, Path(file).name)
+                os.rename(Path(file).name, free, src_dir_fd=source.fd, dst_dir_fd=place.fd)
+                place.sync()
                 source.sync()
                 moved.append(f"{ASIDE}/{free}")
     return moved
