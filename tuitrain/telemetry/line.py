@@ -5,7 +5,7 @@ A rollback starts a line with the steps of its past; going to a step of another 
 
 import copy
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -23,21 +23,25 @@ LEFT, LEFT_RECENT = 3, 500
 DRAINS = 120
 GROUPS = 1000
 """Maximum number of parameter groups."""
-RINGS = ("loss", "grad_norm", "clipped")
 
 
-def _recent() -> Ring:
+def _by_step() -> Ring:
+    """Return the default of a field that has a number for each step."""
     return Ring(RECENT)
 
 
 @dataclass(slots=True)
 class Line:
-    """Losses and norms of the steps that led to the newest of `branch`; `norms` holds a median per drain and group."""
+    """Losses and norms of the steps that led to the newest of `branch`; `norms` holds a median per drain and group.
+
+    A field made by `_by_step` is one of `RINGS`: it travels and follows a rollback by being declared. `learned` has to
+    give it a number for each step.
+    """
 
     branch: int = 0
-    loss: Ring = field(default_factory=_recent)
-    grad_norm: Ring = field(default_factory=_recent)
-    clipped: Ring = field(default_factory=_recent)
+    loss: Ring = field(default_factory=_by_step)
+    grad_norm: Ring = field(default_factory=_by_step)
+    clipped: Ring = field(default_factory=_by_step)
     losses: History = field(default_factory=History)
     grad_norms: History = field(default_factory=History)
     norms: dict[str, Ring] = field(default_factory=dict)
@@ -49,15 +53,20 @@ class Line:
         """The newest known step."""
         return self.losses.last_step
 
+    def ring(self, name: str) -> Ring:
+        """Return one of `RINGS`."""
+        ring: Ring = getattr(self, name)
+        return ring
+
     def learned(self, event: e.StepsDone) -> None:
         """Append the numbers of steps. Raises ValueError for impossible steps."""
         if not 1 <= event.first_step <= MAX_COUNT or len(event.loss) != len(event.grad_norm):
             raise ValueError("no steps of a run")
         self.go_on_after(event.first_step - 1)
         losses, norms = np.array(event.loss), np.array(event.grad_norm)
-        self.loss.extend(losses)
-        self.grad_norm.extend(norms)
-        self.clipped.extend(_each(event))
+        numbers = {"loss": losses, "grad_norm": norms, "clipped": _each(event)}
+        for name in RINGS:
+            self.ring(name).extend(numbers[name])
         self.losses.extend(losses)
         self.grad_norms.extend(norms)
         medians = {name: _median(values) for name, values in event.norms.items() if values}
@@ -68,8 +77,8 @@ class Line:
         """Discard everything after a step; missing steps before it stay unknown."""
         known = self.last_step
         if step < known:
-            for ring in (self.loss, self.grad_norm, self.clipped):
-                ring.drop(known - step)
+            for name in RINGS:
+                self.ring(name).drop(known - step)
             drains = self.drains.last()
             late = int((drains > step).sum())
             for ring in (self.drains, *self.norms.values()):
@@ -79,19 +88,20 @@ class Line:
             self.losses.cut(step, self.loss.last())
             self.grad_norms.cut(step, self.grad_norm.last())
         elif step > known:
-            self.loss, self.grad_norm, self.clipped = _recent(), _recent(), _recent()
+            for name in RINGS:
+                setattr(self, name, _by_step())
             self.losses.skip(step - known)
             self.grad_norms.skip(step - known)
 
     def shorten(self) -> None:
         """Keep only the recent steps that an abandoned line may need."""
-        for ring in (self.loss, self.grad_norm, self.clipped):
-            ring.keep(LEFT_RECENT)
+        for name in RINGS:
+            self.ring(name).keep(LEFT_RECENT)
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
         return {"branch": self.branch,
-                "rings": {name: plain([_short(v) for v in getattr(self, name).last().tolist()]) for name in RINGS},
+                "rings": {name: plain([_short(v) for v in self.ring(name).last().tolist()]) for name in RINGS},
                 "norms": {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
                           for name, ring in self.norms.items()},
                 "drains": [int(v) for v in self.drains.last()],
@@ -105,7 +115,7 @@ class Line:
         if len(wire["norms"]) > GROUPS:
             raise ValueError("more groups than a state holds")
         for name in RINGS:
-            getattr(line, name).extend(np.array([float(v) for v in wire["rings"][name][-RECENT:]]))
+            line.ring(name).extend(np.array([float(v) for v in wire["rings"][name][-RECENT:]]))
         line.drains.extend(np.array([float(v) for v in wire["drains"][-DRAINS:]]))
         for name, values in wire["norms"].items():
             line.norms[str(name)] = ring = Ring(DRAINS)
@@ -120,6 +130,10 @@ class Line:
             self.norms[name].extend(np.full(before, np.nan))
         for name, ring in self.norms.items():
             ring.extend(np.array([medians.get(name, np.nan)]))
+
+
+RINGS = tuple(spec.name for spec in fields(Line) if spec.default_factory is _by_step)
+"""The fields of a line that hold a number for each of its last steps."""
 
 
 @dataclass(slots=True)
