@@ -1,6 +1,7 @@
 """The first line says what stands in the way, the keys do what they say at every size, over dialogs too."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,35 @@ def test_the_panes_stay_in_view_behind_a_dialog_in_every_theme(theme: str) -> No
         await pilot.pause()
         picture = app.export_screenshot()
         assert "keeps" in picture and "harbour" in picture and "timeline" in picture
+
+    drive(Script(healthy()), act)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb`, as the guidelines for readable pages define it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def faint(app: CockpitApp, *, light: bool) -> list[str]:
+    """Colours of letters that hardly stand out from the ground of a picture; the ground's own if it is not `light`."""
+    app.redraw(at_once=True)
+    app.redraw_plots()
+    picture = app.export_screenshot()
+    [ground] = re.findall(r'<rect fill="(#\w{6})" stroke', picture)
+    if (luminance(ground) > 0.5) != light:
+        return [ground]
+    letters = set(re.findall(r"-r\d+ { fill: (#\w{6})", picture))
+    pairs = {letter: sorted((luminance(ground), luminance(letter))) for letter in letters}
+    return [letter for letter, (low, high) in pairs.items() if (high + 0.05) / (low + 0.05) <= 2]
+
+
+@pytest.mark.parametrize("theme", [name for name in THEMES if name.startswith("ansi")])
+def test_letters_stand_out_in_a_picture_in_the_terminals_own_colours(theme: str) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        app.theme = theme
+        await until(lambda: not faint(app, light=theme == "ansi-light"))
 
     drive(Script(healthy()), act)
 

@@ -37,6 +37,7 @@ from tuitrain.ui.gone import EngineGone, LogTail
 from tuitrain.ui.keys import PANES, TABLE
 from tuitrain.ui.link import Link
 from tuitrain.ui.panes.header import HeaderPane, countdown
+from tuitrain.ui.screenshot import on_its_background
 from tuitrain.ui.unobeyed import Unobeyed
 from tuitrain.ui.view import View
 
@@ -122,6 +123,10 @@ class CockpitApp(App[int]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Called by Textual: return the filters that each row passes through on its way to the terminal."""
         return [*super().get_line_filters(), UNOBEYED]
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Called by Textual: return the screen as SVG."""
+        return on_its_background(super().export_screenshot(title=title, simplify=simplify), self.current_theme)
 
     def get_default_screen(self) -> Screen[Any]:
         """Called by Textual: return the screen at the bottom of the stack, which is never closed."""
