@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import TINY, Run
 from tuitrain.charlstm import runtime
-from tuitrain.charlstm.asides import samples
+from tuitrain.charlstm.asides import evaluations, samples
 from tuitrain.charlstm.config import Config
+from tuitrain.charlstm.looks import evaluator
 from tuitrain.charlstm.looks.evaluator import WARM, Evaluator, make_model, steps_between_parts
 from tuitrain.charlstm.looks.sampler import NumpyRNN, Stream, draw
 from tuitrain.charlstm.model.scratch import Scratch
@@ -364,6 +366,37 @@ def test_samples_are_drawn_in_bursts_inside_their_share_and_faster_for_whom_wait
     before = now[0]
     list(clock.attend(None))
     assert now[0] - before > 0.8 * samples.AWAITED * 10 or not clock.busy, "whoever waits gets the share of any step"
+
+
+def test_an_evaluation_that_somebody_waits_for_gets_a_share_of_a_slow_models_steps_and_no_more(
+        start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "CHUNK", 1)
+    run, now = start(val=0.5, evaluate_every=100_000), [0.0]
+    aside = evaluations.Evaluations(run.machine, 100_000, lambda: now[0])
+    slices = aside._evaluator.slices()
+    assert slices > 40
+    run_slices = Evaluator.run
+
+    def slowly(*words: Any, **options: Any) -> Any:
+        for found in run_slices(*words, **options):
+            now[0] += 0.1  # what a slice takes by this clock
+            yield found
+
+    monkeypatch.setattr(Evaluator, "run", slowly)
+
+    def taken(step: float) -> float:
+        now[0] += step
+        before = now[0]
+        list(aside.advance())
+        return now[0] - before
+
+    aside.start("asked for", "id", "somebody")
+    assert taken(0.0) == pytest.approx(0.1 * evaluations.AT_A_TIME), "at least a few slices whatever a step takes"
+    assert taken(4.0) == pytest.approx(evaluations.AWAITED * 4.0, abs=0.31) and aside.busy
+    aside._running.clear()
+    aside.start("interval")
+    aside._running[0].pace = 1.0
+    assert taken(4.0) == pytest.approx(0.1), "nobody waits"
 
 
 def test_the_first_sample_is_not_of_the_first_seconds_and_comes_before_half_the_interval_is_over(

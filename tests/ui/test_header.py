@@ -45,6 +45,19 @@ def test_what_takes_its_time_is_in_the_first_line_until_it_is_answered() -> None
     drive(script, act, size=(120, 40))
 
 
+def test_what_was_asked_of_a_slow_model_is_in_the_first_line_before_it_is_heard() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("v")
+        await until(lambda: "evaluation asked …" in first_line(app))
+        [asked] = script.asked
+        script.say(e.WorkAdvanced(what="validation", done=0, of=1, answers=asked.id))
+        await until(lambda: "validation …" in first_line(app) and "asked" not in first_line(app))
+
+    drive(script, act, size=(120, 40))
+
+
 @pytest.mark.parametrize(("run", "size"), [("runs/harbour-1", (120, 40)), ("runs/copperfield-12", (80, 24)),
                                            ("/a/long/way/to/the/folder/of/runs/copperfield-12", (80, 24)),
                                            ("runs/copperfield-12", (60, 16))])

@@ -33,7 +33,9 @@ SPREAD = 3
 REMEMBERED = 200
 """Evaluations of the whole among which the newest of the present line is looked for after a rollback."""
 AT_A_TIME = 3
-"""Slices after each step for an evaluation that somebody waits for: about as long as the step."""
+"""Slices after each step for an evaluation that somebody waits for, at least: about as long as a usual step."""
+AWAITED = 0.3
+"""Share of the time that such an evaluation takes where steps are so long that this is more."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Evaluations:
         self.best = float("inf")
         self._taken: deque[tuple[int, int, float]] = deque(maxlen=REMEMBERED)
         self._sums: list[tuple[Tensor, int]] = []
+        self._since = clock()
         self.on_best: Callable[[Snapshot], None] | None = None
 
     def attend(self, epoch: EpochEnded | None) -> Iterator[Event]:
@@ -133,15 +136,20 @@ class Evaluations:
         return bool(self._running)
 
     def advance(self, everything: bool = False, hurry: bool = False) -> Iterator[Event]:
-        """The slices that are due after a step, at least one in a hurry, or all slices of all evaluations."""
+        """The slices that are due after a step, at least one in a hurry, or all slices of all evaluations.
+
+        If somebody waits for one of them, slices go on for a share of the time since the last call.
+        """
+        now, since, self._since = self._clock(), self._since, self._clock()
+        until = now + AWAITED * (now - since) if any(e.id for e in self._running) else now
         while self._running:
             evaluation = self._running[0]
             # Whoever waits for the second evaluation also waits for the first.
             evaluation.credit += max(e.pace for e in self._running)
             if hurry:
                 evaluation.credit = max(1.0, evaluation.credit)
-            while everything or evaluation.credit >= 1:
-                evaluation.credit -= 1
+            while everything or evaluation.credit >= 1 or self._clock() < until:
+                evaluation.credit = max(0.0, evaluation.credit - 1)
                 began = self._clock()
                 sums = next(evaluation.slices, None)
                 self._pace.took(self._clock() - began, 1)

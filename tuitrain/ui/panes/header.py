@@ -48,6 +48,9 @@ class HeaderPane(Picture):
         if state.work is not None and view.connection == "live":
             words = on_the_way(state.work.what, state.work.done, state.work.of)
             parts.append(Text(words, style=self.palette().limit))
+        elif waiting := [what for what, _ in view.asked.values() if what not in state.knobs]:
+            # A step of a slow model takes seconds, and commands are heard between steps.
+            parts.append(Text(f"{waiting[-1]} asked …", style="italic " + self.palette().limit))
         if state.facts.drill and view.connection == "live" and state.status != "ended":
             parts.append(Text(DRILL, style="bold " + self.palette().validation))
         if view.remark and view.connection != "starting":
