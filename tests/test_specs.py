@@ -2,9 +2,11 @@
 
 import pytest
 
+from tuitrain import troubles
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.model.optimizers import BUILDERS
 from tuitrain.errors import UsageError
+from tuitrain.experiments import faults
 from tuitrain.specs import GUARD_MODES, OPTIMIZERS, check_declared, optimizer
 
 
@@ -28,3 +30,18 @@ def test_nothing_is_taken_for_granted_of_an_optimizer_of_somebody_else() -> None
 
 def test_the_modes_of_the_guard_begin_with_the_mildest() -> None:
     assert list(GUARD_MODES) == ["warn", "pause", "rollback", "stop"]
+
+
+def test_a_rule_or_cause_of_a_newer_version_promises_nothing() -> None:
+    rule, cause = troubles.rule("drift"), troubles.cause("bad_luck")
+    assert rule.name == "drift" and not (rule.alarm or rule.pins or rule.advises or rule.single or rule.recurrence)
+    assert cause.words == cause.usual.title == "bad luck" and not (cause.fault or cause.too_small or cause.of_text)
+
+
+def test_every_rule_is_kept_under_its_own_name() -> None:
+    assert all(name == rule.name for name, rule in troubles.RULES.items()) and len(troubles.RULES) == 10
+
+
+def test_a_fault_with_a_cause_that_is_not_declared_fails_when_it_is_declared() -> None:
+    with pytest.raises(RuntimeError, match="causes of odd: declared and built are not the same: lr_to_high"):
+        faults.Fault("odd", "a misspelled cause", ("lr_to_high",), faults.nothing)

@@ -177,7 +177,7 @@ def test_the_gates_that_write_are_compared_around_a_trouble() -> None:
     memory = Memory()
     memory.cell = cell_of({"cell": "gru"})
     memory.probes += [readings.Probe.of(x) for x in (probed(10, r=0.1, z=0.2, n=0.1), probed(30, r=0.9, z=0.25, n=0.5))]
-    signs = Signs("adam", "level")
+    signs = Signs("adam")
     memory._from_probes(signs, 20)
     assert signs.saturation_jump == pytest.approx(0.4)
 

@@ -20,9 +20,10 @@ from tuitrain.diagnosis.analyst import STREAK, Analyst
 from tuitrain.engine.choice import snapshot_of
 from tuitrain.engine.reporter import Reporter
 from tuitrain.errors import UsageError
-from tuitrain.protocol.events import LOSS_SCALE, StepSkipped
+from tuitrain.protocol.events import StepSkipped
 from tuitrain.run import checkpoints
 from tuitrain.specs import CELLS
+from tuitrain.troubles import LOSS_SCALE
 
 CPU = torch.device("cpu")
 
@@ -162,7 +163,7 @@ def test_an_overflow_halves_the_scale_withholds_the_step_and_is_no_alarm(text: s
     assert same and all(torch.equal(before.tensors[n], after.tensors[n]) for n in same)
     m.learn()
     [told] = [e for e in Reporter(m).flush() if isinstance(e, StepSkipped)]
-    assert told.rule == LOSS_SCALE and told.streak == 0 and "loss scale" in told.sentence
+    assert told.rule == LOSS_SCALE.name and told.streak == 0 and "loss scale" in told.sentence
     assert list(Analyst().consider(told)) == []
 
 
@@ -173,7 +174,7 @@ def test_numbers_that_are_not_finite_under_any_scale_become_the_guards_concern(t
     for _ in range(STREAK):
         m.learn()
         told += [e for e in reporter.flush() if isinstance(e, StepSkipped)]
-    assert [e.rule for e in told] == [LOSS_SCALE] * 16 + ["non_finite"] * (STREAK - 16)
+    assert [e.rule for e in told] == [LOSS_SCALE.name] * 16 + ["non_finite"] * (STREAK - 16)
     assert told[-1].streak == STREAK
 
 

@@ -14,7 +14,7 @@ def found(radii: list[float], every: int = 90, first: int = 90, growth: Growth |
 
 def test_it_is_told_once_when_it_is_large_and_again_when_half_as_much_has_come() -> None:
     warnings = found([6.0 + 0.7 * i for i in range(100)])  # as in a natural collapse: 75 after 9,000 steps
-    assert [x.rule for x in warnings] == ["growth"] * len(warnings) and not any(x.alarm for x in warnings)
+    assert [x.rule.name for x in warnings] == ["growth"] * len(warnings) and not any(x.rule.alarm for x in warnings)
     assert warnings[0].value == pytest.approx(LARGE, abs=1) and warnings[1].value == pytest.approx(AGAIN * LARGE, abs=1)
     assert "in 10,000 steps" in warnings[0].sentence
 

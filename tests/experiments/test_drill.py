@@ -9,9 +9,9 @@ from tuitrain.cli.sitting import reached, score
 from tuitrain.diagnosis import detector
 from tuitrain.experiments import drill, faults
 from tuitrain.protocol import events as e
-from tuitrain.protocol.findings import CAUSES
 from tuitrain.run.directory import RunDirectory
 from tuitrain.run.journal import Journal
+from tuitrain.troubles import CAUSES
 
 pytestmark = pytest.mark.slow
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from tests.builders import healthy, steps
+from tuitrain import troubles
 from tuitrain.diagnosis.acts import Raised
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.verdict import judge
@@ -20,9 +21,9 @@ ILLS = {
                         update_jump=1.3, norm_jump=3.0), 84.0, 0.6),
     "bad data": (Signs("adam", loss_jump=2.1, val_jump=0.2, spike=3.0, replay_jump=2.0, growth=0.004, update_jump=1.4,
                        saturation_jump=0.0), 3.0, 2.1),
-    "dead": (Signs("adam", rule="no_progress", dead=0.88, saturation=0.97), 1.0, 1.2),
-    "non finite": (Signs("adam", rule="non_finite", skipped=30), math.nan, 0.0),
-    "overfitting": (Signs("adam", rule="overfitting", overfits=True), 1.0, 0.0)}
+    "dead": (Signs("adam", rule=troubles.NO_PROGRESS, dead=0.88, saturation=0.97), 1.0, 1.2),
+    "non finite": (Signs("adam", rule=troubles.NOT_FINITE, skipped=30), math.nan, 0.0),
+    "overfitting": (Signs("adam", rule=None, overfits=True), 1.0, 0.0)}
 
 
 REASON = "the loss left its level at step 1,601: 2.74 bpc over 50 steps, the best was 1.91"
@@ -58,8 +59,8 @@ def ill(name: str) -> list[e.Event]:
             f.WarningRaised(branch=0, step=1580, onset=1580, rule="spike", value=24.0, threshold=20.0,
                             sentence="one gradient norm of 7.2, 24 times the usual 0.3: the text still reads well, but "
                                      "the recurrence can explode"),
-            f.AlarmRaised(branch=0, step=1640, onset=1601, rule=signs.rule, value=1.9, threshold=1.5,
-                          sentence=REASON),
+            f.AlarmRaised(branch=0, step=1640, onset=1601, rule=(signs.rule or troubles.LEVEL).name, value=1.9,
+                          threshold=1.5, sentence=REASON),
             f.BlackBoxKept(branch=0, step=1640, onset=1601, path="blackbox/b0-s1640.json", replayed={}, shares={},
                            streams=({"step": 1603, "stream": 3, "offset": 41_288, "loss": 4.1,
                                      "text": "and the lamp went out.\n\n\n     CHAPTER"},))]

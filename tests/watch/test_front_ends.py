@@ -195,4 +195,4 @@ def test_a_loss_of_any_size_alarms_when_it_leaves_its_level_and_not_before(scale
     losses = scale * (1 + 2 * np.exp(-np.arange(1500) / 200)) * rng.lognormal(0, 0.1, 1500)
     assert not [found for step, loss in enumerate(losses, 1) if (found := level.take(step, loss))]
     found = [found for step, loss in enumerate(losses[-200:] * 3, 1501) if (found := level.take(step, loss))]
-    assert [f.rule for f in found if f.alarm] == ["level"]
+    assert [f.rule.name for f in found if f.rule.alarm] == ["level"]

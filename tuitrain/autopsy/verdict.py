@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from tuitrain import troubles
 from tuitrain.autopsy.examination import Examined
 from tuitrain.autopsy.timeline import Timeline
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.verdict import Judgement, judge
-from tuitrain.diagnosis.words import REMEDIES, SENTENCES
 from tuitrain.protocol.findings import VerdictReached
 from tuitrain.specs import CELLS, optimizer
 from tuitrain.telemetry.units import number
@@ -48,10 +48,10 @@ def verdict(checkpoints: Sequence[Examined], line: Timeline, letters: float, cel
     there = checkpoints[line.first_broken]
     since = checkpoints[line.last_healthy].step if line.last_healthy is not None else -1
     for event in told:
-        if since <= event.onset <= there.step and event.cause != "unclear":
+        if since <= event.onset <= there.step and event.cause != troubles.UNCLEAR.name:
             evidence = (_sentence(checkpoints, line), *event.evidence)
             return Verdict(Judgement(event.cause, event.sentence, evidence, event.runner_up, event.against,
-                                     REMEDIES[event.cause]))
+                                     troubles.cause(event.cause).usual.remedy))
     signs = _signs(checkpoints, line, cell, betas)
     unsure = [SIGNS_OF_STEPS["text"] + ": no file says what was read in which step"]
     # No single gradient makes Adam's steps longer than this: where they were, one need not be looked for.
@@ -68,7 +68,7 @@ def _unbroken(checkpoints: Sequence[Examined], line: Timeline, letters: float) -
     if best is None or not line.learned:
         last = checkpoints[-1]
         words = f"none of them is better than counting letters ({letters:.2f} nats)"
-        signs = Signs("adam", "no_progress", reason=words,
+        signs = Signs("adam", troubles.NO_PROGRESS, reason=words,
                       dead=max((float(layer["dead"]) for layer in last.layers), default=None),
                       saturation=_known(last.saturation()),
                       flow=max((float(layer["first"]) for layer in last.layers), default=None))
@@ -76,12 +76,13 @@ def _unbroken(checkpoints: Sequence[Examined], line: Timeline, letters: float) -
     words = f"the best validation loss is {number(best.loss or 0.0)} nats, at {best.name}"
     if line.overfits:
         last = checkpoints[-1]
-        return Judgement("overfitting", SENTENCES["overfitting"], (
+        return Judgement(troubles.OVERFITTING.name, troubles.OVERFITTING.usual.sentence, (
             words, f"since then it rises without a jump, to {number(last.loss or 0.0)}",
             f"the samples are no worse (gibberish {last.gibberish:.2f})"), "", "no sign points to another cause",
             "go on from the best one with more dropout or weight decay, or stop there")
     recovered = tuple(f"{checkpoints[i].name} had left the level and came back" for i in line.recovered[:3])
-    return Judgement("healthy", SENTENCES["healthy"], (words, *recovered), "", "", REMEDIES["healthy"])
+    well = troubles.HEALTHY
+    return Judgement(well.name, well.usual.sentence, (words, *recovered), "", "", well.usual.remedy)
 
 
 def _signs(checkpoints: Sequence[Examined], line: Timeline, cell: str, betas: tuple[float, float]) -> Signs:
@@ -89,7 +90,7 @@ def _signs(checkpoints: Sequence[Examined], line: Timeline, cell: str, betas: tu
     assert at is not None
     there = checkpoints[at]
     before = checkpoints[line.last_healthy] if line.last_healthy is not None else None
-    signs = Signs("adam", "non_finite" if not there.finite else "level", reason=_sentence(checkpoints, line),
+    signs = Signs("adam", troubles.LEVEL if there.finite else troubles.NOT_FINITE, reason=_sentence(checkpoints, line),
                   span="between two checkpoints")
     if not there.finite:
         signs.skipped = 1

@@ -9,6 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
+from tuitrain import troubles
 from tuitrain.charlstm import runtime
 from tuitrain.cli import streams
 from tuitrain.cli.here import Here
@@ -50,7 +51,8 @@ def sit(name: str, corpus: Path, names: list[str]) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
         turn.close()
-    found = "found nothing" if not guards.cause else f"named {_name(guards.cause)} after {guards.delay} steps"
+    named = troubles.cause(guards.cause).words
+    found = f"named {named} after {guards.delay} steps" if named else "found nothing"
     ended = "" if guards.val_after is None else f", validation ends at {bpc(guards.val_after):.3f} bpc"
     print(f"the guard {found}, {guards.rollbacks} rollbacks{ended}", file=sys.stderr)
     return code
@@ -109,7 +111,7 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
     if reached(folder) < at:
         return f"you left before the fault: {fault.words}, at step {at:,}"
-    right = " or ".join(map(_name, fault.right))
+    right = " or ".join(troubles.cause(cause).words for cause in fault.right)
     rows = [f"the fault was {fault.name}: {fault.words}, at step {at:,}; the right answer is {right}"]
     if named:
         rows.append(f"you named it {named[0].step - at:,} steps after it began")
@@ -136,8 +138,5 @@ def _host(fault: Fault, at: int, corpus: Path, seed: int, folder: RunDirectory) 
     runtime.before_torch()
     return runtime.aside(ready)
 
-
-def _name(cause: str) -> str:
-    return cause.replace("_", " ")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tuitrain import specs
+from tuitrain import specs, troubles
 from tuitrain.diagnosis.acts import Acts, Raised, since
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.detector import Finding, Level, Validation, sized
@@ -18,7 +18,6 @@ from tuitrain.diagnosis.memory import Memory
 from tuitrain.diagnosis.signs import Signs
 from tuitrain.diagnosis.tail import Surprise, Tail
 from tuitrain.diagnosis.verdict import judge
-from tuitrain.diagnosis.words import words_of
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.protocol.facts import AFTER_CLIPPING, LETTERS, RunFacts
@@ -164,22 +163,22 @@ class Analyst:
                 yield from self._conclude()
 
     def _found(self, found: Finding) -> Iterator[e.Event]:
-        place: dict[str, Any] = {"branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule,
-                 "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
-        if found.alarm:
+        place: dict[str, Any] = {
+            "branch": self._branch, "step": found.step, "onset": found.onset, "rule": found.rule.name,
+            "value": found.value, "threshold": found.threshold, "sentence": found.sentence}
+        if found.rule.alarm:
             self._alarm, self._outlier, self._waited = found, None, -1
-            self._raised = () if found.rule == "non_finite" else self._acts.raised(found.onset, found.step,
-                                                                                    self.memory.largest)
+            self._raised = (self._acts.raised(found.onset, found.step, self.memory.largest) if found.rule.own else ())
             yield f.AlarmRaised(**place, since=since(self._raised))
             return
         if self._alarm is not None or self.level.broken:
             return  # warnings are pointless once training is broken
-        if found.rule == "outlier":
+        if found.rule.single:
             if self._outlier is not None:
                 return
             self._outlier = found
         yield f.WarningRaised(**place)
-        if found.rule in ("spike", "tail", "growth"):
+        if found.rule.advises:
             yield from self._advise()
 
     def _advise(self) -> Iterator[e.Event]:
@@ -205,23 +204,23 @@ class Analyst:
             yield from self._found(found)
         elif self.validation.overfits() and not self._overfit_reported:
             self._overfit_reported = True
-            yield from self._verdict(Signs(self._optimizer, overfits=True, rule="overfitting"),
+            yield from self._verdict(Signs(self._optimizer, overfits=True, rule=None),
                                      self.validation.best_at, alarming=False)
 
     def _not_finite(self, event: e.StepSkipped) -> Iterator[e.Event]:
-        if event.rule == e.LOSS_SCALE and event.streak < STREAK:
+        if event.rule == troubles.LOSS_SCALE.name and event.streak < STREAK:
             return
         self._skipped += event.count
         if event.streak < STREAK:
             if self._skipped == event.count:
-                yield from self._verdict(Signs(self._optimizer, skipped=event.count, rule="non_finite",
-                                               made=not event.kept), event.onset, alarming=False)
+                signs = Signs(self._optimizer, skipped=event.count, rule=troubles.NOT_FINITE, made=not event.kept)
+                yield from self._verdict(signs, event.onset, alarming=False)
         elif self._alarm is None and event.streak - event.count < STREAK:  # once for all of a streak
             self._made = not event.kept
             onset = event.step - event.streak + 1
             last = next((norm for step, norm in reversed(self.memory.norms) if step < onset), math.nan)
             yield from self._found(Finding(
-                True, "non_finite", event.step, onset, event.value, math.inf,
+                troubles.NOT_FINITE, event.step, onset, event.value, math.inf,
                 f"no step since {onset:,} had finite numbers; the gradient norm before was {number(last)}"))
             yield from self._conclude()
 
@@ -236,10 +235,11 @@ class Analyst:
                 and loss > usual + sized(STILL_HIGH, usual, self._unit)]
         if not after or np.median(after) > usual + sized(BACK, usual, self._unit) or len(high) > 3:
             return
-        sentence, remedy = words_of("outlier_batch", own=self._own)
+        odd = troubles.ODD_BATCH
+        words = odd.words_in(own=self._own)
         yield f.VerdictReached(
-            branch=self._branch, step=self._step, onset=found.step, cause="outlier_batch",
-            sentence=sentence, remedy=remedy, runner_up="bad_data", alarming=False,
+            branch=self._branch, step=self._step, onset=found.step, cause=odd.name, sentence=words.sentence,
+            remedy=words.remedy, runner_up=troubles.BAD_DATA.name, alarming=False,
             evidence=(found.sentence, f"{RECOVERY} steps later the loss was where it had been "
                                       f"({loss_words(float(np.median(after)), self._unit, 2)})"),
             against="the steps after it were ordinary")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain import troubles
 from tuitrain.protocol.capabilities import LossUnit
 from tuitrain.telemetry.units import BITS, loss_text, loss_words
 
@@ -36,10 +37,9 @@ VALIDATION = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that fired: `alarm` if training is broken, else an early sign."""
+    """A rule that fired, at `step`; the trouble began at `onset`."""
 
-    alarm: bool
-    rule: str
+    rule: troubles.Rule
     step: int
     onset: int
     value: float
@@ -157,7 +157,7 @@ class Level:
             if step - turn < REST:
                 return None
             self._tripped = True
-            return Finding(True, "level", step, turn + 1, mean, self.best + margin,
+            return Finding(troubles.LEVEL, step, turn + 1, mean, self.best + margin,
                            f"the loss rose to {self._words(mean)}, the best was {loss_text(self.best, self._unit, 2)}")
         if step - self._seam < RECENT or self._seen < WINDOW + LAG:
             return None
@@ -170,7 +170,7 @@ class Level:
             return None
         self._tripped = True
         onset = step - len(now) + 1 - LAG + _onset(self._last(2 * LAG), middle + sigma)
-        return Finding(True, "level", step, onset, mean, self.best + margin,
+        return Finding(troubles.LEVEL, step, onset, mean, self.best + margin,
                        f"the loss left its level at step {onset:,}: {self._words(mean)} over {self._over} steps, "
                        f"the best was {loss_text(self.best, self._unit, 2)}")
 
@@ -190,7 +190,7 @@ class Level:
         z = (loss - middle) / sigma
         if z < OUTLIER_Z or self._tripped or loss < middle + sized(OUTLIER_NATS, middle, self._unit):
             return None
-        return Finding(False, "outlier", step, step, z, OUTLIER_Z,
+        return Finding(troubles.OUTLIER, step, step, z, OUTLIER_Z,
                        f"one step stands out: {self._words(loss)} where {loss_text(middle, self._unit, 2)} is usual")
 
     def _no_progress(self, step: int, mean: float) -> Finding | None:
@@ -199,7 +199,7 @@ class Level:
         if self.best < 0.97 * self._chance:
             return None
         self._stuck = self._tripped = True
-        return Finding(True, "no_progress", step, max(1, self._best_at), mean, self._chance,
+        return Finding(troubles.NO_PROGRESS, step, max(1, self._best_at), mean, self._chance,
                        f"nothing was learned in {step - self._best_at:,} steps: {self._words(mean)}, and counting "
                        f"letters alone gives {loss_text(self._chance, self._unit, 2)}")
 
@@ -234,7 +234,7 @@ class Validation:
         if high and train > best_train + sized(VALIDATION, best_train, self._unit):
             self._tripped = True
             onset = self.losses[-2][0]
-            return Finding(True, "validation", step, onset, loss, self.best + least,
+            return Finding(troubles.VALIDATION, step, onset, loss, self.best + least,
                            f"validation rose to {loss_words(loss, self._unit, 2)} twice in a row, the best was "
                            f"{loss_text(self.best, self._unit, 2)}")
         return None

@@ -8,6 +8,7 @@ from collections import deque
 
 from tuitrain.diagnosis.detector import Finding
 from tuitrain.telemetry.units import number
+from tuitrain.troubles import GROWTH
 
 LARGE = 30.0
 AGAIN = 1.5
@@ -43,7 +44,7 @@ class Growth:
             return None
         self._reported = radius
         return Finding(
-            False, "growth", step, then, radius, threshold,
+            GROWTH, step, then, radius, threshold,
             f"the recurrent weights grow: they could make a gradient {number(radius, 2)} times as large with each step "
             f"back through time ({number(low, 2)} at step {then:,}; at this pace {number(radius + 10 * pace, 2)} in "
             "10,000 steps); single gradients may explode, so clip at a few medians, land, or lower the learning rate")

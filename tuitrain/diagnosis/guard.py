@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
+from tuitrain import troubles
 from tuitrain.diagnosis.remedy import LR_FACTORS, remedy
 from tuitrain.errors import DIVERGED
 from tuitrain.protocol import askers
@@ -111,10 +112,11 @@ class Guard:
         return None if self._since is None else max(0.0, COUNTDOWN - (self._clock() - self._since))
 
     def _warned(self, event: f.WarningRaised) -> Iterator[c.Command]:
-        if event.rule == "spike":
+        rule = troubles.rule(event.rule)
+        if rule.spike:
             self._spikes.append((event.branch, event.onset))
             self._owed = None
-        if event.rule in ("spike", "tail", "rms", "growth"):
+        if rule.pins:
             yield c.PinSnapshot(to=max(0, event.onset - 1), **self._who())
 
     def _advised(self, event: f.AdviceGiven) -> Iterator[c.Command]:
@@ -155,7 +157,7 @@ class Guard:
             return
         self._rollbacks += 1
         who = self._who()
-        if event.cause == "lr_too_high" and self._rollbacks == 1 and found.lr_factor is not None:
+        if troubles.cause(event.cause).passes and self._rollbacks == 1 and found.lr_factor is not None:
             self._returning = (who["id"], found.lr_factor)
         yield c.Rollback(to=found.to, healthy=True, lr_factor=found.lr_factor, clip=found.clip,
                          skip_batches=found.skipped(found.to), **who)

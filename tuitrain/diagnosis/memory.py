@@ -107,7 +107,7 @@ class Memory:
         old = [r for step, r in readings if step < onset - 5][-READINGS:]
         since = [r for step, r in readings if step >= onset]
         large = self._first_large(onset, median)
-        if readings and signs.rule == "no_progress":
+        if readings and signs.rule is not None and signs.rule.stuck:
             signs.unchanged = bool(np.nanmax(np.median([r["update"] for _, r in readings], axis=0)) < 1e-5)
         if not old or not since:
             return

@@ -8,6 +8,7 @@ stretch is skipped instead; if nothing is learned, there is no remedy, as smalle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tuitrain import troubles
 from tuitrain.telemetry.lineage import Place
 from tuitrain.telemetry.story import Point
 
@@ -21,8 +22,6 @@ SKIPPED = 400
 """Batches from the onset on that are skipped if the text is to blame (PaLM skipped 200 to 500)."""
 SPIKES_BACK = 4000
 """Maximum steps between a spike and the onset that it belongs to."""
-TOO_SMALL = ("plateau", "vanishing")
-"""Causes that smaller steps make worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +61,14 @@ def remedy(cause: str, place: Place, spikes: Iterable[Place], holds: Callable[[i
     if off; `advised` is the better value and the lower end of the useful range, None if unknown; `tried` is the number
     of earlier attempts.
     """
-    if cause in TOO_SMALL:
+    known = troubles.cause(cause)
+    if known.too_small:
         return None
     began = place[1]
     onset = min([began, *(step for branch, step in spikes
                           if holds(branch, step) and began - SPIKES_BACK <= step < began)])
     to = max(0, onset - BEFORE * EARLIER**tried)
-    if cause == "bad_data":
+    if known.of_text:
         return Remedy(onset, to, past=began + SKIPPED)
     factor = LR_FACTORS[min(tried, len(LR_FACTORS) - 1)]
     return Remedy(onset, to, factor, _clip(clip, advised))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tuitrain.diagnosis.acts import Raised
+from tuitrain.troubles import LEVEL, Rule
 
 
 @dataclass(slots=True)
@@ -10,7 +11,8 @@ class Signs:
     """Numbers around an onset, None where unknown. Losses in nats per character."""
 
     optimizer: str
-    rule: str = "level"
+    rule: Rule | None = LEVEL
+    """The rule that fired; None where none did, as with overfitting."""
     reason: str = ""
     """The sentence of the alarm."""
     raised: tuple[Raised, ...] = ()

@@ -6,6 +6,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain import troubles
 from tuitrain.diagnosis.detector import QUIET, Finding
 from tuitrain.telemetry.series import Ring
 from tuitrain.telemetry.units import number, percent
@@ -49,7 +50,7 @@ class Tail:
         if step > self.quiet and large and len(self.norms) >= TAILS[0]:
             self.spikes.append(step)
             if step - self._spiked >= SPIKES_APART:
-                spike = Finding(False, "spike", step, step, norm / self.median, SPIKE,
+                spike = Finding(troubles.SPIKE, step, step, norm / self.median, SPIKE,
                                 f"one gradient norm of {number(norm)}, {number(norm / self.median, 2)} times the usual "
                                 f"{number(self.median)}: {self._danger}")
             self._spiked = step
@@ -82,7 +83,7 @@ class Tail:
         if ratio < threshold:
             return None
         self._reported = ratio
-        return Finding(False, "tail", step, step - TAILS[-1] // 2, ratio, threshold,
+        return Finding(troubles.TAIL, step, step - TAILS[-1] // 2, ratio, threshold,
                        f"large gradients grow more frequent: one in a hundred is {number(ratio, 2)} times the median "
                        f"now, it was {number(self.healthy, 2)}")
 
@@ -106,7 +107,7 @@ class Surprise:
         if self._reported:
             return None
         self._reported = True
-        return Finding(False, "rms", step, step, share, SURPRISED,
+        return Finding(troubles.RMS, step, step, share, SURPRISED,
                        f"gradients surprise Adam: {percent(share)} of them are above {number(SURPRISE)} times "
                        "their recent average")
 

@@ -7,16 +7,16 @@ natural collapses and injected faults, see tests/diagnosis.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
-from tuitrain import specs
+from tuitrain import specs, troubles
 from tuitrain.diagnosis.acts import since
 from tuitrain.diagnosis.growth import LARGE
 from tuitrain.diagnosis.signs import Signs
-from tuitrain.diagnosis.words import words_of
+from tuitrain.specs import check_declared
 from tuitrain.telemetry.units import many, number, percent
+from tuitrain.troubles import Cause
 
-OF_STEPS = ("lr_too_high", "dead", "exploding_gradient")
-"""Causes that larger steps can bring about."""
 CLEAR = 0.1
 """Minimum rise of the loss, in nats, for telling apart whether text or weights explain it."""
 
@@ -61,42 +61,38 @@ def judge(signs: Signs) -> Judgement:
     """Return the most likely cause. Only causes with a sign for them are named, also as the runner-up."""
     cases = {cause: case for cause, case in _cases(signs) if case.pro}
     order = sorted(cases, key=lambda cause: cases[cause].weight, reverse=True)
-    first, second = [*order, "", ""][:2]
-    best, next_ = cases.get(first, _Case()), cases.get(second, _Case())
+    first, second = [*order, None, None][:2]
+    best, next_ = (_Case() if cause is None else cases[cause] for cause in (first, second))
     evidence = tuple(_evidence(signs, first, best))
+    runner_up = "" if second is None else second.name
     against = "; ".join(next_.con)
-    if len(best.pro) < 2 or best.weight < 2 or best.weight - next_.weight < 0.5:
+    if first is None or len(best.pro) < 2 or best.weight < 2 or best.weight - next_.weight < 0.5:
         why = "two causes fit alike" if len(best.pro) >= 2 and best.weight >= 2 else "too few signs point one way"
-        names = " or ".join(_name(cause) for cause in (first, second) if cause)
-        sentence, remedy = words_of("unclear", own=signs.own)
-        return Judgement("unclear", f"{sentence} Cannot tell yet, because {why}: {names or 'to none'}.",
-                         evidence, second, against or ("it has signs of its own" if second else NO_OTHER),
-                         remedy)
+        names = " or ".join(cause.words for cause in (first, second) if cause is not None)
+        unclear = troubles.UNCLEAR
+        words = unclear.words_in(own=signs.own)
+        return Judgement(unclear.name, f"{words.sentence} Cannot tell yet, because {why}: {names or 'to none'}.",
+                         evidence, runner_up, against or ("it has signs of its own" if second else NO_OTHER),
+                         words.remedy)
     against = against or (f"fewer signs: {len(next_.pro)} against {len(best.pro)}" if second else NO_OTHER)
-    sentence, remedy = words_of(first, own=signs.own, made=signs.made)
-    return Judgement(first, sentence, evidence, second, against, remedy)
+    words = first.words_in(own=signs.own, made=signs.made)
+    return Judgement(first.name, words.sentence, evidence, runner_up, against, words.remedy)
 
 
-def _evidence(signs: Signs, cause: str, case: "_Case") -> Iterator[str]:
+def _evidence(signs: Signs, cause: Cause | None, case: "_Case") -> Iterator[str]:
     """Yield the alarm's sentence, the act that may have caused it and the signs, each once."""
-    act = since(signs.raised) if cause in OF_STEPS else ""
+    act = since(signs.raised) if cause is not None and cause.of_steps else ""
     yield from dict.fromkeys(words for words in (signs.reason, act, *case.pro) if words)
 
 
-def _cases(s: Signs) -> Iterator[tuple[str, _Case]]:
-    yield "lr_too_high", _lr(s)
-    yield "exploding_gradient", _exploding(s)
-    yield "bad_data", _data(s)
-    yield "overfitting", _overfitting(s)
-    yield "non_finite", _non_finite(s)
-    yield "dead", _dead(s)
-    yield "vanishing", _vanishing(s)
-    yield "plateau", _plateau(s)
+def _cases(s: Signs) -> Iterator[tuple[Cause, _Case]]:
+    for cause, weigh in WEIGHED.items():
+        yield cause, weigh(s)
 
 
 def _lr(s: Signs) -> _Case:
     case = _Case()
-    if s.rule not in ("level", "validation"):
+    if s.rule is None or not s.rule.loss:
         return case
     for act in s.raised:
         if act.knob == "lr" or not specs.optimizer(s.optimizer).bounded:  # without that, the clip bounds a step
@@ -133,7 +129,7 @@ def _norm_for(s: Signs) -> float:
 
 def _exploding(s: Signs) -> _Case:
     case = _Case()
-    if s.rule not in ("level", "validation"):
+    if s.rule is None or not s.rule.loss:
         return case
     if s.spike is not None:
         if any(act.knob == "clip" for act in s.raised):
@@ -173,7 +169,7 @@ def _held_out(case: _Case, s: Signs) -> None:
 
 def _data(s: Signs) -> _Case:
     case = _Case()
-    if s.rule != "level" or s.loss_jump is None or s.loss_jump < CLEAR:
+    if s.rule is not troubles.LEVEL or s.loss_jump is None or s.loss_jump < CLEAR:
         return case
     if s.val_jump is not None:
         case.weigh(s.val_jump < 0.4 * s.loss_jump, 2,
@@ -214,7 +210,7 @@ def _non_finite(s: Signs) -> _Case:
 
 def _dead(s: Signs) -> _Case:
     case = _Case()
-    stuck = s.rule == "no_progress"
+    stuck = s.rule is not None and s.rule.stuck
     pinned = s.saturation is None or s.saturation > AT_ENDS  # units that are merely idle are not stuck
     if s.dead is not None:
         case.weigh(s.dead > 0.3, 2 if pinned else 1, f"{percent(s.dead)} of the units never move")
@@ -228,7 +224,7 @@ def _dead(s: Signs) -> _Case:
 
 def _vanishing(s: Signs) -> _Case:
     case = _Case()
-    if s.rule != "no_progress":
+    if s.rule is None or not s.rule.stuck:
         return case
     if s.flow is not None:
         case.weigh(s.flow < NO_FLOW, 1.5, "no gradient reaches the start of a window in any layer")
@@ -245,7 +241,7 @@ def _vanishing(s: Signs) -> _Case:
 
 def _plateau(s: Signs) -> _Case:
     case = _Case()
-    if s.rule != "no_progress":
+    if s.rule is None or not s.rule.stuck:
         return case
     case.weigh(True, 1, "the loss does not get below that of counting letters")
     if s.dead is not None:
@@ -257,5 +253,11 @@ def _plateau(s: Signs) -> _Case:
     return case
 
 
-def _name(cause: str) -> str:
-    return cause.replace("_", " ")
+WEIGHED: Final = {
+    troubles.LR_TOO_HIGH: _lr, troubles.EXPLODING: _exploding, troubles.BAD_DATA: _data,
+    troubles.OVERFITTING: _overfitting, troubles.NON_FINITE: _non_finite, troubles.DEAD: _dead,
+    troubles.VANISHING: _vanishing, troubles.PLATEAU: _plateau,
+}
+"""How each cause is weighed; an odd batch is not weighed but waited for (analyst.py)."""
+check_declared("causes", (c.name for c in troubles.CAUSES.values() if c.fault and c is not troubles.ODD_BATCH),
+               (c.name for c in WEIGHED))

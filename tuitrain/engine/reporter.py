@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tuitrain.engine.rows import Window
 from tuitrain.engine.streak import Streak
 from tuitrain.engine.trainable import Trainable
-from tuitrain.protocol.events import LOSS_SCALE, Event, Floats, StepsDone, StepSkipped
+from tuitrain.protocol.events import Event, Floats, StepsDone, StepSkipped
+from tuitrain.troubles import LOSS_SCALE, NOT_FINITE
 
 COLUMNS = ("loss", "grad_norm", "clipped", "skipped", "lr", "clip", "scale")
 """The first columns of a row; the norm of each parameter group follows."""
@@ -19,7 +20,6 @@ LONGEST = 256
 """Maximum steps between drains: a quarter of the ring."""
 FULL_RATE = 50.0
 """Steps per second up to which every number is reported; above it all but loss and norm are thinned."""
-NON_FINITE = "non_finite"
 SCALE = COLUMNS.index("scale")
 
 
@@ -95,13 +95,13 @@ class Reporter:
         value, words = found.describe(rows, place, onset)
         many = f"{len(where)} steps" if len(where) > 1 else "1 step"
         if len(faults):
-            rule, sentence = NON_FINITE, f"{words}; {many} kept from the weights"
+            rule, sentence = NOT_FINITE, f"{words}; {many} kept from the weights"
         else:
             rule, sentence = LOSS_SCALE, (f"the gradient did not fit into fp16 at a loss scale of "
                                           f"{rows[place, SCALE]:,.0f}; {many} kept from the weights, the scale is "
                                           "smaller now")
         yield StepSkipped(
-            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset, rule=rule, value=value,
+            branch=self._machine.progress.branch, step=first + int(where[-1]), onset=onset, rule=rule.name, value=value,
             threshold=float("inf"), count=len(where), streak=found.streak, sentence=sentence)
 
 

@@ -15,6 +15,8 @@ import torch
 from tuitrain.charlstm.machine import Machine
 from tuitrain.engine.trainer import Trainer
 from tuitrain.protocol import commands as c
+from tuitrain.specs import check_declared
+from tuitrain.troubles import CAUSES
 
 Inject = Callable[[Trainer, int, np.random.Generator], None]
 
@@ -32,6 +34,10 @@ class Fault:
     """Present from the first step, so that neither delay nor recovery can be measured."""
     sudden: bool = False
     """Steps are too large from one step to the next; the summary counts the delay of these faults."""
+
+    def __post_init__(self) -> None:
+        """Raise RuntimeError for a cause that is not declared."""
+        check_declared(f"causes of {self.name}", (c for c in self.right if c in CAUSES), self.right)
 
 
 def machine_of(trainer: Trainer) -> Machine:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tuitrain import troubles
 from tuitrain.diagnosis.growth import LARGE
 from tuitrain.diagnosis.growth import LEAST as GROWS
 from tuitrain.futures.reading import BROKEN, CUT, WHOLE, Reading
@@ -96,7 +97,7 @@ def signs(reading: Reading) -> list[str]:
     if reading.skipped:
         found.append(f"{many(reading.skipped, 'step')} without a finite loss or gradient")
     left = reaches(reading)
-    if left <= _horizon(reading) and "growth" not in rules:
+    if left <= _horizon(reading) and troubles.GROWTH.name not in rules:
         found.append(f"its radius is {number(reading.radius, 2)} and grows towards {LARGE:.0f}, where gradients begin "
                      + (f"to explode, in about {round_steps(left)} steps" if left else "to explode"))
     return found

@@ -19,8 +19,6 @@ INTERVAL, EPOCH, BEST, END = "interval", "epoch", "best", "end"
 """Reasons of evaluations, restore points and checkpoints that come by themselves."""
 CRASHED = "crashed"
 """The reason of an end that nobody wanted."""
-LOSS_SCALE = "loss_scale"
-"""The rule of a step skipped because its scaled gradient overflowed fp16; the next step uses a smaller scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

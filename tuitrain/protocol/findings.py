@@ -1,6 +1,7 @@
 """Events about a run's health: measurements, and the diagnosis drawn from them.
 
-Conventions as in events.py. A `cause` is one of CAUSES; `onset` is the step at which the trouble began.
+Conventions as in events.py. A `rule` and a `cause` are those of troubles.py; `onset` is the step at which the trouble
+began.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,6 @@ from dataclasses import dataclass
 
 from tuitrain.protocol.events import Event, Floats, Json
 
-CAUSES = ("lr_too_high", "exploding_gradient", "outlier_batch", "bad_data", "overfitting", "non_finite", "dead",
-          "vanishing", "plateau", "healthy", "unclear")
 HELPED, HURT, NO_DIFFERENCE = WORDS = ("helped", "hurt", "no difference seen")
 """What an intervention turned out to be."""
 

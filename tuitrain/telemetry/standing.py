@@ -7,6 +7,7 @@ reason, is below its threshold again. Dismissed: by a person.
 
 from dataclasses import dataclass, replace
 
+from tuitrain import troubles
 from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
@@ -47,24 +48,26 @@ def follow(now: Standing | None, event: e.Event, lineage: Lineage) -> Standing |
             return None  # an alarm takes its place
     if now is None or _answered(now, event):
         return None
+    rule = troubles.rule(now.rule)
     match event:
-        case f.VerdictReached(cause="outlier_batch") if now.rule == "outlier":
+        case f.VerdictReached(cause=troubles.ODD_BATCH.name) if rule.single:
             return None
         case f.Probed() if now.radius and Probe.of(event).radius < now.radius:
-            return None if now.rule == "growth" else replace(now, radius=0.0)
+            return None if rule.recurrence else replace(now, radius=0.0)
         case e.StepsDone() if not now.radius and event.first_step + len(event.loss) > now.step + LASTS:
             return None
     return now
 
 
 def _raised(now: Standing | None, event: f.WarningRaised) -> Standing:
-    if now is None or now.lapsed or now.rule == "outlier":
-        radius = event.threshold if event.rule == "growth" else 0.0
+    rule = troubles.rule(event.rule)
+    if now is None or now.lapsed or troubles.rule(now.rule).single:
+        radius = event.threshold if rule.recurrence else 0.0
         return Standing(event.rule, event.step, event.step, 1, event.sentence, radius, branch=event.branch)
-    if event.rule == "outlier":
+    if rule.single:
         return now  # a single unusual step matters less than the standing warning
     return Standing(event.rule, event.step, now.since, now.count + 1, event.sentence,
-                    event.threshold if event.rule == "growth" else now.radius, branch=event.branch)
+                    event.threshold if rule.recurrence else now.radius, branch=event.branch)
 
 
 def _answered(now: Standing, event: e.Event) -> bool:

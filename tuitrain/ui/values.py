@@ -2,6 +2,7 @@
 
 import math
 
+from tuitrain import troubles
 from tuitrain.diagnosis.clip_advisor import medians, touched
 from tuitrain.diagnosis.remedy import Remedy, remedy
 from tuitrain.errors import TuitrainError
@@ -60,7 +61,7 @@ def remedy_of(state: RunState) -> Remedy | None:
         return None
     cause = "" if verdict is None else verdict.cause
     onset = trouble.onset if verdict is None else verdict.onset
-    spikes = [(warning.branch, warning.onset) for warning in health.warnings if warning.rule == "spike"]
+    spikes = [(warning.branch, warning.onset) for warning in health.warnings if troubles.rule(warning.rule).spike]
     return remedy(cause, (state.branch, onset), spikes, state.lineage.holds,
                   clip=float(state.knobs.get("clip") or 0),
                   advised=(advice.value, advice.low) if advice is not None else None)

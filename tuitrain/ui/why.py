@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Label, Static
 
+from tuitrain import troubles
 from tuitrain.diagnosis.clip_advisor import advise
 from tuitrain.diagnosis.tail import SPIKE, tail_ratio
 from tuitrain.protocol.facts import AFTER_CLIPPING
@@ -34,10 +35,6 @@ DRILL = ("a drill: the analyst is silent, and you are the one who tells",
          "Sooner or later something goes wrong in this run. Find it in the curves below, name it with m (a note with "
          "the cause), and act: R, r, - and [ are yours. q ends the drill: then you are told what it was and how you "
          "did, and the guard has its turn on the same run.")
-NAMES = {"lr_too_high": "the learning rate is too high", "exploding_gradient": "the gradient explodes",
-         "outlier_batch": "one odd batch", "bad_data": "the text changed", "overfitting": "it learns by heart",
-         "non_finite": "numbers that are not finite", "dead": "dead units", "vanishing": "no gradient arrives",
-         "plateau": "nothing is learned", "healthy": "nothing is wrong", "unclear": "cannot tell yet"}
 MEANING = {
     "loss": ("bits per character that the training text costs; it should fall and then lie flat.",
              "It says that something broke, never why, and only when it is over."),
@@ -213,9 +210,7 @@ def _item(sign: str, words: str, style: str = "") -> Table:
 
 def _name(cause: str, own: bool) -> str:
     """Return a cause in words; one of a newer version by its own name."""
-    if not own and cause == "bad_data":
-        return "the data changed"
-    return NAMES.get(cause, safe(cause).replace("_", " "))
+    return safe(troubles.cause(cause).words_in(own=own).title)
 
 
 def _curves(state: RunState) -> list[tuple[str, Any, str]]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tuitrain.engine.reporter import NON_FINITE, PERIOD, floats
+from tuitrain.engine.reporter import PERIOD, floats
 from tuitrain.engine.streak import Streak
 from tuitrain.protocol.events import Event, Logged, StepsDone, StepSkipped
+from tuitrain.troubles import NOT_FINITE
 from tuitrain.watching.numbers import Numbers, Window
 from tuitrain.watching.subject import Subject
 
@@ -100,5 +101,5 @@ class Reporter:
         value, words = found.describe(window.rows, int(found.places[0]), onset)
         yield StepSkipped(
             branch=self._subject.progress.branch, step=window.first + int(found.places[-1]), onset=onset,
-            rule=NON_FINITE, value=value, threshold=float("inf"), count=len(found.places), streak=found.streak,
+            rule=NOT_FINITE.name, value=value, threshold=float("inf"), count=len(found.places), streak=found.streak,
             kept=False, sentence=f"{words}; the optimizer made the step all the same")

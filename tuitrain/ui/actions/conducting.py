@@ -5,9 +5,9 @@ from textual.app import App
 from tuitrain.errors import UsageError
 from tuitrain.knobs import whole
 from tuitrain.protocol import commands as c
-from tuitrain.protocol.findings import CAUSES
 from tuitrain.specs import GUARD_MODES
 from tuitrain.telemetry.session import Tape
+from tuitrain.troubles import CAUSES
 from tuitrain.ui.actions.asking import Asking
 from tuitrain.ui.dialogs import AskValue, Choose
 from tuitrain.ui.link import Link
@@ -97,7 +97,7 @@ class Conducting:
 
         title, hint = "note", "kept in the journal"
         if self._link.state.facts.drill:
-            title, hint = "name the fault", ", ".join(cause.replace("_", " ") for cause in CAUSES[:-2])
+            title, hint = "name the fault", ", ".join(cause.words for cause in CAUSES.values() if cause.fault)
         self._app.push_screen(AskValue(title, "", lambda text: (bool(text.strip()), hint)), answered)
 
     def dismiss(self) -> None:
