@@ -184,6 +184,21 @@ def test_presses_within_a_second_are_one_intervention(start: Start, monkeypatch:
     run.answer(c.ScaleKnob, name="lr", factor=0.5)
     run.answer(c.Undo)
     assert run.machine.knobs.lr == 0.005
+    assert [x.since for x in run.of(e.KnobChanged)] == [None, 0.01, 0.01, None, None]
+
+
+@pytest.mark.parametrize(("kind", "values", "word"), [
+    (c.SetKnob, {"name": "clip", "value": 1.0}, "clip is 1 already"),
+    (c.ScaleKnob, {"name": "lr", "factor": 1.0}, "lr is 0.01 already"),
+    (c.SetPrompt, {"text": "random"}, "the prompt is random already")])
+def test_a_value_that_is_there_already_is_said_and_is_no_intervention(
+        start: Start, kind: type[c.Command], values: dict[str, object], word: str) -> None:
+    run = start(clip=1.0)
+    answer = run.answer(kind, **values)
+    assert isinstance(answer, e.EngineSaid) and answer.text == word
+    assert not run.of(e.KnobChanged) and not [x for x in run.of(e.SnapshotTaken) if x.pinned]
+    refused = run.answer(c.Undo)
+    assert isinstance(refused, e.CommandRefused)
 
 
 def test_skipped_batches_are_left_out(start: Start) -> None:

@@ -9,7 +9,7 @@ from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities
 from tuitrain.telemetry.run_state import RunState
-from tuitrain.ui.actions.asking import Asking
+from tuitrain.ui.actions.asking import READ, Asking
 from tuitrain.ui.link import Link
 from tuitrain.ui.view import View
 
@@ -35,7 +35,7 @@ def test_a_command_waits_until_an_event_carries_its_id() -> None:
 @pytest.mark.parametrize(("connection", "why"), [
     ("starting", "the engine is still starting"), ("gone", "the engine is gone"),
     ("replay", "a replay: space stops, - + is its speed, , . winds it, [ ] goes to events, g to a step"),
-    ("read-only", "this is a read-only look at the run")])
+    ("read-only", "this is a read-only look at the run: steer it where its socket can be reached")])
 def test_where_nobody_hears_nothing_is_sent_and_the_reason_is_shown(connection: str, why: str) -> None:
     script = Script()
     asking, link, shown = on(script)
@@ -61,6 +61,22 @@ def test_a_stop_that_is_refused_ends_no_cockpit() -> None:
     asking.ask(c.Stop, "end")
     asking.answered(e.CommandRefused(id=script.asked[0].id, by="engine", reason="not now"))
     assert not asking.ending
+
+
+def test_an_answer_is_shown_for_a_while_or_until_the_next_key() -> None:
+    script, now = Script(), [0.0]
+    link = Link(RunState(), View())
+    link.join(script)
+    asking = Asking(link, lambda: None, lambda: now[0])
+    asking.refuse("no warning stands")
+    now[0] = READ - 0.1
+    assert not asking.outdated() and link.view.refused == "no warning stands"
+    now[0] = READ
+    assert asking.outdated() and link.view.refused == "" and not asking.outdated()
+    asking.ask(c.SetKnob, "clip", 2.0, name="clip", value=2.0)
+    assert asking.answered(e.EngineSaid(text="clip is 2 already", id=script.asked[0].id, by="you"))
+    assert (link.view.said, link.view.refused) == ("clip is 2 already", "")
+    assert asking.forget() and link.view.said == ""
 
 
 def test_a_session_that_lost_events_gives_its_state_anew() -> None:

@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
 from tests.builders import healthy, sample, steps
-from tests.ui.script import Script, drive, screen, until
+from tests.ui.script import Script, drive, screen, settled, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.telemetry import glossary
@@ -32,6 +32,10 @@ from tuitrain.ui.plot import nice_limits, nice_ticks, thin
 from tuitrain.ui.values import rung
 from tuitrain.ui.why import Why
 
+TURNED = [
+    e.SnapshotTaken(branch=0, step=600, id="", by="you", reason="before lr 0.006 → 0.003", pinned=True, bytes=3_450_000,
+                    point="s8"),
+    e.KnobChanged(branch=0, step=600, name="lr", old=0.006, new=0.003, id="1", by="you")]
 ASKS = [
     (["a"], c.SetKnob, {"name": "clip", "value": "auto"}),
     (["space"], c.Pause, {}),
@@ -46,8 +50,8 @@ ASKS = [
     (["."], c.SetKnob, {"name": "temperature", "value": (0.55, 0.8, 1.05)}),
     (["p", "h", "i", "enter"], c.SetPrompt, {"text": "hi"}),
     (["r", "enter"], c.Rollback, {"point": "", "lr_factor": None, "clip": None}),
-    (["r", "down", "enter"], c.Rollback, {"point": "b0-s500", "lr_factor": None}),
-    (["r", "down", "down", "tab", "0", ".", "0", "0", "1", "5", "enter"], c.Rollback,
+    (["r", "down", "down", "enter"], c.Rollback, {"point": "b0-s500", "lr_factor": None}),
+    (["r", "down", "down", "down", "tab", "0", ".", "0", "0", "1", "5", "enter"], c.Rollback,
      {"point": "s7", "lr": 0.0015, "lr_factor": None, "clip": None}),
     (["u", "enter"], c.Undo, {"weights": False}),
     (["u", "down", "enter"], c.Undo, {"weights": True}),
@@ -64,7 +68,7 @@ ASKS = [
 
 @pytest.mark.parametrize(("keys", "command", "words"), ASKS, ids=lambda x: "+".join(x) if isinstance(x, list) else "")
 def test_a_key_asks(keys: list[str], command: type[c.Command], words: dict[str, Any]) -> None:
-    script = Script(healthy())
+    script = Script([*healthy(), *TURNED])
 
     async def act(app: CockpitApp, pilot: Any) -> None:
         await pilot.press(*keys)
@@ -92,7 +96,7 @@ def test_every_key_of_the_table_is_tried_here() -> None:
 @pytest.mark.parametrize(("keys", "dialog"), [("c", AskValue), ("r", PickPoint), ("u", Choose),
                                               ("question_mark", Help), ("w", Why)])
 def test_escape_leaves_everything_as_it_was(keys: str, dialog: type) -> None:
-    script = Script(healthy())
+    script = Script([*healthy(), *TURNED])
 
     async def act(app: CockpitApp, pilot: Any) -> None:
         await pilot.press(keys)
@@ -102,6 +106,21 @@ def test_escape_leaves_everything_as_it_was(keys: str, dialog: type) -> None:
 
     drive(script, act)
     assert not script.asked
+
+
+def test_what_a_key_was_answered_is_shown_without_a_mark_and_gone_with_the_next_key() -> None:
+    script = Script(healthy())
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("c", "1", "enter")
+        await until(lambda: bool(script.asked))
+        script.say(e.EngineSaid(text="clip is 1 already", id=script.asked[0].id, by="you"))
+        await until(lambda: "clip is 1 already" in screen(app))
+        assert "refused" not in screen(app) and not app.state.story.marks
+        await pilot.press("y")
+        await until(lambda: "clip is 1 already" not in screen(app))
+
+    drive(script, act)
 
 
 def test_asked_is_told_from_confirmed_and_a_refusal_says_why() -> None:
@@ -302,7 +321,7 @@ def test_keys_typed_in_one_burst_keep_their_order() -> None:
     ("question_mark", "q"), ("ctrl+p", "escape")])
 def test_keys_that_come_while_a_dialog_closes_leave_the_cockpit_where_it_is(opening: str, closing: str) -> None:
     """The second one used to close the cockpit below: a blank screen that nothing brought back."""
-    script = Script(healthy())
+    script = Script([*healthy(), *TURNED])
 
     async def act(app: CockpitApp, pilot: Any) -> None:
         await pilot.press(opening)
@@ -329,7 +348,7 @@ def test_a_key_for_a_dialog_below_another_does_not_close_the_one_on_top() -> Non
         await pilot.pause()
         assert app.screen is above and not answers
 
-    script = Script(healthy())
+    script = Script([*healthy(), *TURNED])
     drive(script, act)
     assert not script.asked
 
@@ -443,6 +462,24 @@ def test_the_other_lines_of_a_long_log_come_after_the_first_picture() -> None:
             await until(lambda: all(f"note {n}" in shown() for n in (1, 100, 199)) and pane.is_vertical_scroll_end)
 
     asyncio.run(sitting())
+
+
+def test_a_look_at_a_run_of_another_machine_names_it_and_its_dead_keys_are_dim() -> None:
+    script = Script(healthy())
+    script.connection, script.elsewhere = "read-only", "node-17"
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await settled(app, pilot)
+        assert "● running, read-only from node-17" in screen(app)
+        [row] = [strip for strip in [app.cockpit.query_one("#footer", Picture).render_line(0)] if strip.text]
+        struck = "".join(s.text for s in row if s.style and s.style.strike)
+        assert all(words in struck for words in ("u undo", "r roll back", "k keep"))
+        assert all(words in row.text and words not in struck for words in ("? help", "w why", "q quit", "d detach"))
+        await pilot.press("u")
+        await until(lambda: "steer it on node-17" in " ".join(app.view.refused.split()))
+
+    drive(script, act, live=False)
+    assert not script.asked
 
 
 @pytest.mark.parametrize("key", ["r", "R", "u", "g", "m", "n", "l", "c", "p", "space", "k"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList, Static
 
-from tests.builders import healthy, steps
+from tests.builders import CONFIG, FACTS, healthy, steps
 from tests.ui.ills import ill
 from tests.ui.script import Script, drive, until
 from tuitrain.cli.send import parse
@@ -146,6 +146,34 @@ def test_undo_names_what_it_takes_back_and_offers_what_means_something(
         assert [options.get_option_at_index(i).id for i in range(options.option_count)] == choices
 
     drive(Script([*healthy(), *told]), act)
+
+
+NO_MORE = "nothing to undo since the run was started or resumed"
+RESUMED = e.RunResumed(branch=0, step=600, checkpoint="b0-s500", exact=True, why_not="", config=CONFIG, vocabulary="ab",
+                       versions={}, device="cpu", threads=2, precision="fp32", facts=FACTS)
+GONE = e.SnapshotDropped(branch=0, step=300, point="s7")
+
+
+@pytest.mark.parametrize(("told", "why"), [
+    ([], NO_MORE), ([TURNED, UNDONE], NO_MORE), ([TURNED, RESUMED], NO_MORE),
+    ([BACK, GONE], "the point from before the rollback is no longer in memory")])
+def test_undo_does_not_offer_what_would_be_refused(told: list[e.Event], why: str) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("u")
+        assert app.screen is app.cockpit and why in app.view.refused
+
+    drive(Script([*healthy(), *told]), act)
+
+
+def test_undo_offers_no_weights_that_are_gone_and_names_quick_turns_as_one() -> None:
+    again = replace(TURNED, old=1.25, new=1.6, since=1.0)
+
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("u")
+        assert isinstance(app.screen, Choose) and app.screen._title == "undo: clip 1 → 1.6?"
+        assert [app.screen.query_one(OptionList).get_option_at_index(i).id for i in (0, 1)] == ["knob", "no"]
+
+    drive(Script([*healthy(), TURNED, again, GONE]), act)
 
 
 def ending(then: Callable[[Script], e.Event]) -> tuple[CockpitApp, list[bool]]:

@@ -31,7 +31,7 @@ from tuitrain.protocol.events import (
     Undone,
 )
 from tuitrain.run.folder import Folder
-from tuitrain.telemetry.sentences import turned
+from tuitrain.telemetry.sentences import shown, turned
 from tuitrain.telemetry.units import many, size
 
 MOVED = 0.2
@@ -114,6 +114,9 @@ class Steering:
         """Change the prompt of samples."""
         old = self._machine.knobs
         new = old.turned("prompt", command.text)
+        if new == old:
+            yield _already("the prompt", new.prompt, command)
+            return
         yield from self._intervene("prompt", f"prompt {new.prompt!r}", command.by)
         self._machine.knobs = new
         yield PromptChanged(**self._here(), old=old.prompt, new=new.prompt, id=command.id, by=command.by)
@@ -245,24 +248,32 @@ class Steering:
         was, will = getattr(old, name), getattr(new, name)
         if name == "steps" and 0 < will < self._machine.progress.step:
             raise Refused(f"step {will:,} has passed; the run is at {self._machine.progress.step:,}")
-        yield from self._intervene(name, turned(name, was, will), command.by)
+        if new == old:
+            yield _already("clip", "auto", command) if name == "clip_auto" else _already(name, will, command)
+            return
+        joined = self._joined(name)
+        since = None if joined is None else _value(getattr(joined.knobs, name))
+        if joined is None:
+            yield from self._intervene(name, turned(name, was, will), command.by)
+        else:
+            joined.at, joined.description = self._clock(), turned(name, since, will)
         self._machine.knobs = new
         if old.clip_auto and not new.clip_auto:
             yield KnobChanged(**self._here(), name="clip_auto", old=1.0, new=0.0, id="", by=command.by)
         yield KnobChanged(**self._here(), name=name, old=_value(was), new=_value(will), id=command.id,
-                          by=command.by)
+                          by=command.by, since=since)
+
+    def _joined(self, name: str) -> Intervention | None:
+        """Return the last intervention if another change of the knob now belongs to it."""
+        last = self._done[-1] if self._done else None
+        return last if last is not None and last.name == name and self._clock() - last.at < ONE_TURN else None
 
     def _intervene(self, name: str, description: str, by: str) -> Iterator[Event]:
-        now = self._clock()
-        last = self._done[-1] if self._done else None
-        if last is not None and last.name == name and name != "rollback" and now - last.at < ONE_TURN:
-            last.at = now
-            last.description = f"{name} from {getattr(last.knobs, name, '')}" if name != "land" else description
-            return
         point, events = self._take(f"before {description}", True, "", by)
         yield from events
         machine = self._machine
-        self._done.append(Intervention(name, description, machine.knobs, machine.schedule.state(), point.name, now))
+        self._done.append(Intervention(name, description, machine.knobs, machine.schedule.state(), point.name,
+                                       self._clock()))
         del self._done[:-50]
 
     def _take(self, reason: str, pinned: bool, id: str, by: str) -> tuple[MemoryPoint, list[Event]]:
@@ -309,6 +320,11 @@ class Steering:
 
 def _snapshot_dropped(point: MemoryPoint) -> SnapshotDropped:
     return SnapshotDropped(branch=point.snapshot.branch, step=point.snapshot.step, point=point.name)
+
+
+def _already(name: str, value: Value, command: c.Command) -> EngineSaid:
+    """Return the answer to a command that would change nothing, and so is no intervention."""
+    return EngineSaid(text=f"{name} is {shown(name, value)} already", id=command.id, by=command.by)
 
 
 def _value(value: Any) -> Value:

@@ -207,7 +207,10 @@ class WorkAdvanced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnobChanged(Event):
-    """A knob was changed; the new value applies from the step after `step`."""
+    """A knob was changed; the new value applies from the step after `step`.
+
+    `since` is the value before the first of several quick changes, all of which one undo takes back.
+    """
 
     branch: int
     step: int
@@ -216,6 +219,7 @@ class KnobChanged(Event):
     new: Value
     id: str
     by: str
+    since: Value | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -529,7 +533,9 @@ class ClientLeft(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSaid(Event):
-    """A message for a person; `level` is info or warning."""
+    """A message for a person; `level` is info or warning. With an id it answers a command that had nothing to do."""
 
     text: str
     level: str = "info"
+    id: str = ""
+    by: str = ""

@@ -21,13 +21,13 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             return f"prompt {safe(event.new)!r}"
         case e.RolledBack() if event.arm:
             return (f"arm {safe(event.arm)} chosen: its steps from {event.to_step:,} on are branch {event.branch}, "
-                    f"lr {number(float(event.knobs['lr']))}, clip {_value('clip', event.knobs['clip'])}")
+                    f"lr {number(float(event.knobs['lr']))}, clip {shown('clip', event.knobs['clip'])}")
         case e.RolledBack():
             asked = "" if event.asked in (None, event.to_step) else f", the last point before {event.asked:,}"
             over = "over" if event.to_step > event.from_step else "back"
             of = "" if event.parent in (None, event.from_branch) else f" of branch {event.parent}"
             return (f"{over} from step {event.from_step:,} to {event.to_step:,}{of}{asked}: branch {event.branch}, "
-                    f"lr {number(float(event.knobs['lr']))}, clip {_value('clip', event.knobs['clip'])}")
+                    f"lr {number(float(event.knobs['lr']))}, clip {shown('clip', event.knobs['clip'])}")
         case e.RaceStarted():
             stands = "; training stands meanwhile" if event.stands else ""
             if event.mark:
@@ -39,6 +39,8 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             return f"race {safe(event.reason)}" + (f"; {advice}" if advice else "")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
+        case e.EngineSaid() if event.id:
+            return safe(event.text)
         case e.SnapshotTaken() if event.id:
             return f"snapshot {event.point}, {size(event.bytes)}"
         case e.Paused():
@@ -138,15 +140,16 @@ def turned(name: str, old: object, new: object) -> str:
     """A knob's way from one value to another, in words."""
     if name == "clip_auto":
         return f"automatic clip {'on' if new else 'off'}"
-    return f"{name} {_value(name, old)} → {_value(name, new)}"
+    return f"{name} {shown(name, old)} → {shown(name, new)}"
 
 
 def unmoved(event: e.KnobChanged) -> bool:
     """Whether a knob was set to what it was, as far as a reader can tell."""
-    return _value(event.name, event.old) == _value(event.name, event.new)
+    return shown(event.name, event.old) == shown(event.name, event.new)
 
 
-def _value(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
+    """Return a knob's value in words."""
     if name == "clip" and not value:
         return "off"
     if isinstance(value, tuple | list):

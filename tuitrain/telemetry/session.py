@@ -17,6 +17,8 @@ class Session(Channel, Protocol):
     """The state to start from, and to take again whenever `resynchronised` has changed; the caller folds the events."""
     resynchronised: int
     """Counts how often `state` was replaced because events were lost or a recording was wound."""
+    elsewhere: str = ""
+    """The name of the machine that trains, if it is another one."""
     closed: bool
     """Whether nothing more will come."""
 

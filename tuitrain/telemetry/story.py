@@ -9,11 +9,12 @@ from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry import wire
-from tuitrain.telemetry.sentences import headline
+from tuitrain.telemetry.sentences import headline, sentence, turned
 
-ENTRIES, MARKS, TEXTS, POINTS = 300, 200, 24, 400
-WORDS, LETTERS = 4000, 100_000
-"""Maximum characters of an entry and of a sample, so that neither host nor journal can fill the memory."""
+ENTRIES, MARKS, TEXTS, POINTS, UNDOABLE = 300, 200, 24, 400, 50
+WORDS, LETTERS, ACTED = 4000, 100_000, 200
+"""Maximum characters of an entry, of a sample and of what can be undone,
+so that neither host nor journal can fill the memory."""
 INTERVENTIONS = (e.KnobChanged, e.RolledBack, e.Undone, e.LandingStarted, e.NoteAdded, e.Paused, e.StepSkipped,
                  e.RaceStarted, e.RaceEnded, f.WarningRaised, f.AlarmRaised)
 ACTS = (e.KnobChanged, e.RolledBack, e.LandingStarted, e.Undone)
@@ -41,7 +42,7 @@ class Mark:
     alarming: bool
     warning: bool = False
     act: str = ""
-    """The event's name if it is an undo or can be undone, else empty."""
+    """The event's name if it is an undo or what can be undone in general, else empty."""
     judged: str = field(default="", metadata=wire.OPTIONAL)
     """Whether it helped, if a control was trained without it."""
 
@@ -62,6 +63,15 @@ class Point:
     clip: float
     bytes: int
     healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Undoable:
+    """An intervention that can be undone: the event's name, what was done, and the point taken just before it."""
+
+    act: str
+    words: str
+    point: str
 
 
 @dataclass(slots=True)
@@ -85,6 +95,10 @@ class Story:
     marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
     texts: deque[SampleText] = field(default_factory=lambda: deque(maxlen=TEXTS))
     points: dict[str, Point] = field(default_factory=dict, metadata=wire.STAYS)
+    undoable: deque[Undoable] = field(default_factory=lambda: deque(maxlen=UNDOABLE), metadata=wire.OPTIONAL)
+    """What can be undone, the newest last; a new process knows nothing of what was done in an earlier one."""
+    taken: str = field(default="", metadata=wire.OPTIONAL)
+    """The name of the newest point in memory."""
     told: int = 0
     """Number of entries ever added, by which a log pane finds the new ones."""
 
@@ -97,6 +111,7 @@ class Story:
                 self._drawn(event)
             case e.SnapshotTaken():
                 self._point(event.point, event, False, when, now)
+                self.taken = event.point
             case e.CheckpointSaved():
                 name = PurePath(event.path).stem
                 before = self.points.get(name)
@@ -106,8 +121,21 @@ class Story:
                     return
             case f.InterventionJudged():
                 self._judged(event)
+            case e.RunStarted():
+                self.undoable.clear()
             case e.RunResumed():  # another process: what was in memory is gone
+                self.undoable.clear()
                 self.points = {name: point for name, point in self.points.items() if point.on_disk}
+            case e.Undone() if self.undoable:
+                self.undoable.pop()
+            case e.PromptChanged() | e.RolledBack() | e.LandingStarted():
+                self._acted(event, now)
+            case e.KnobChanged() if event.id:
+                if event.since is not None and self.undoable:
+                    words = turned(event.name, event.since, event.new)
+                    self.undoable[-1] = replace(self.undoable[-1], words=words)
+                else:
+                    self._acted(event, now)
             case e.SnapshotDropped():
                 self.points.pop(event.point, None)
             case e.CheckpointPruned():
@@ -138,18 +166,6 @@ class Story:
         """The checkpoint reported last; not by time, as a clock can be set back."""
         return next((point for point in reversed(self.points.values()) if point.on_disk), None)
 
-    def last_act(self) -> Mark | None:
-        """Return the newest act that was not undone."""
-        undone = 0
-        for mark in reversed(self.marks):
-            if mark.act == e.Undone.__name__:
-                undone += 1
-            elif mark.act and undone:
-                undone -= 1
-            elif mark.act:
-                return mark
-        return None
-
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
         return {**wire.fields_to_wire(self), "points": wire.to_wire(list(self.points.values()))}
@@ -160,6 +176,9 @@ class Story:
         story = wire.record_from_wire(cls, told)
         story.points = {point.name: point for point in wire.from_wire(list[Point], told["points"][-POINTS:])}
         return story
+
+    def _acted(self, event: e.Event, now: dict[str, Any]) -> None:
+        self.undoable.append(Undoable(type(event).__name__, sentence(event, now["unit"])[:ACTED], self.taken))
 
     def _judged(self, event: f.InterventionJudged) -> None:
         """Add to the marks of an intervention what it turned out to be."""

@@ -62,6 +62,7 @@ class CockpitApp(App[int]):
     CSS_PATH = "cockpit.tcss"
     TITLE = "tuitrain"
     ENABLE_COMMAND_PALETTE = False
+    NOTIFICATION_TIMEOUT = 3.0
     BINDINGS: ClassVar = [
         *(Binding(key.keys, key.action, key.help, show=False, priority=key.everywhere) for key in TABLE),
         Binding("ctrl+p", "find", "find a key by its words", show=False),
@@ -84,7 +85,7 @@ class CockpitApp(App[int]):
             Racing(self, self.link, asking),
             Viewing(self, self.link, self.cockpit, run=run, clock=clock, show=show, show_plots=self.redraw_plots))
         for name, action in parts.items():
-            setattr(self, f"action_{name}", action)
+            setattr(self, f"action_{name}", self._afresh(action))
         self.failure: Exception | None = None
         self.leaving = False
         """Set by a signal handler; the next tick exits."""
@@ -119,6 +120,15 @@ class CockpitApp(App[int]):
     def ending(self) -> bool:
         """Whether the person at this cockpit requested to save and end."""
         return self._asking.ending
+
+    def _afresh(self, action: Callable[..., None]) -> Callable[..., None]:
+        """Return an action before which the answer to the last key and what lies over the panes are removed."""
+        def act(*values: Any) -> None:
+            self.clear_notifications()
+            if self._asking.forget():
+                self.redraw(at_once=True)
+            action(*values)
+        return act
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Called by Textual: return the filters that each row passes through on its way to the terminal."""
@@ -209,7 +219,7 @@ class CockpitApp(App[int]):
         if self.session is None and (news := self._starting.news()):
             self.view.remark, answered = news, True
         anew, events = self.link.drain()
-        answered |= anew
+        answered |= anew | self._asking.outdated()
         for event, when in events:
             self.state.fold(event, when)
             self._heard_at = time.monotonic()

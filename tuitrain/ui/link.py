@@ -25,7 +25,7 @@ class Link:
     def join(self, session: Session) -> None:
         """Take a session and its state."""
         self.session, self.state, self._synchronised = session, session.state, session.resynchronised
-        self.view.connection, self.view.remark = session.connection, ""
+        self.view.connection, self.view.remark, self.view.host = session.connection, "", session.elsewhere
 
     def leave(self) -> None:
         """Close the session if there is one."""

@@ -20,6 +20,8 @@ class View:
     """Seconds until the guard acts, while it waits for a person."""
     connection: str = "starting"
     """starting, live, read-only, replay or gone."""
+    host: str = ""
+    """The name of the machine that trains, if it is another one."""
     tape: str = ""
     """Position and speed of a replay, in words."""
     remark: str = ""
@@ -27,6 +29,9 @@ class View:
     asked: dict[str, tuple[str, Any]] = field(default_factory=dict)
     """Pending commands by id: the knob or a word for the command, and its value."""
     refused: str = ""
+    """Why the last key did nothing."""
+    said: str = ""
+    """What the engine answered to a command that had nothing to do."""
 
     def asking(self, name: str) -> Any:
         """Return the newest value asked for a knob and not answered yet, or None."""

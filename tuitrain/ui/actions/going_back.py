@@ -64,16 +64,24 @@ class GoingBack:
         """Show what will be undone, then undo it."""
         if not self._asking.offered("undo"):
             return
-        last = self._link.state.story.last_act()
-        what = last.words if last else "the last intervention"
-        choices = [("knob", "undo it, training goes on from here"), ("weights", "weights too: back to just before it"),
-                   ("no", "leave it")]
-        if last is not None and last.act == "RolledBack":  # an undone rollback returns to the branch that was left
-            choices = [("knob", "undo it: back to the step that was left, with its weights and knobs"),
-                       ("no", "leave it")]
+        story = self._link.state.story
+        if not story.undoable:
+            self._asking.refuse("nothing to undo since the run was started or resumed; r goes back to a restore point")
+            return
+        last = story.undoable[-1]
+        kept = last.point in story.points
+        leave = ("no", "leave it")
+        if last.act == "RolledBack":  # an undone rollback returns to the branch that was left
+            if not kept:
+                self._asking.refuse("the point from before the rollback is no longer in memory; r picks another")
+                return
+            choices = [("knob", "undo it: back to the step that was left, with its weights and knobs"), leave]
+        else:
+            back = [("weights", "weights too: back to just before it")] if kept else []
+            choices = [("knob", "undo it, training goes on from here"), *back, leave]
 
         def answered(choice: str | None) -> None:
             if choice in ("knob", "weights"):
                 self._asking.ask(c.Undo, "undo", weights=choice == "weights")
 
-        self._app.push_screen(Choose(f"undo: {what}?", choices), answered)
+        self._app.push_screen(Choose(f"undo: {last.words}?", choices), answered)

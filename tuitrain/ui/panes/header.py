@@ -68,7 +68,9 @@ class HeaderPane(Picture):
 
     def _status(self, state: RunState, view: View) -> Text:
         status = self._condition(state, view)
-        return status.append(", read-only") if view.connection == "read-only" else status
+        if view.connection == "read-only":
+            status.append(", read-only" + (f" from {safe(view.host)}" if view.host else ""))
+        return status
 
     def _condition(self, state: RunState, view: View) -> Text:
         colours = self.palette()

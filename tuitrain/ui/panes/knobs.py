@@ -25,17 +25,22 @@ class KnobsPane(Picture):
             return [Text("…", style=self.palette().dim)]
         rows = [self._row(name, state, view, width) for name in ("lr", "clip", "temperature")
                 if name != "temperature" or not state.capabilities.knobs.get(name)]
+        answer = self._answer(view)
         if height >= 3:
-            if view.refused:  # in full, because it says what to do instead
-                words = textwrap.wrap(f"refused: {view.refused}", max(12, width))[: height - 1]
-                rows = [*rows[: height - len(words)], *(Text(row, style=self.palette().alarm) for row in words)]
+            if answer.plain:  # in full, because it says what to do instead
+                words = textwrap.wrap(answer.plain, max(12, width))[: height - 1]
+                rows = [*rows[: height - len(words)], *(Text(row, style=answer.style) for row in words)]
             elif height > 3 and not state.capabilities.knobs.get("prompt"):
                 rows.append(Text("prompt ").append(safe(str(state.knobs.get("prompt", "")))[: width - 8]))
             return rows
         line = Text("  ").join(rows)
+        return [answer if answer.plain else line]
+
+    def _answer(self, view: View) -> Text:
+        """Return why the last key did nothing; empty if it did something, or was pressed a while ago."""
         if view.refused:
-            line = Text(f"refused: {view.refused}", style=self.palette().alarm)
-        return [line]
+            return Text(f"refused: {view.refused}", style=self.palette().alarm)
+        return Text(view.said, style=self.palette().limit)
 
     def _row(self, name: str, state: RunState, view: View, width: int) -> Text:
         row = Text({"temperature": "temp"}.get(name, name).ljust(5))
