@@ -473,7 +473,7 @@ def test_a_look_at_a_run_of_another_machine_names_it_and_its_dead_keys_are_dim()
         assert "● running, read-only from node-17" in screen(app)
         [row] = [strip for strip in [app.cockpit.query_one("#footer", Picture).render_line(0)] if strip.text]
         struck = "".join(s.text for s in row if s.style and s.style.strike)
-        assert all(words in struck for words in ("u undo", "r roll back", "k keep"))
+        assert all(words in struck for words in ("u undo", "r roll back", "␣ pause"))
         assert all(words in row.text and words not in struck for words in ("? help", "w why", "q quit", "d detach"))
         await pilot.press("u")
         await until(lambda: "steer it on node-17" in " ".join(app.view.refused.split()))
