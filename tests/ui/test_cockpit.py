@@ -16,12 +16,13 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 
 from tests.builders import healthy, sample, steps
+from tests.ui.ills import ill
 from tests.ui.script import Script, drive, screen, settled, until
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.telemetry import glossary
 from tuitrain.ui.app import CockpitApp
-from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint
+from tuitrain.ui.dialogs import AskValue, Choose, Help, PickPoint, Scrolled
 from tuitrain.ui.find import found
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import LIGHT
@@ -462,6 +463,19 @@ def test_the_other_lines_of_a_long_log_come_after_the_first_picture() -> None:
             await until(lambda: all(f"note {n}" in shown() for n in (1, 100, 199)) and pane.is_vertical_scroll_end)
 
     asyncio.run(sitting())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("key", ["w", "question_mark"])
+def test_a_dialog_that_scrolls_says_how_much_is_below(key: str, size: tuple[int, int]) -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press(key)
+        box = app.screen.query_one(Scrolled)
+        await until(lambda: box.max_scroll_y > 0 and box.border_subtitle == f"↓ {box.max_scroll_y} more lines")
+        await pilot.press("end")
+        await until(lambda: box.border_subtitle == "")
+
+    drive(Script(ill("lr too high")), act, size=size)
 
 
 def test_a_look_at_a_run_of_another_machine_names_it_and_its_dead_keys_are_dim() -> None:

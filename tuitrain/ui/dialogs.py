@@ -79,6 +79,27 @@ class Dialog(ModalScreen[Answer | None]):
         preview.update(words)
 
 
+class Scrolled(VerticalScroll):
+    """Text that may be longer than the dialog; the border says so, as a scrollbar without colours is not seen."""
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Called by Textual."""
+        super().watch_scroll_y(old_value, new_value)
+        self._count()
+
+    def watch_virtual_size(self) -> None:
+        """Called by Textual: the text or the width has changed."""
+        self._count()
+
+    def on_resize(self) -> None:
+        """Called by Textual."""
+        self._count()
+
+    def _count(self) -> None:
+        below = self.max_scroll_y - round(self.scroll_target_y)
+        self.border_subtitle = f"↓ {many(below, 'more line')}" if below > 0 else ""
+
+
 class AskValue(Dialog[str]):
     """A line of input with a live preview; `doubt` returns a question that has to be confirmed by another enter."""
 
@@ -322,7 +343,7 @@ class Help(Dialog[None]):
             panes.add_row(Text(f"{digit} {name}", style="bold", no_wrap=True), Text(glossary.panes(own)[name]))
         for word, meaning in glossary.words(own).items():
             words.add_row(Text(word, style="bold", no_wrap=True), Text(meaning))
-        with VerticalScroll(classes="dialog wide"):
+        with Scrolled(classes="dialog wide"):
             yield Label("panes", classes="title")
             yield Static(panes)
             yield Label("\nkeys", classes="title")

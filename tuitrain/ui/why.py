@@ -12,7 +12,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.widgets import Label, Static
 
 from tuitrain import troubles
@@ -21,7 +20,7 @@ from tuitrain.diagnosis.tail import SPIKE, tail_ratio
 from tuitrain.protocol.facts import AFTER_CLIPPING
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import BITS, loss_text, loss_words, many, number, percent, plain_ascii, safe
-from tuitrain.ui.dialogs import Dialog
+from tuitrain.ui.dialogs import Dialog, Scrolled
 from tuitrain.ui.keys import TABLE
 from tuitrain.ui.palette import palette_of
 from tuitrain.ui.panes.groups import ASCII, BLOCKS, spark
@@ -73,7 +72,7 @@ class Why(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """Called by Textual."""
-        with VerticalScroll(classes="dialog wide"):
+        with Scrolled(classes="dialog wide"):
             yield Static(id="why")
             yield Label("escape closes; the keys that are named here work here, too", classes="hint")
 
