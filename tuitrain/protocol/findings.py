@@ -1,6 +1,6 @@
 """Events about a run's health: measurements, and the diagnosis drawn from them.
 
-Conventions as in events.py. A `rule` and a `cause` are those of troubles.py; `onset` is the step at which the trouble
+Conventions as of the events. A `rule` and a `cause` are those of troubles.py; `onset` is the step at which the trouble
 began.
 """
 
