@@ -1,5 +1,6 @@
 """A run in minutes is shown by its minutes, and what its engine estimates meanwhile is no act."""
 
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.builders import START, steps
 from tests.ui.script import Script, drive, screen, until
+from tuitrain.headless import PlainOutput
 from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.telemetry.run_state import RunState
@@ -66,16 +68,25 @@ def test_an_estimate_of_the_last_step_is_no_act_and_an_end_that_somebody_sets_is
     drive(Script([TEN, steps(1, 50), *(estimate(50, last) for last in ESTIMATES), asked]), act)
 
 
-def test_the_log_says_what_an_estimate_is() -> None:
-    assert headline(estimate(50, 11_578)) == "the minutes end at about step 11,578"
+def test_without_a_screen_the_time_to_go_is_told_and_the_steps_as_an_estimate() -> None:
+    out = io.StringIO()
+    start = replace(TEN, config={**TEN.config, "loss": "all", "dropout": 0.0, "evaluate_every": 9, "sample_every": 9,
+                                 "snapshot_every": 9, "checkpoint_every": 9}, facts={**TEN.facts, "knobs": {
+                                     "lr": 0.002, "clip": 0.0, "steps": 40_396}})
+    shown = PlainOutput(out, "runs/x", json=False)
+    for event in (start, replace(steps(1, 10), seconds=60.0)):
+        shown.show(event, 0.0)
+    assert "0:10:00 to go, about 40,396 steps" in out.getvalue() and "to step" not in out.getvalue()
+    assert out.getvalue().splitlines()[-1].split()[-1] == "0:09:00"
+
+
+def test_the_log_has_no_line_for_an_estimate() -> None:
+    assert headline(estimate(50, 11_578)) == ""
     assert headline(replace(estimate(50, 900), by="you")) == "steps 1000 → 900"
 
 
-UNTIL = "12 %: warm-up until step 200"
-
-
 @pytest.mark.parametrize(("size", "words"), [
-    ((80, 24), f"in force 0.00024, {UNTIL}"), ((120, 40), "12 %: warm-up to 200"), ((200, 60), "12 %")])
+    ((80, 24), "warm-up: 12 % until step 200"), ((120, 40), "12 %: warm-up to 200"), ((200, 60), "12 %")])
 def test_a_rate_that_still_rises_says_so(size: tuple[int, int], words: str) -> None:
     start = replace(START, config={**START.config, "lr": 0.002}, facts={**START.facts, "warmup": 200})
     rising = replace(steps(1, 24), lr=(0.00024,) * 24)
@@ -85,6 +96,7 @@ def test_a_rate_that_still_rises_says_so(size: tuple[int, int], words: str) -> N
         knobs = app.cockpit.query_one("#knobs")
         shown = [knobs.render_line(y).text for y in range(knobs.content_size.height)]
         assert words in shown[0] and "warm-up" in shown[0], shown
+        assert any("3.3 medians" in row for row in shown) and any("temp 0.5 0.75 1" in row for row in shown), shown
         script.say(replace(steps(25, 176), lr=(0.002,) * 176))
         await until(lambda: app.state.step == 200)
         app.redraw_plots()

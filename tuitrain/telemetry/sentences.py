@@ -14,7 +14,7 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
     """
     match event:
         case e.KnobChanged(by=askers.BUDGET):
-            return f"the minutes end at about step {event.new:,.0f}"
+            return ""  # an estimate of the last step, every few seconds: minutes are what was asked for
         case e.KnobChanged():
             return turned(event.name, event.old, event.new)
         case e.PromptChanged():

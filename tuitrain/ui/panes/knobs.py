@@ -23,7 +23,8 @@ class KnobsPane(Picture):
         """Return the rows; pending values are in italics."""
         if not state.knobs:
             return [Text("…", style=self.palette().dim)]
-        rows = [self._row(name, state, view, width) for name in ("lr", "clip", "temperature")
+        room = width if height >= 3 else width // 2  # the others stand in the same row
+        rows = [self._row(name, state, view, room) for name in ("lr", "clip", "temperature")
                 if name != "temperature" or not state.capabilities.knobs.get(name)]
         answer = self._answer(view)
         if height >= 3:
