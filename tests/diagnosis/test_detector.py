@@ -45,6 +45,15 @@ def test_natural_collapses(name: str, spike: int | None, broken: bool) -> None:
         assert alarms[0].step > spikes[0].step and alarms[0].step - alarms[0].onset < 60
 
 
+def test_a_point_of_long_ago_is_judged_by_the_best_of_then() -> None:
+    rule = Level()
+    assert [rule.take(step, loss) for step, loss in enumerate(noisy(6000).tolist(), 1)] == [None] * 6000
+    rule.moved(450)
+    there = noisy(1500)[450:850] + np.repeat([0.0, 0.16], 200)
+    assert [rule.take(451 + i, loss) for i, loss in enumerate(there.tolist())] == [None] * 400
+    assert any(rule.take(851 + i, 2.6) for i in range(100)), "a break is still seen"
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.8])
 def test_a_healthy_curve_is_quiet_also_when_its_losses_hang_together(kept: float) -> None:
     assert level_of(noisy(20_000, kept=kept)) == []

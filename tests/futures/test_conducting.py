@@ -27,7 +27,7 @@ LONG = 10**6
 class Here:
     """A place that trains a task at once, in a thread of this process; torch's generator is put back afterwards."""
 
-    words, at_once, lasts = "here", 1, False
+    name, words, at_once, lasts = "", "here", 1, False
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
@@ -48,11 +48,14 @@ class Done:
     def kill(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
 
 class Kept:
     """Real children, remembered."""
 
-    words, at_once, lasts = "in turn on this machine", 1, False
+    name, words, at_once, lasts = "", "in turn on this machine", 1, False
 
     def __init__(self) -> None:
         self.jobs: list[Child] = []

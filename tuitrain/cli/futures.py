@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import math
+import queue
 import shutil
 import signal
 import sys
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="of each arm (default 600)")
     parser.add_argument("--choose", default="", metavar="ARM", help="go on with an arm of the newest race: its number "
                         "or its words; or FOLDER/NUMBER")
+    parser.add_argument("--on", default="", metavar="CLUSTER", help="arms as jobs, by submitit: slurm, local")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
     add_talk(parser)
 
@@ -73,10 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     point = points.newest(folder, arguments.at)
     arms = asked(_words(arguments.clip), _words(arguments.lr), arguments.arm) or proposing.proposed(point)
     made = race.plan(point, lined_up(arms, point.knobs), arguments.steps or race.STEPS)
-    say_cost(made, folder, arguments.at)
+    say_cost(made, folder, arguments.at, arguments.on)
     if not agreed(arguments.yes):
         return FINISHED
-    contest = race.Race(made, arguments.corpus)
+    contest: Race | Jobs = Jobs(made, arguments.on, arguments.corpus) if arguments.on else \
+        race.Race(made, arguments.corpus)
     readings = carry_out(contest)
     if not readings:
         return INTERRUPTED
@@ -144,7 +147,44 @@ def _words(text: str) -> list[str]:
     return [part for part in text.split(",") if part.strip()]
 
 
-def say_cost(made: "Plan", folder: RunDirectory, asked: int | None = None) -> None:
+class Jobs:
+    """A race whose arms are jobs of a cluster; cut, it is left: they go on, and `--choose` finds them."""
+
+    def __init__(self, made: "Plan", on: str, corpus: str | None) -> None:
+        from tuitrain.futures import conducting, race
+        from tuitrain.futures.cluster import Cluster
+
+        self.plan, self.cancelled = made, False
+        place = Cluster(on)
+        self.folder = race.made_folder(made)
+        self._conductor = conducting.Conductor(made, self.folder, place, corpus)
+
+    def run(self, told: "Callable[[int, Reading], None]") -> "list[Reading]":
+        """Follow the jobs to their ends; `told` hears of the news. Returns the readings of those that trained."""
+        from tuitrain.protocol.events import ArmAdvanced, RaceEnded
+
+        conductor = self._conductor
+        conductor.start()
+        ended = False
+        while not ended and not (conductor.join(0.0) and conductor.news.empty()):
+            with contextlib.suppress(queue.Empty):
+                event = conductor.news.get(timeout=0.2)
+                if isinstance(event, ArmAdvanced):
+                    told(event.arm, conductor.runners[event.arm - 1].reading)
+                ended = isinstance(event, RaceEnded)
+        return [runner.reading for runner in conductor.runners if runner.reading.done] if ended else []
+
+    def cut(self) -> None:
+        """Leave it to the cluster."""
+        self._conductor.leave()
+
+    def cancel(self) -> None:
+        """End all its jobs."""
+        self.cancelled = True
+        self._conductor.cancel()
+
+
+def say_cost(made: "Plan", folder: RunDirectory, asked: int | None = None, on: str = "") -> None:
     """Say what a race would do, how long that takes and what it writes; `asked` is the step that was asked for."""
     steps = len(made.arms) * made.steps
     seconds = made.seconds
@@ -153,7 +193,9 @@ def say_cost(made: "Plan", folder: RunDirectory, asked: int | None = None) -> No
         say(f"the last checkpoint up to step {asked:,} is of step {made.point.step:,}: the race begins there")
     say(f"{len(made.arms)} arms of {made.steps:,} steps from step {made.point.step:,}: {steps:,} steps{took}")
     say(f"about {size(made.bytes)} on disk, of which the run's next race leaves {size(made.kept_bytes)}")
-    if is_alive(folder):
+    if on:
+        say(f"they are jobs of {on}; ctrl+c leaves them to it, twice cancels them")
+    elif is_alive(folder):
         say("the run trains on meanwhile and is not touched; the arms train in this process, and both go slower")
     if not made.point.healthy:
         say("training had broken already at this point; an earlier one is named with --from STEP")
@@ -169,7 +211,7 @@ def agreed(yes: bool) -> bool:
     return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
-def carry_out(contest: "Race") -> "list[Reading]":
+def carry_out(contest: "Race | Jobs") -> "list[Reading]":
     """Run a race with progress on standard error; signals cut and cancel it."""
     shown = [0, 0.0]
     terminal = sys.stderr.isatty()
@@ -204,7 +246,7 @@ def _begin(terminal: bool) -> str:
 
 
 @contextlib.contextmanager
-def _signals(contest: "Race", clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+def _signals(contest: "Race | Jobs", clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """ctrl+c cuts an arm, twice cancels the race; whoever else wants the process gone cancels it."""
     pressed = [-math.inf]
 

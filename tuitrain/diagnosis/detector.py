@@ -51,6 +51,9 @@ def sized(nats: float, loss: float, unit: LossUnit) -> float:
     """Return `nats`; for a loss in a unit of its own that share of `loss`, as its scale is unknown."""
     return nats if unit == BITS else nats * abs(loss)
 
+BETTER, BESTS = 0.01, 400
+"""How much lower a best must be to be remembered with its step, and how many are."""
+
 
 class Level:
     """Compares the training loss with its own best: T1, its variant after larger steps, outliers, and no progress."""
@@ -73,6 +76,8 @@ class Level:
         self._total = 0.0
         self._noise = 0.0
         self.best = math.inf
+        self._bests: deque[tuple[int, float]] = deque(maxlen=BESTS)
+        """(step, best so far): a point of long ago is not to be judged by what came after it."""
         self._best_at = 0
         self._spread: deque[float] = deque(maxlen=50)
         self._seen = 0
@@ -101,7 +106,10 @@ class Level:
         self._seam = step
 
     def moved(self, step: int) -> None:
-        """Go back to a step: clear the losses, keep the best, discard what was noted after it."""
+        """Go back to a step: clear the losses, take up the best of then, discard what was noted after it."""
+        while self._bests and self._bests[-1][0] > step:
+            self._bests.pop()
+        self.best = self._bests[-1][1] if self._bests else math.inf
         if self._turn is not None and self._turn >= step:
             self._turn = None
         self._seam, self._best_at = min(self._seam, step), min(self._best_at, step)
@@ -130,7 +138,10 @@ class Level:
             self._noise = _spread(self._blocks)
         if mean < self.best - STUCK_GAIN:
             self._best_at = step
-        self.best = min(self.best, mean) if step > self.quiet // 2 else self.best
+        if step > self.quiet // 2 and mean < self.best:
+            self.best = mean
+            if not self._bests or mean < self._bests[-1][1] - BETTER:
+                self._bests.append((step, mean))
         if step <= self.quiet:
             return None
         return self._trip(step, mean) or self._outlier(step, loss) or self._no_progress(step, mean)

@@ -15,7 +15,8 @@ from tuitrain.engine.steering import Steering
 from tuitrain.engine.trainer import Trainer
 from tuitrain.errors import Refused, TuitrainError
 from tuitrain.futures import choosing, helping, proposing, race
-from tuitrain.futures.conducting import CANCELLED, Conductor, answered
+from tuitrain.futures.cluster import Cluster
+from tuitrain.futures.conducting import CANCELLED, Conductor, adopted, answered
 from tuitrain.futures.jobs import Children, Place
 from tuitrain.futures.points import Point
 from tuitrain.futures.race import Plan, plan, step_seconds
@@ -29,6 +30,11 @@ CHOSEN = "arm chosen"
 """The reason of the checkpoint that follows."""
 PATIENCE = 10.0
 """Seconds that the end of a run waits for its race to end."""
+
+
+def places(name: str) -> Place:
+    """The place of a name, empty for this machine. Raises UsageError."""
+    return Cluster(name) if name else Children()
 
 
 class Futures(SimpleAside):
@@ -47,6 +53,11 @@ class Futures(SimpleAside):
         """Whether training was paused for the race."""
         self._judged: tuple[helping.History, helping.Question] | None = None
         self._preparing: Preparing | None = None
+        for folder in choosing.races(run):
+            conductor = adopted(run, folder, places)
+            if conductor is not None and self._conductor is None:  # its jobs went on without a host
+                self._conductor = conductor
+                conductor.start()
 
     def attend(self, epoch: e.EpochEnded | None) -> Iterator[e.Event]:
         """Say what is new of the race."""
@@ -58,10 +69,14 @@ class Futures(SimpleAside):
 
     def finish(self, everything: bool, until: float = 0.0) -> Iterator[e.Event]:
         """End the race with the run, unless its arms are trained elsewhere."""
-        if self._conductor is not None and not self._conductor.place.lasts:
+        if self._conductor is None:
+            return
+        if self._conductor.place.lasts:
+            self._conductor.leave()
+        else:
             self._conductor.cancel()
-            self._conductor.join(PATIENCE)
-            yield from self._news()
+        self._conductor.join(PATIENCE)
+        yield from self._news()
 
     def answer(self, command: c.Command, steering: Steering) -> Iterator[e.Event]:
         """Carry out a command. Raises Refused."""
@@ -107,12 +122,13 @@ class Futures(SimpleAside):
             made = plan(point, arms.lined_up(asked, point.knobs), command.steps)
             if command.steps < 1:
                 raise Refused(f"{command.steps} steps: give a number of 1 or more")
+            place = places(command.on) if command.on else self._place
             folder = race.made_folder(made)
         except (TuitrainError, OSError) as error:
             raise Refused(str(error)) from None
-        self._conductor = Conductor(made, folder, self._place)
+        self._conductor = Conductor(made, folder, place)
         self._command = command
-        stands = not command.shares and not self._place.lasts and not self._trainer.orders.paused
+        stands = not command.shares and not place.lasts and not self._trainer.orders.paused
         yield self._conductor.begun(stands=stands, id=command.id, by=command.by)
         if stands:
             self._stood = True

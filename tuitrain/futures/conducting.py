@@ -4,12 +4,13 @@ Knows neither the screen nor the run that trains beside it; cutting, cancelling 
 thread.
 """
 
+import contextlib
 import json
 import math
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tuitrain.futures import comparing, reading
 from tuitrain.futures.comparing import NONE, Outcome, compare
 from tuitrain.futures.jobs import Job, Place, Task
 from tuitrain.futures.points import Point
-from tuitrain.futures.race import JOBS, Plan, folder_name
+from tuitrain.futures.race import JOBS, PLAN, Plan, folder_name
 from tuitrain.futures.reading import BROKEN, Reading
 from tuitrain.futures.training import CUT, RESULT, read_result
 from tuitrain.protocol import commands as c
@@ -78,6 +79,7 @@ class Conductor:
     runners: list[Runner] = field(default_factory=list)
     outcome: Outcome | None = None
     _cancelled: bool = False
+    _left: bool = False
     _cut: set[int] = field(default_factory=set)
     _point: Point | None = None
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -119,12 +121,17 @@ class Conductor:
         self._cancelled = True
         self._wake.set()
 
+    def leave(self) -> None:
+        """Follow it no longer; its arms go on where they are."""
+        self._left = True
+        self._wake.set()
+
     def _work(self) -> None:
         reason = FINISHED
         try:
             self._point = self.made.point.put_all([RunDirectory(runner.folder) for runner in self.runners
                                                    if not (runner.folder / "config.json").exists()])
-            while not self._cancelled and not all(runner.over for runner in self.runners):
+            while not (self._cancelled or self._left) and not all(runner.over for runner in self.runners):
                 self._hand_out()
                 for i, runner in enumerate(self.runners):
                     if not runner.over and runner.job is not None:
@@ -135,7 +142,7 @@ class Conductor:
             reason = CANCELLED if self._cancelled else FINISHED
         except (TuitrainError, OSError, ValueError, KeyError) as error:
             reason = f"it failed: {error}"
-        finally:
+        if not self._left:
             self._end(reason)
 
     def _hand_out(self) -> None:
@@ -157,7 +164,7 @@ class Conductor:
                 runner.job, begun = self.place.submit(task), True
         if begun and self.place.lasts:
             keys = [runner.job.key if runner.job else "" for runner in self.runners]
-            write_atomically(self.folder / JOBS, json.dumps(keys).encode())
+            write_atomically(self.folder / JOBS, json.dumps({"on": self.place.name, "keys": keys}).encode())
 
     def _tell(self, i: int, runner: Runner) -> None:
         """Report an arm, if there is something new and the last report is a while ago."""
@@ -181,8 +188,12 @@ class Conductor:
 
     def _end(self, reason: str) -> None:
         for runner in self.runners:
-            if runner.job is not None and not runner.over:
-                runner.job.kill()
+            if runner.job is not None:
+                if not runner.over:
+                    runner.job.kill()
+                runner.job.close()
+        with contextlib.suppress(OSError):
+            (self.folder / JOBS).unlink(missing_ok=True)
         recommended = runner_up = 0
         sentences: Sequence[str] = ()
         trained = [runner.reading for runner in self.runners if runner.reading.done]
@@ -202,6 +213,18 @@ def answered(event: e.RaceEnded | e.ArmAdvanced, command: c.Command) -> e.Event:
     return replace(event, id=command.id, by=command.by)
 
 
-def arms_of(body: Mapping[str, Any]) -> tuple[Arm, ...]:
-    """The arms that the file of a race names."""
-    return tuple(Arm(str(lr), str(clip)) for lr, clip in body["arms"])
+def adopted(run: RunDirectory, folder: Path, place: Callable[[str], Place]) -> Conductor | None:
+    """A race whose jobs another process has submitted and left, to be followed on; None if there is none in a folder.
+
+    `place` makes the place of a name. Raises TuitrainError.
+    """
+    try:
+        jobs, body = (json.loads((folder / name).read_bytes()) for name in (JOBS, PLAN))
+        point = Point(run.path, str(body["point"]), int(body["branch"]), int(body["step"]), {})
+        arms = tuple(Arm(str(lr), str(clip)) for lr, clip in body["arms"])
+        conductor = Conductor(Plan(point, arms, int(body["steps"]), 0.0), folder, place(str(jobs["on"])))
+        for runner, key in zip(conductor.runners, jobs["keys"], strict=True):
+            runner.job = conductor.place.again(folder, str(key))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return conductor

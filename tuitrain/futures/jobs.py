@@ -48,10 +48,15 @@ class Job(Protocol):
     def kill(self) -> None:
         """End it at once."""
 
+    def close(self) -> None:
+        """Let go of it, when what it had to write is there or it was killed."""
+
 
 class Place(Protocol):
     """Where tasks are trained."""
 
+    name: str
+    """Empty for this process's own machine."""
     words: str
     at_once: int
     """Tasks that are handed to it at a time."""
@@ -60,6 +65,9 @@ class Place(Protocol):
 
     def submit(self, task: Task) -> Job:
         """Begin a task, or queue it. Raises TuitrainError."""
+
+    def again(self, folder: Path, key: str) -> Job:
+        """A job of the race in `folder` that another process submitted."""
 
 
 class Child:
@@ -89,6 +97,10 @@ class Child:
     def kill(self) -> None:
         """Kill the process and wait for its end."""
         self._process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the end of the process."""
         self._process.wait()
         self._close()
 
@@ -101,6 +113,7 @@ class Child:
 class Children:
     """This machine: one arm at a time."""
 
+    name = ""
     words = "in turn on this machine"
     at_once = 1
     lasts = False
@@ -108,3 +121,7 @@ class Children:
     def submit(self, task: Task) -> Job:
         """Begin a task."""
         return Child(task)
+
+    def again(self, folder: Path, key: str) -> Job:
+        """Raise LookupError: these jobs end with the process that began them."""
+        raise LookupError(key)

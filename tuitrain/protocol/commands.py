@@ -150,13 +150,15 @@ class Dismiss(Command):
 class StartRace(Command):
     """Train arms of `steps` steps each from a restore point (empty: now), each written as `lr=x0.25 clip=1`.
 
-    The first arm is the run as it is, named or not. Training stands meanwhile, unless it `shares` the machine.
+    The first arm is the run as it is, named or not. Training stands meanwhile, unless it `shares` the machine, or the
+    arms are jobs `on` a cluster.
     """
 
     arms: tuple[str, ...] = ()
     steps: int = 600
     point: str = ""
     shares: bool = False
+    on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
