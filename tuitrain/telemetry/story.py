@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
-from tuitrain.protocol import askers
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
 from tuitrain.telemetry import wire
@@ -149,8 +148,7 @@ class Story:
         alarming = alarming or (isinstance(event, f.VerdictReached) and event.alarming)
         self.entries.append(Entry(when, step, e.by_of(event) or "engine", words, alarming))
         self.told += 1
-        estimate = isinstance(event, e.KnobChanged) and event.by == askers.BUDGET
-        if isinstance(event, INTERVENTIONS) and not estimate:
+        if isinstance(event, INTERVENTIONS):
             # A knob that changed along with another, or automatically, answers no command and cannot be undone.
             acted = isinstance(event, ACTS) and not (isinstance(event, e.KnobChanged) and not event.id)
             self.marks.append(Mark(step, e.branch_of(event, now["branch"]), words, alarming,
