@@ -1,12 +1,17 @@
 """One declaration for each optimizer and each guard mode, and a mistake that is found at start."""
 
+import math
+
 import pytest
 
-from tuitrain import troubles
+from tuitrain import knobs, troubles
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.model.optimizers import BUILDERS
 from tuitrain.errors import UsageError
 from tuitrain.experiments import faults
+from tuitrain.protocol import codec
+from tuitrain.protocol.capabilities import EVERYTHING
+from tuitrain.protocol.commands import Command
 from tuitrain.specs import GUARD_MODES, OPTIMIZERS, check_declared, optimizer
 
 
@@ -45,3 +50,30 @@ def test_every_rule_is_kept_under_its_own_name() -> None:
 def test_a_fault_with_a_cause_that_is_not_declared_fails_when_it_is_declared() -> None:
     with pytest.raises(RuntimeError, match="causes of odd: declared and built are not the same: lr_to_high"):
         faults.Fault("odd", "a misspelled cause", ("lr_to_high",), faults.nothing)
+
+
+def test_a_knob_that_is_not_declared_fails_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    knobs._check_declared()
+    monkeypatch.delitem(knobs.KNOBS, "temperature")
+    with pytest.raises(RuntimeError, match="knobs: declared and built are not the same: temperature"):
+        knobs._check_declared()
+
+
+@pytest.mark.parametrize("spec", knobs.KNOBS.values(), ids=str)
+def test_a_knob_has_a_command_and_is_offered_with_its_range(spec: knobs.KnobSpec) -> None:
+    assert spec.command in codec.registry(Command) and spec.meaning
+    told = EVERYTHING.to_facts()["capabilities"]
+    assert told["knobs"][spec.name] == ""
+    assert (spec.name in told["ranges"]) == spec.ranged
+    if spec.ranged:
+        assert told["ranges"][spec.name] == [spec.low, spec.high] and spec.low < spec.high < math.inf
+
+
+def test_a_knob_takes_the_words_it_declares() -> None:
+    for name, spec in knobs.KNOBS.items():
+        for word, takes in (("auto", spec.auto), ("off", spec.zero == "off"), ("x0.5", spec.scales)):
+            if takes:
+                knobs.wish(name, word)
+            elif spec.ranged:
+                with pytest.raises(UsageError, match=f"{name}: "):
+                    knobs.wish(name, word)

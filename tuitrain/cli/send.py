@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tuitrain.cli.options import run_folder
 from tuitrain.errors import ERROR, RunError, UsageError, nearest
-from tuitrain.knobs import Wish, whole, wish
+from tuitrain.knobs import KNOBS, Wish, whole, wish
 from tuitrain.protocol import commands as c
 from tuitrain.run.directory import RunDirectory
 
@@ -135,7 +135,7 @@ def parse(words: list[str], id: str, by: str) -> c.Command:
             raise UsageError(f"{name} takes no value")
         return bare[name](**who)
     match name, rest:
-        case ("lr" | "clip" | "steps" | "temperature"), [value]:
+        case _, [value] if name in KNOBS and KNOBS[name].command == c.SetKnob.__name__:
             asked = wish(name, value)
             if asked.factor is not None:
                 return c.ScaleKnob(name=name, factor=asked.factor, **who)

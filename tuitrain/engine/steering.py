@@ -15,7 +15,7 @@ from tuitrain.engine.restore_points import MemoryPoint, RestorePoints
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.engine.steered import Reports, Steered
 from tuitrain.errors import Refused
-from tuitrain.knobs import Knobs, Value
+from tuitrain.knobs import AUTO, Knobs, Value
 from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
 from tuitrain.protocol.codec import plain
@@ -100,8 +100,8 @@ class Steering:
 
     def set_knob(self, command: c.SetKnob) -> Iterator[Event]:
         """Set a knob; a clip may be `auto`."""
-        if command.name == "clip" and command.value == "auto":
-            yield from self._turn(command, "clip_auto", self._machine.knobs.turned("clip", "auto"))
+        if command.name == "clip" and command.value == AUTO:
+            yield from self._turn(command, "clip_auto", self._machine.knobs.turned("clip", AUTO))
             yield from self.follow_advice()
             return
         yield from self._turn(command, command.name, self._machine.knobs.turned(command.name, command.value))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tuitrain.knobs import BOUNDS
+from tuitrain.knobs import KNOBS
 from tuitrain.protocol.commands import Command
 
 KEY = "capabilities"
@@ -30,7 +30,7 @@ class Capabilities:
 
     commands: Mapping[str, str] = field(
         default_factory=lambda: {kind.__name__: "" for kind in Command.__subclasses__()})
-    knobs: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys((*BOUNDS, "prompt"), ""))
+    knobs: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(KNOBS, ""))
     loss: LossUnit = LossUnit()
     resumes: str = ""
     """How to resume a run that has ended, if not by `tuitrain resume`."""
@@ -52,8 +52,8 @@ class Capabilities:
 
     def to_facts(self) -> dict[str, Any]:
         """Return the facts that `of` reads."""
-        return {KEY: {**asdict(self), "ranges": {name: [bounds.low, bounds.high] for name, bounds in BOUNDS.items()
-                                                 if not self.knobs.get(name, OTHER)}}}
+        return {KEY: {**asdict(self), "ranges": {name: [spec.low, spec.high] for name, spec in KNOBS.items()
+                                                 if spec.ranged and not self.knobs.get(name, OTHER)}}}
 
     def why_not(self, command: type[Command] | Command, knob: str = "") -> str:
         """Return why a command (on a knob, if given) is not offered; empty if it is."""

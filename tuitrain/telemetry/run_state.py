@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tuitrain.knobs import AUTO, KNOBS
 from tuitrain.protocol import events as e
 from tuitrain.protocol.capabilities import Capabilities, LossUnit
 from tuitrain.protocol.facts import CAPTURED, RunFacts
@@ -306,8 +307,8 @@ class RunState:
     def _open(self, event: e.RunStarted | e.RunResumed) -> None:
         self.config, self.facts = dict(event.config), RunFacts.of(event.facts)
         self.device, self.threads, self.precision = event.device, event.threads, event.precision
-        knobs = {name: self.config.get(name) for name in ("lr", "clip", "temperature", "prompt", "steps")}
-        if knobs["clip"] == "auto":
+        knobs = {name: self.config.get(name) for name in KNOBS}
+        if knobs["clip"] == AUTO:
             knobs["clip"] = 0.0
         knobs.update(self.facts.knobs)
         self.guard = self.facts.guard or str(self.config.get("on_divergence", ""))

@@ -6,7 +6,7 @@ from tuitrain import troubles
 from tuitrain.diagnosis.clip_advisor import medians, touched
 from tuitrain.diagnosis.remedy import Remedy, remedy
 from tuitrain.errors import TuitrainError
-from tuitrain.knobs import Value, Wish, wish
+from tuitrain.knobs import AUTO, KNOBS, Value, Wish, wish
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.story import Point
 from tuitrain.telemetry.units import many, number, percent
@@ -47,8 +47,11 @@ def wild(lr: Value, now: float) -> str:
 
 def shown(name: str, value: float, auto: bool = False) -> str:
     """Return a knob's value as it would be typed."""
-    if name == "clip" and (auto or not value):
-        return "auto" if auto else "off"
+    spec = KNOBS[name]
+    if auto and spec.auto:
+        return AUTO
+    if spec.zero and not value:
+        return spec.zero
     return number(value, 6)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from tuitrain.diagnosis.clip_advisor import medians
+from tuitrain.knobs import KNOBS
 from tuitrain.protocol.facts import AFTER_CLIPPING
 from tuitrain.telemetry.run_state import RunState
 from tuitrain.telemetry.units import number, percent, safe
@@ -44,7 +45,7 @@ class KnobsPane(Picture):
         return Text(view.said, style=self.palette().limit)
 
     def _row(self, name: str, state: RunState, view: View, width: int) -> Text:
-        row = Text({"temperature": "temp"}.get(name, name).ljust(5))
+        row = Text((KNOBS[name].label or name).ljust(5))
         if state.capabilities.knobs.get(name):
             return row.append("the script's own", style=self.palette().dim)
         row.append(face(name, state.knobs.get(name)), style="bold")
@@ -78,6 +79,6 @@ def face(name: str, value: Any) -> str:
     """Return a knob's value as it is shown."""
     if isinstance(value, tuple | list):
         return " ".join(number(float(v)) for v in value)
-    if name == "clip" and value == 0:
-        return "off"
+    if name in KNOBS and KNOBS[name].zero and value == 0:
+        return KNOBS[name].zero
     return safe(value) if isinstance(value, str) else number(float(value or 0), 4)
