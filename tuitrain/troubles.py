@@ -42,6 +42,11 @@ class Words:
     remedy: str
 
 
+def plain(text: str) -> str:
+    """Return a text in lower case with spaces for hyphens and underscores."""
+    return text.lower().replace("_", " ").replace("-", " ")
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why training went wrong."""
@@ -67,6 +72,11 @@ class Cause:
     def words(self) -> str:
         """Its name for a person."""
         return self.name.replace("_", " ")
+
+    def is_named_in(self, text: str) -> bool:
+        """Return whether a person's text contains its name or its title."""
+        titles = [words.title for words in (self.usual, self.in_a_loop, self.where_made) if words is not None]
+        return any(name in plain(text) for name in (self.words, *titles))
 
     def words_in(self, *, own: bool = True, made: bool = False) -> Words:
         """Return title, sentence and remedy: in a model of `own` or in a watched loop; `made` says that steps were made

@@ -68,7 +68,9 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["drill", "nan", "--no-ui", "--seeds", "x"]) == 2
 
 
-@pytest.mark.parametrize(("note", "said"), [("lr too high!", "you named it 60 steps"), ("dead?", "something else")])
+@pytest.mark.parametrize(("note", "said"), [
+    ("lr too high!", "you named it 60 steps"), ("The learning rate is too high", "you named it 60 steps"),
+    ("lr_too_high", "you named it 60 steps"), ("lr-x33", "you named it 60 steps"), ("dead?", "something else")])
 def test_a_persons_score(note: str, said: str, tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path / "drill-1")
     folder.create()

@@ -105,13 +105,15 @@ def score(fault: Fault, at: int, folder: RunDirectory) -> str:
     """Describe the fault and what the person did, from the journal."""
     events = [event for event, _ in journal.read(folder.journal)]
     notes = [x for x in events if isinstance(x, e.NoteAdded)]
-    named = [x for x in notes if any(cause in x.text.lower().replace(" ", "_") for cause in fault.right)]
+    causes = [troubles.cause(cause) for cause in fault.right]
+    named = [x for x in notes if troubles.plain(fault.name) in troubles.plain(x.text)
+             or any(cause.is_named_in(x.text) for cause in causes)]
     acts = [x for x in events if isinstance(x, e.RolledBack | e.KnobChanged) and x.by == askers.PERSON
             and (x.from_step if isinstance(x, e.RolledBack) else x.step) >= at]
     losses = [x.loss for x in events if isinstance(x, e.Evaluated) and not x.part]
     if reached(folder) < at:
         return f"you left before the fault: {fault.words}, at step {at:,}"
-    right = " or ".join(troubles.cause(cause).words for cause in fault.right)
+    right = " or ".join(cause.words for cause in causes)
     rows = [f"the fault was {fault.name}: {fault.words}, at step {at:,}; the right answer is {right}"]
     if named:
         rows.append(f"you named it {named[0].step - at:,} steps after it began")
