@@ -12,8 +12,9 @@ from tests.ui.ills import LAYER
 from tuitrain.protocol import codec
 from tuitrain.protocol import events as e
 from tuitrain.protocol import findings as f
-from tuitrain.telemetry.line import LEFT, _short
+from tuitrain.telemetry.line import LEFT, Line, _short
 from tuitrain.telemetry.run_state import RunState
+from tuitrain.telemetry.units import number
 
 KNOBS = {"lr": 0.01, "clip": 1.0}
 
@@ -182,3 +183,12 @@ def test_a_number_crosses_the_wire_as_the_float32_it_is(value: float) -> None:
     """Rounded to six decimals 0.0037749 was 0.003775: another third digit for a cockpit that attached."""
     exact = float(np.float32(value))
     assert np.float32(_short(exact)) == np.float32(exact)
+
+
+def test_a_groups_norm_has_the_same_three_digits_for_whoever_attached_later() -> None:
+    line = Line()
+    line.learned(e.StepsDone(branch=0, first_step=1, epoch=0.0, loss=(2.0,), grad_norm=(1.0,), every=1, clipped=(0,),
+                             skipped=(0,), lr=(0.1,), clip=(1.0,), norms={"head": (0.0661499,)}, seconds=0.1))
+    late = Line.from_wire(line.to_wire())
+    shown = [number(float(one.norms["head"].last()[-1])) for one in (line, late)]
+    assert shown == ["0.0661", "0.0661"]  # rounded to four digits on its way, it would be 0.0662

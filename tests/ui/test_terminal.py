@@ -149,7 +149,6 @@ def book(tmp_path: Path) -> Iterator[Path]:
     assert not is_alive(run)
 
 
-@pytest.mark.xfail(strict=False, reason="a late picture differs in a rounded number now and then: a known defect")
 def test_a_paused_run_looks_the_same_to_whoever_comes_late_or_back_and_can_be_drawn_again(book: Path) -> None:
     first = Terminal(book, "book.txt", "--run=run", *SMALL)
     late = again = None

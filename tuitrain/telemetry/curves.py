@@ -22,7 +22,7 @@ class Curves(dict[str, Ring]):
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {name: wire.to_wire([float(f"{v:.5g}") for v in ring.last()]) for name, ring in self.items()}
+        return {name: wire.to_wire([float(f"{v:.7g}") for v in ring.last()]) for name, ring in self.items()}
 
     @classmethod
     def from_wire(cls, told: Any) -> "Curves":

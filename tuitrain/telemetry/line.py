@@ -102,7 +102,7 @@ class Line:
         """Plain JSON."""
         return {"branch": self.branch,
                 "rings": {name: plain([_short(v) for v in self.ring(name).last().tolist()]) for name in RINGS},
-                "norms": {name: plain([float(f"{v:.4g}") for v in ring.last().tolist()])
+                "norms": {name: plain([_short(v) for v in ring.last().tolist()])
                           for name, ring in self.norms.items()},
                 "drains": [int(v) for v in self.drains.last()],
                 "histories": [self.losses.to_wire(), self.grad_norms.to_wire()]}

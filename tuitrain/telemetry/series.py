@@ -199,7 +199,7 @@ class History:
         n = -(-self._count // self.width)
         floats = {"low": self._low, "high": self._high, "sum": self._sum}
         return {"width": self.width, "first_step": self.first_step, "count": self._count, "capacity": self.capacity,
-                **{name: plain([float(f"{v:.5g}") for v in a[:n].tolist()]) for name, a in floats.items()},
+                **{name: plain([float(f"{v:.7g}") for v in a[:n].tolist()]) for name, a in floats.items()},
                 **{name: getattr(self, f"_{name}")[:n].tolist() for name in _COUNTS}}
 
     @classmethod
