@@ -18,12 +18,15 @@ LEAST: Final = 0.98
 """Share of the training time before which reaching the last step does not end it: it came too early and is moved."""
 MOST: Final = 1.01
 """Share of the training time at which it ends at any step: steps became slower after the last estimate."""
-LATEST: Final = 1.01
+LATEST: Final = 1.02
 """Share of the minutes at which the work after training is cut short."""
+RESERVED: Final = 0.06
+"""Largest share of the minutes that is left for the work after training. It may take three times as long beside
+training on a busy machine as afterwards, and a run whose estimate was that wrong must not end early."""
 SLACK: Final = 1.25
 """Factor by which more time is left for the work after training than earlier work took."""
 BESIDE: Final = 0.5
-"""Largest share of the minutes that the start counts for, and of what it left that the work after training does."""
+"""Largest share of the minutes that the start counts for."""
 
 
 class Budget:
@@ -60,7 +63,7 @@ class Budget:
     @property
     def _training(self) -> float:
         """Seconds from the beginning to the end of training."""
-        return self._seconds - min(SLACK * self.closing, BESIDE * (self._seconds - self._start))
+        return self._seconds - min(SLACK * self.closing, RESERVED * self._seconds)
 
     @property
     def spent(self) -> bool:
