@@ -33,8 +33,6 @@ class Pilot(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Called by Lightning."""
-        if not trainer.is_global_zero:
-            return
         total = trainer.estimated_stepping_batches
         how = {"total_steps": int(total) if math.isfinite(total) else None,
                "scheduler": [config.scheduler for config in trainer.lr_scheduler_configs], **self._how}

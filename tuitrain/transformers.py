@@ -36,8 +36,6 @@ class Pilot(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None,
                        lr_scheduler: Any = None, **more: Any) -> None:
         """Called by the Trainer."""
-        if not state.is_world_process_zero:
-            return
         how = {"total_steps": state.max_steps, **self._how}
         self.pilot = watching.watch(model, getattr(optimizer, "optimizer", optimizer), **how)
         self.pilot.resumes_by(f"tuitrain.transformers.Pilot(run={self.pilot.run!r}, resume=True)")

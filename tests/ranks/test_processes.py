@@ -55,6 +55,13 @@ class Ranks:
     def output(self, rank: int) -> str:
         return (self._folder / f"rank{rank}.out").read_text()
 
+    def says(self, rank: int, words: str) -> None:
+        """Wait until a process has said this."""
+        deadline = time.monotonic() + LIMIT
+        while words not in self.output(rank):
+            assert time.monotonic() < deadline, self.output(rank)
+            time.sleep(0.05)
+
     def at(self, step: int) -> None:
         """Wait until the journal has a step."""
         deadline = time.monotonic() + LIMIT
@@ -80,6 +87,20 @@ def last_step(run: RunDirectory) -> int:
 def losses(run: RunDirectory) -> dict[tuple[int, int], float]:
     return {(x.branch, x.first_step + i): loss for x in events(run, e.StepsDone) if isinstance(x, e.StepsDone)
             for i, loss in enumerate(x.loss)}
+
+
+def asked(ranks: Ranks, commands: list[c.Command]) -> dict[str, e.Event]:
+    """Send commands to the run, one after the other; returns the answer to each by its id."""
+    session = SocketSession(ranks.run, watch=True, by="test")
+    answers: dict[str, e.Event] = {}
+    for command in commands:
+        session.send(command)
+        deadline = time.monotonic() + LIMIT
+        while command.id not in answers:
+            assert time.monotonic() < deadline, ranks.output(0)
+            answers.update({getattr(x, "id", ""): x for x, _ in session.drain_timed(0.2)})
+    session.close()
+    return {command.id: answers[command.id] for command in commands}
 
 
 @pytest.fixture
@@ -121,29 +142,21 @@ def test_commands_reach_all_processes_and_a_pause_outlasts_the_timeout(book: Pat
     ranks = started(book, 2, "--steps=0", timeout=20)
     try:
         ranks.at(60)
-        session = SocketSession(ranks.run, watch=True, by="test")
-        asked = [c.SetKnob(id="a", by="test", name="clip", value=0.5),
-                 c.ScaleKnob(id="b", by="test", name="lr", factor=0.5),
-                 c.TakeSnapshot(id="c", by="test"), c.Rollback(id="d", by="test", to=40),
-                 c.Undo(id="e", by="test"), c.Pause(id="f", by="test")]
-        answers: dict[str, e.Event] = {}
-        for command in asked:
-            session.send(command)
-            deadline = time.monotonic() + LIMIT
-            while command.id not in answers:
-                assert time.monotonic() < deadline, ranks.output(0)
-                answers.update({getattr(x, "id", ""): x for x, _ in session.drain_timed(0.2)})
+        answers = asked(ranks, [
+            c.SetKnob(id="a", by="test", name="clip", value=0.5),
+            c.ScaleKnob(id="b", by="test", name="lr", factor=0.5),
+            c.TakeSnapshot(id="c", by="test"), c.Rollback(id="d", by="test", to=40),
+            c.Undo(id="e", by="test"), c.Pause(id="f", by="test")])
         assert not any(isinstance(answer, e.CommandRefused) for answer in answers.values()), answers
         paused = last_step(ranks.run)
         until = time.monotonic() + 25  # the group would have been ended after 20
         while time.monotonic() < until:
             assert all(process.poll() is None for process in ranks.processes), ranks.output(0) + ranks.output(1)
             time.sleep(0.2)
-        session.send(c.Continue(id="g", by="test"))
+        asked(ranks, [c.Continue(id="g", by="test")])
         ranks.at(paused + 50)
-        session.send(c.Stop(id="h", by="test"))
+        asked(ranks, [c.Stop(id="h", by="test")])
         assert ranks.ends() == [0, 0], ranks.output(0)
-        session.close()
     finally:
         ranks.kill()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuitrain.engine.bounds import MAX_REASON
 from tuitrain.engine.orders import Orders
+from tuitrain.engine.ranks.group import Order
 from tuitrain.engine.restore_points import RestorePoints
 from tuitrain.engine.saves import Saves
 from tuitrain.engine.steering import Steering
@@ -51,6 +52,7 @@ class Loop:
         self.reporter = Reporter(subject, recorder.numbers, recorder.groups.names, clock,
                                  lambda: offers.sees_after)
         recorder.every = lambda: self.reporter.every
+        recorder.numbers.averaged = lambda losses: subject.ranks.averaged(losses)
         self.saves = Saves(subject, saver, 1 << 62, serial)
         self.steering = Steering(subject, RestorePoints(snapshot_memory), saver.place, saver.run, self.reporter, clock)
         self.orders = Orders(subject, self.steering, self.saves, self.reporter, guard, others=self._carry_out,
@@ -80,8 +82,19 @@ class Loop:
         self._sample = _Aside(call, Interval(every, "every", self._clock))
         self.offers.samples = True
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the script's loop is to end."""
+        return self.ended is not None
+
     def between(self, epoch: float | None) -> Iterator[e.Event]:
         """Yield the events of everything that is done between one optimizer step and the next."""
+        self.subject.ranks.hear()
+        yield from self._between(epoch)
+        if self.ended is None:
+            self.subject.ranks.go_on(self.subject.factor, self.subject.knobs.clip)
+
+    def _between(self, epoch: float | None) -> Iterator[e.Event]:
         if not self._opened:
             yield from self._open()
         if epoch is not None:
@@ -112,17 +125,25 @@ class Loop:
             return
         if not self._opened:
             yield from self._open()
-        progress = self.subject.progress
+        progress, ranks = self.subject.progress, self.subject.ranks
+        ranks.hear()
+        ranks.about_to_end()
         yield from self.reporter.flush()
         if save:
             yield from self.saves.finish(self.subject.freeze())
+            yield from ranks.drift()
             if self.saves.failing:
                 reason, code = f"{reason}, but its last state could not be saved", code or ERROR
         else:
             self.saves.abandon()
         self.ended = e.RunEnded(reason=reason, exit_code=code, branch=progress.branch, step=progress.step,
                                 message=message, traceback=traceback, id=id, by=by)
+        ranks.end(stopped=True)
         yield self.ended
+
+    def abandon(self) -> None:
+        """Save nothing any more, after an error of our own."""
+        self.saves.abandon()
 
     def _open(self) -> Iterator[e.Event]:
         self._opened = True
@@ -147,6 +168,7 @@ class Loop:
         except NoRoom as error:
             yield e.EngineSaid(text=str(error), level="warning")
         yield from self.saves.results()
+        yield from self.subject.ranks.drift()
         yield from self._usage.attend()
 
     def _snapshot(self, reason: str, **who: Any) -> Iterator[e.Event]:
@@ -181,6 +203,7 @@ class Loop:
         began = self._clock()
         yield from self.reporter.flush()
         try:
+            self.subject.ranks.aside(Order.EVALUATE)
             with undisturbed(self.subject.model):
                 result = self._evaluation.call()
             events = list(self.measured(result, reason, self._clock() - began, id=id, by=by))
@@ -209,6 +232,7 @@ class Loop:
         assert self._sample is not None
         yield from self.reporter.flush()
         try:
+            self.subject.ranks.aside(Order.SAMPLE)
             with undisturbed(self.subject.model):
                 text = sample_text(self._sample.call())
         except Exception as error:

@@ -73,6 +73,8 @@ class Numbers:
     def __init__(self) -> None:
         self._pending = _Pending()
         self._copying: deque[_Copying] = deque()
+        self.averaged: Callable[[list[Any]], list[Any]] = lambda losses: losses
+        """Averages the losses of some steps over the processes that train together."""
 
     def step(self, step: int, loss: Any, norm: Any, lr: Any, clip: float, groups: GroupNorms | None = None, *,
              measured: bool = True) -> None:
@@ -98,6 +100,12 @@ class Numbers:
         """Number of steps that were not drained yet."""
         return len(self._pending.clips)
 
+    def losses(self) -> list[Any]:
+        """Return and drop the losses of all steps that were not drained yet, with everything else of these steps."""
+        losses = self._pending.values[::COLUMNS]
+        self.forget()
+        return losses
+
     def forget(self) -> None:
         """Drop everything that was not returned yet."""
         self._pending = _Pending()
@@ -110,6 +118,7 @@ class Numbers:
         if not pending.clips and not pending.curves:
             return windows
         self._pending = _Pending()
+        pending.values[::COLUMNS] = self.averaged(pending.values[::COLUMNS])
         on_device = [v for v in (*pending.values, *(value for _, _, value in pending.curves), *pending.groups.values())
                 if isinstance(v, Tensor)]
         if not on_device:

@@ -15,7 +15,8 @@ NO_RACE = "an arm of a race is trained by tuitrain, which does not have the scri
 NO_PROMPT = "the samples of a script have no prompt and no temperature"
 NO_ADVICE = "the norms of this loop are those after its clip, so they cannot advise one"
 BY_VALUE = "the script clips each element of the gradient, not its norm"
-SEVERAL = "several processes train this model together, so it cannot be steered"
+SEVERAL = ("this is process 0 of several, of which some did not call `tuitrain.watch` or have other weights, so it "
+           "cannot be steered")
 STEERS = (c.SetKnob, c.ScaleKnob, c.Rollback, c.Undo, c.Land, c.Pause, c.Continue, c.Stop)
 RACES = (c.StartRace, c.CutArm, c.CancelRace, c.ChooseArm, c.JudgeIntervention)
 
@@ -23,8 +24,8 @@ RACES = (c.StartRace, c.CutArm, c.CancelRace, c.ChooseArm, c.JudgeIntervention)
 class Offers:
     """The capabilities of a watched loop: `facts` for the beginning of the run, `news` for changes since."""
 
-    def __init__(self, unit: LossUnit, total_steps: int, resumes: str, *, alone: bool = True) -> None:
-        self.unit, self.total_steps, self.resumes, self._alone = unit, total_steps, resumes, alone
+    def __init__(self, unit: LossUnit, total_steps: int, resumes: str, *, steered: bool = True) -> None:
+        self.unit, self.total_steps, self.resumes, self._steered = unit, total_steps, resumes, steered
         self.samples = self.evaluates = self.clips = self.sees_before = False
         self.lacking: dict[str, str] = {}
         """Further commands and knobs that this loop does not offer, each with the reason."""
@@ -39,7 +40,7 @@ class Offers:
                      c.DrawSample.__name__: "" if self.samples else NO_SAMPLE,
                      c.Evaluate.__name__: "" if self.evaluates else NO_EVALUATION}
         commands |= {kind.__name__: NO_RACE for kind in RACES}
-        if not self._alone:
+        if not self._steered:
             commands |= {kind.__name__: SEVERAL for kind in STEERS}
         knobs = {**EVERYTHING.knobs, "temperature": NO_PROMPT, "prompt": NO_PROMPT,
                  "clip": "" if self.clips else NO_CLIP}

@@ -32,7 +32,7 @@ from tuitrain.watching.offers import SEVERAL, Offers
 from tuitrain.watching.outlet import Outlet
 from tuitrain.watching.pilot import Pilot
 from tuitrain.watching.recorder import Recorder
-from tuitrain.watching.subject import Stateful, Subject, check_not_sharded
+from tuitrain.watching.subject import Stateful, Subject, bare, check_not_sharded
 
 KIND = "watched"
 """`kind` in the configuration of a run that is a watched loop."""
@@ -57,36 +57,53 @@ def watch(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, run: 
     """
     optimizers = _checked(model, optimizer, guard, total_steps)
     schedulers = [] if scheduler is None else list(scheduler) if isinstance(scheduler, Sequence) else [scheduler]
+    knobs, grouped = _knobs(optimizers[0], total_steps), Grouped(bare(model), groups)
     rank, world = _place()
-    if rank:
-        return _Bystander()
-    subject = Subject(model, optimizers, schedulers, _knobs(optimizers[0], total_steps))
-    grouped = Grouped(model, groups)
+    subject, group = Subject(model, optimizers, schedulers, knobs), None
+    if world > 1:
+        from tuitrain.watching.ranks import joining  # few scripts need torch.distributed
+
+        group = joining.join(subject.model)
+        if rank:
+            return joining.following(model, optimizers, schedulers, knobs, grouped, group) if group else _Bystander()
+        if group is not None:
+            subject.ranks = joining.Leader(subject, group)
+    how = {"guard": guard, "snapshot_every": snapshot_every, "checkpoint_every": checkpoint_every,
+           "snapshot_memory": (snapshot_memory << 20) if snapshot_memory else psutil.virtual_memory().total // 20}
+    try:
+        pilot = _open(subject, grouped, run, resume, LossUnit(loss, "", 1.0), total_steps,
+                      steered=world == 1 or group is not None, how=how, keep=keep)
+    except BaseException:
+        subject.ranks.fail()
+        raise
+    subject.ranks.go_on(subject.factor, subject.knobs.clip)
+    return pilot
+
+
+def _open(subject: Subject, grouped: Grouped, run: str | os.PathLike[str] | None, resume: bool, unit: LossUnit,
+          total: int | None, *, steered: bool, how: dict[str, Any], keep: int) -> Pilot:
+    """Open the folder, the journal and the socket. Raises RunError or UsageError, and leaves nothing behind then."""
     name = _script()
     path = run if run is not None else os.environ.get(RUN_VARIABLE)
     folder = RunDirectory(Path(path)) if path else new_run(Path("runs"), name)
     resumes = resume and (folder.config.exists() or folder.journal.exists())
     lock = _opened(folder, resumes)
     try:
-        kept = folder.read_config() if resumes else _begun(folder, subject, name, total_steps)
-        memory = (snapshot_memory << 20) if snapshot_memory else psutil.virtual_memory().total // 20
-        how = {"guard": guard, "snapshot_every": snapshot_every, "checkpoint_every": checkpoint_every,
-               "snapshot_memory": memory}
-        unit = LossUnit(loss, "", 1.0)
-        loop, outlet = _built(subject, grouped, folder, kept, resumes, unit, total_steps, world == 1, how, keep)
+        kept = folder.read_config() if resumes else _begun(folder, subject, name, total)
+        loop, outlet = _built(subject, grouped, folder, kept, resumes, unit, total, steered, how, keep)
         host = Host(outlet, folder, lock)
     except BaseException:
         lock.release()
         if not resumes:
             folder.discard()
         raise
-    loop.offers.remarks += [SEVERAL] if world > 1 else []
+    loop.offers.remarks += [] if steered else [SEVERAL]
     sys.stderr.write(f"tuitrain: watching; `tuitrain attach {folder.path}` in another terminal is the cockpit\n")
     return Pilot(loop, outlet, host)
 
 
 class _Bystander(Pilot):
-    """The pilot of a process other than rank 0, which alone is watched: does nothing."""
+    """The pilot of a process other than rank 0 where that alone is watched: does nothing."""
 
     def __init__(self) -> None:
         self._live = self._stopped = False
@@ -153,14 +170,14 @@ def _begun(folder: RunDirectory, subject: Subject, name: str, total: int | None)
 
 
 def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mapping[str, Any], resumes: bool,
-           unit: LossUnit, total: int | None, alone: bool, how: dict[str, Any], keep: int) -> tuple[Loop, Outlet]:
+           unit: LossUnit, total: int | None, steered: bool, how: dict[str, Any], keep: int) -> tuple[Loop, Outlet]:
     run = str(kept.get("run", ""))
     if resumes and kept.get("config", {}).get("kind") != KIND:
         raise RunError(f"{folder.path} is not the run of a script; continue it with `tuitrain resume {folder.path}`, "
                        "or name another folder with run=")
     restored = _restored(subject, folder, run) if resumes else None
     script = f"run the script again with tuitrain.watch(…, run={str(folder.path)!r}, resume=True)"
-    offers = Offers(unit, total or 0, script, alone=alone)
+    offers = Offers(unit, total or 0, script, steered=steered)
     book = Journal(folder.journal)
     saver = Saver(folder.checkpoints, Retention(last=keep), run=run, sync=book.sync)
     described = _described(subject, grouped)
@@ -168,12 +185,15 @@ def _built(subject: Subject, grouped: Grouped, folder: RunDirectory, kept: Mappi
     def opening() -> RunStarted | RunResumed:
         facts = {"knobs": codec.plain(dataclasses.asdict(subject.knobs)), "guard": how["guard"], "pid": os.getpid(),
                  "parameters": sum(p.numel() for p in subject.model.parameters()), "remarks": [],
-                 "description": [list(row) for row in described], **offers.facts()}
+                 "description": [list(row) for row in described], "ranks": list(subject.ranks.places),
+                 **offers.facts()}
         common: dict[str, Any] = {"config": _config(subject, total), "vocabulary": "", "facts": facts,
                                   **subject.environment}
         if restored is None:
             return RunStarted(**common)
-        why = "" if subject.restores_data else "the script feeds its data from the beginning"
+        before, now = int(restored.values.get("environment", {}).get("processes", 1)), subject.ranks.size
+        why = "; ".join(["the script feeds its data from the beginning"] * (not subject.restores_data)
+                        + [f"processes were {before}, are {now}"] * (before != now))
         progress = subject.progress
         return RunResumed(branch=progress.branch, step=restored.step, checkpoint=restored.name, exact=not why,
                           why_not=why, parent=progress.parent if progress.branch != restored.branch else None, **common)

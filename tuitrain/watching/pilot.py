@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from tuitrain.watching.numbers import value_of
 from tuitrain.watching.outlet import Outlet
 from tuitrain.watching.subject import Stateful
 
+if TYPE_CHECKING:
+    from tuitrain.watching.ranks.follower import Follower, Nowhere, Unheard
+
 FINISH_TIMEOUT = 10.0
 """Seconds allowed at the end for writing the events that are still queued."""
 CALLS_WITHOUT_STEP = 200
@@ -42,7 +45,7 @@ class Pilot:
     requested, `clip_grad_norm_` clips as torch does, and the other methods do nothing.
     """
 
-    def __init__(self, loop: Loop, outlet: Outlet, host: Host) -> None:
+    def __init__(self, loop: "Loop | Follower", outlet: "Outlet | Unheard", host: "Host | Nowhere") -> None:
         self._loop, self._outlet, self._host = loop, outlet, host
         self._live, self._stopped = True, False
         self._calls = self._unseen = 0
@@ -232,8 +235,8 @@ class Pilot:
             self._log(more)
         for event in self._loop.between(None if epoch is None else float(epoch)):
             self._outlet.put(event)
-        if self._loop.ended is not None:
-            self._stopped = True
+        if self._loop.ended:
+            self._stopped = self._loop.stopped
             self._release()
 
     def _log(self, values: dict[str, Any]) -> None:
@@ -279,13 +282,14 @@ class Pilot:
         if os.environ.get("TUITRAIN_TRACEBACK"):
             traceback.print_exception(error)
         self._unhook()
-        progress = self._loop.subject.progress
+        progress, ranks = self._loop.subject.progress, self._loop.subject.ranks
         try:
+            ranks.end(stopped=False)
             self._outlet.put(e.RunEnded(
                 reason="no longer watched", exit_code=ERROR, branch=progress.branch, step=progress.step,
                 message=f"{type(error).__name__}: {error}"[:500], traceback="".join(traceback.format_exception(error))))
             self._outlet.finish(FINISH_TIMEOUT)
-            self._loop.saves.abandon()
+            self._loop.abandon()
         except Exception as second:
             sys.stderr.write(f"tuitrain: the end of the run could not be recorded: {second}\n")
         try:
@@ -324,6 +328,7 @@ class Pilot:
         """Record that the script ended by an exception of its own."""
         if not self._live:
             return
+        self._loop.subject.ranks.part()  # their loops may be anywhere, or gone
         interrupted = isinstance(error, KeyboardInterrupt)
         words = f"{type(error).__name__}: {error}".splitlines()[0][:500]
         # In the middle of an optimizer step the weights belong to no step, so they are not saved.

@@ -20,7 +20,11 @@ from tuitrain.errors import NoRoom, Refused, is_out_of_memory
 from tuitrain.knobs import Knobs
 from tuitrain.telemetry.units import size as size_in_words
 from tuitrain.watching import packing, rng
+from tuitrain.watching.ranks.alone import Alone
 from tuitrain.watching.rates import Landing, reference_of
+
+RANDOM = "rng"
+"""The name of the random generators in a snapshot."""
 
 
 class Stateful(Protocol):
@@ -50,7 +54,8 @@ class Subject:
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Stateful],
                  knobs: Knobs) -> None:
-        self.model, self.optimizers, self.schedulers = model, list(optimizers), list(schedulers)
+        self.model, self.optimizers, self.schedulers = bare(model), list(optimizers), list(schedulers)
+        self.ranks = Alone()
         self.registered: dict[str, Stateful] = {}
         self.knobs = knobs
         self.reference = reference_of(self.optimizers[0])
@@ -108,7 +113,7 @@ class Subject:
         state |= {f"optimizer.{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
         state |= {f"scheduler.{i}": self._plain(s.state_dict()) for i, s in enumerate(self.schedulers)}
         state |= {f"registered.{name}": held.state_dict() for name, held in self.registered.items()}
-        state |= {"rng": rng.states(), "diagnosis.norms": torch.from_numpy(self.norms)}
+        state |= {RANDOM: rng.states(), "diagnosis.norms": torch.from_numpy(self.norms), **self.ranks.own_parts()}
         live = packing.pack(state)
         self._frozen = Snapshot(self.progress.branch, self.progress.step, self._copied(live), self._values(),
                                 devices.event(self.device))
@@ -140,7 +145,7 @@ class Subject:
         dtype = str(next((p.dtype for p in self.model.parameters()), torch.float32)).removeprefix("torch.")
         short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(dtype, dtype)
         return {"versions": environment.versions(device if cuda else "cpu"), "device": name,
-                "threads": torch.get_num_threads(), "precision": short}
+                "threads": torch.get_num_threads(), "precision": short, "processes": self.ranks.size}
 
     def _values(self) -> dict[str, Any]:
         return {"progress": asdict(self.progress), "schedule": self.schedule.state(), "knobs": asdict(self.knobs)}
@@ -162,16 +167,27 @@ class Subject:
         for i, scheduler in enumerate(self.schedulers):
             if f"scheduler.{i}" in state:
                 scheduler.load_state_dict(state[f"scheduler.{i}"])
-        unclaimed = {name.removeprefix("registered."): held for name, held in state.items()
-                     if name.startswith("registered.")}
-        for name, held in self.registered.items():
-            if name in unclaimed:
-                held.load_state_dict(unclaimed.pop(name))
-        self._unclaimed = unclaimed
-        rng.restore(state["rng"])
+        own = {name.removeprefix("registered."): held for name, held in state.items()
+               if name.startswith("registered.") or name == RANDOM}
+        self._unclaimed = {}
+        for name, held in self.ranks.choose(own, state.get("ranks")).items():
+            self.give(name, held)
         self.norms = state["diagnosis.norms"].cpu().numpy()
         self.schedule.restore(dict(snapshot.values["schedule"]))
         self.progress, self.knobs = progress_of(snapshot.values), knobs_of(snapshot.values)
+        self.ranks.thawed(snapshot)
+
+    def give(self, name: str, state: Any) -> None:
+        """Restore the state of a registered object, or keep it until an object of that name is registered.
+
+        RANDOM is the name of the random generators.
+        """
+        if name == RANDOM:
+            rng.restore(state)
+        elif name in self.registered:
+            self.registered[name].load_state_dict(state)
+        else:
+            self._unclaimed[name] = state
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and all buffers, even non-persistent ones; a shared tensor has its first name."""
@@ -182,6 +198,14 @@ class Subject:
     def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a scheduler's state without the functions and the optimizer that some schedulers put into it."""
         return {key: value for key, value in state.items() if not callable(value) and not isinstance(value, Optimizer)}
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Return the model itself, without DistributedDataParallel around it, so that one process can go on from several.
+    """
+    if torch.distributed.is_available() and isinstance(model, nn.parallel.DistributedDataParallel):
+        return bare(model.module)
+    return model
 
 
 def recipe_of(optimizer: Optimizer) -> Recipe:

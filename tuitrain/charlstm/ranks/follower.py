@@ -9,9 +9,10 @@ import torch
 from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.ranks.share import Share
-from tuitrain.charlstm.ranks.state import draw_apart, gathered, unpacked
+from tuitrain.charlstm.ranks.state import draw_apart, gathered
 from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.engine.ranks.group import Group, Order, losing
+from tuitrain.engine.ranks.state import unpacked
 from tuitrain.knobs import Knobs
 
 

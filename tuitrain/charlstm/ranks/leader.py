@@ -15,9 +15,10 @@ from tuitrain.charlstm.config import Config
 from tuitrain.charlstm.machine import Machine
 from tuitrain.charlstm.model import capture as graphs
 from tuitrain.charlstm.ranks.share import Share
-from tuitrain.charlstm.ranks.state import CHECKSUM, RANDOM, draw_apart, gathered, packed
+from tuitrain.charlstm.ranks.state import CHECKSUM, RANDOM, draw_apart, gathered
 from tuitrain.charlstm.text.corpus import Corpus
 from tuitrain.engine.ranks.group import Group, Lost, Order, losing
+from tuitrain.engine.ranks.state import drifted, packed
 from tuitrain.engine.snapshot import Snapshot
 from tuitrain.errors import UsageError
 from tuitrain.knobs import Knobs
@@ -57,7 +58,7 @@ class Leader(Machine):
         """As of `Machine`, with the hidden state of all rows and the random numbers of all processes."""
         parts: dict[str, list[torch.Tensor]] = {}
         self._group.announce(Order.FREEZE, then=lambda: parts.update(gathered(self, self._group)))
-        _compare(torch.cat(parts.pop(CHECKSUM)))
+        _compare(parts.pop(CHECKSUM))
         mine = super().state()
         whole = {name: torch.stack(each) if name == RANDOM else torch.cat(each, 1).to(self.device)
                  for name, each in parts.items()}
@@ -80,9 +81,8 @@ class Leader(Machine):
         self._group.hand_out(np.ascontiguousarray(corpus.train).tobytes())
 
 
-def _compare(checksums: torch.Tensor) -> None:
+def _compare(checksums: list[torch.Tensor]) -> None:
     """Raise Lost if a process has other weights than rank 0."""
-    apart = [str(rank) for rank, sum in enumerate(checksums.tolist()) if sum != int(checksums[0])]
-    if apart:
-        raise Lost(f"process {', '.join(apart)} has other weights than process 0, so that the run cannot go on from "
-                   "here; the last checkpoint was made before")
+    if apart := drifted(checksums):
+        raise Lost(f"process {', '.join(map(str, apart))} has other weights than process 0, so that the run cannot go "
+                   "on from here; the last checkpoint was made before")

@@ -1,14 +1,11 @@
 """The state of a run whose batch is shared: what each process has of it, and how it is handed out again."""
 
-import json
-from typing import Any
-
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from tuitrain.charlstm.machine import Machine
 from tuitrain.engine.ranks.group import Group
+from tuitrain.engine.ranks.state import checksum
 from tuitrain.engine.snapshot import Snapshot
 
 RANDOM = "rng.ranks"
@@ -25,29 +22,8 @@ def gathered(machine: Machine, group: Group) -> dict[str, list[Tensor]]:
                                                                  strict=True)}
     if machine.config.dropout:
         mine[RANDOM] = _random(machine)
-    mine[CHECKSUM] = checksum(machine)
+    mine[CHECKSUM] = checksum(machine.model.parameters())
     return {name: group.gather(tensor) for name, tensor in mine.items()}
-
-
-def checksum(machine: Machine) -> Tensor:
-    """Return the sum of all weights' bits [1]."""
-    sums = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in machine.model.parameters()]
-    return torch.stack(sums).sum().cpu().view(1)
-
-
-def packed(snapshot: Snapshot) -> bytes:
-    """Return a snapshot as bytes for another process."""
-    values = {"branch": snapshot.branch, "step": snapshot.step, "values": snapshot.values}
-    return save({name: t.detach().cpu().clone().contiguous() for name, t in snapshot.tensors.items()},
-                {"state": json.dumps(values)})
-
-
-def unpacked(block: bytes) -> Snapshot:
-    """Return the snapshot that `packed` made bytes of."""
-    length = int.from_bytes(block[:8], "little")
-    header: dict[str, Any] = json.loads(block[8 : 8 + length])
-    values = json.loads(header["__metadata__"]["state"])
-    return Snapshot(values["branch"], values["step"], load(block), values["values"])
 
 
 def draw_apart(machine: Machine, group: Group, snapshot: Snapshot) -> None:

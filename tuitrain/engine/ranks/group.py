@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import IntEnum
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,6 +43,9 @@ class Order(IntEnum):
     FREEZE = 4
     THAW = 5
     END = 6
+    EVALUATE = 7
+    SAMPLE = 8
+    AVERAGE = 9
 
 
 class Lost(TuitrainError):
@@ -53,7 +57,7 @@ def losing() -> Iterator[None]:
     """A context in which torch's error of a collective becomes `Lost`."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if not any(word in str(error).lower() for word in TRANSPORT):
             raise
         raise Lost(f"a process of this run is gone or does not answer ({_first_line(error)})") from error
@@ -67,21 +71,19 @@ class Group:
     """
 
     def __init__(self, place: Place) -> None:
-        missing = [name for name in ADDRESS if not os.environ.get(name)]
-        if missing:
-            raise UsageError(f"RANK is set and {' and '.join(missing)} is not; start the processes with torchrun")
+        """Meet the other processes, unless the script that trains has done so already."""
         self.place = place
         self.on_lost: Callable[[str], None] = lambda why: None
         """Called from another thread when a process is found gone while nothing was asked of it."""
+        self.listening = True
+        """Whether the other ranks wait for announcements, so that a long silence has to be broken."""
         limit = timedelta(seconds=place.timeout)
+        self._met = not dist.is_initialized()
         try:
-            # Under a name of its own in torchrun's store: what the processes of an earlier start have left there leads
-            # to ports that nobody listens at any more.
-            store, rank, size = next(rendezvous("env://", timeout=limit))
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=limit,
-                                    store=PrefixStore(f"start {place.start}", store), rank=rank, world_size=size)
+            if self._met:
+                _meet(place, limit)
             # Not the group of the gradients: announcements come at any moment, from another thread.
-            self._talk = dist.new_group(backend="gloo", timeout=limit)
+            self._talk: Any = dist.new_group(backend="gloo", timeout=limit)
         except (RuntimeError, ValueError) as error:
             raise Lost(f"the {place.size} processes did not find each other: {_first_line(error)}") from None
         self._lock = threading.Lock()
@@ -108,6 +110,7 @@ class Group:
     def spread(self, tensor: Tensor) -> None:
         """Give all ranks what rank 0 has in `tensor`, which lies in the host's memory."""
         with losing():
+            self._check()
             dist.broadcast(tensor, 0, group=self._talk)
 
     def hand_out(self, data: bytes) -> None:
@@ -127,8 +130,16 @@ class Group:
         """Return the tensor of each rank, in their order."""
         parts = [torch.empty_like(tensor) for _ in range(self.place.size)]
         with losing():
+            self._check()
             dist.all_gather(parts, tensor.contiguous(), group=self._talk)
         return parts
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over all ranks. That of a tensor on a GPU goes through the group of the gradients."""
+        with losing():
+            self._check()
+            dist.all_reduce(tensor, group=None if tensor.is_cuda else self._talk)
+        return tensor
 
     def introduce(self, device: str) -> list[str]:
         """Return in words where each rank computes."""
@@ -138,12 +149,19 @@ class Group:
         return [bytes(line.numpy()).rstrip(b"\0").decode(errors="replace") for line in self.gather(mine)]
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group; the script's own, which was there before, stays."""
         self._closed.set()
         if self._beat.is_alive():
             self._beat.join(self.place.timeout)
         if dist.is_initialized():
-            dist.destroy_process_group()
+            with contextlib.suppress(ValueError):  # the script has destroyed all groups
+                dist.destroy_process_group(None if self._met else self._talk)
+        # Its connections are closed with the last reference; the others would wait for this process otherwise.
+        self._talk = None
+
+    def _check(self) -> None:
+        if self._talk is None:
+            raise Lost("this process has left the group")
 
     def _announce(self, order: Order, numbers: Sequence[float] = ()) -> None:
         message = torch.zeros(5, dtype=torch.float64)
@@ -158,11 +176,23 @@ class Group:
         while not self._closed.wait(longest / 2):
             try:
                 with self._lock:
-                    if not self._closed.is_set() and time.monotonic() - self._spoke > longest:
+                    silent = time.monotonic() - self._spoke
+                    if self.listening and not self._closed.is_set() and silent > longest:
                         self._announce(Order.NOTHING)
             except Lost as lost:
                 self.on_lost(str(lost))
                 return
+
+
+def _meet(place: Place, limit: timedelta) -> None:
+    missing = [name for name in ADDRESS if not os.environ.get(name)]
+    if missing:
+        raise UsageError(f"RANK is set and {' and '.join(missing)} is not; start the processes with torchrun")
+    # Under a name of its own in torchrun's store: what the processes of an earlier start have left there leads to ports
+    # that nobody listens at any more.
+    store, rank, size = next(rendezvous("env://", timeout=limit))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=limit,
+                            store=PrefixStore(f"start {place.start}", store), rank=rank, world_size=size)
 
 
 def _first_line(error: object) -> str:
