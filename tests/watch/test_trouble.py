@@ -38,6 +38,7 @@ PARTS = [(Recorder, "loss"), (Recorder, "threshold"), (Recorder, "clipped"), (Re
 def test_a_mistake_of_ours_ends_the_watching_with_one_line_and_nothing_else(
         kind: type, name: str, alone: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tuitrain.watching.report.PERIOD", 0.0)  # what goes by the clock happens at each step
     loop = Loop().watch(tmp_path / "r", checkpoint_every=4, snapshot_every=3)
     loop.pilot.evaluate(lambda: 1.0, every=5)
     before = getattr(kind, name)
