@@ -44,7 +44,8 @@ def ended() -> list[e.Event]:
                               validation_error=0.006, sample="The harbour bell rang twice."),
             advanced(3, 601, 60, state="cut", validation=1.3, validation_difference=0.05, validation_error=0.01),
             e.RaceEnded(race=BEGAN.race, branch=0, step=600, reason="finished", recommended=2, runner_up=1,
-                        sentences=("no arm broke within 200 steps", "recommended: lr x0.25, validation 1.731 bpc"))]
+                        sentences=("no arm broke within 200 steps", "recommended: lr x0.25, validation 1.731 bpc"),
+                        advice="recommended: lr x0.25, validation 1.731 bpc")]
 
 
 def table(app: CockpitApp) -> list[list[str]]:

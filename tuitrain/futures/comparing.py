@@ -133,6 +133,8 @@ class Outcome:
     lead: Difference
     """Of the validation of the two."""
     sentences: tuple[str, ...]
+    advice: str
+    """The one of the sentences that names the arm to take; empty if there is none."""
 
 
 def compare(readings: Sequence[Reading], unit: LossUnit = BITS) -> Outcome:
@@ -148,8 +150,8 @@ def compare(readings: Sequence[Reading], unit: LossUnit = BITS) -> Outcome:
     taken = clean[0] if clean else None
     runner_up = clean[1] if len(clean) > 1 else None
     lead = of_stretches(taken.reading.stretches, runner_up.reading.stretches) if taken and runner_up else NONE
-    sentences = (*_sight(rows), *_advice(rows, taken, runner_up, lead, unit))
-    return Outcome(rows, taken, runner_up, lead, sentences)
+    advised = tuple(_advice(rows, taken, runner_up, lead, unit))
+    return Outcome(rows, taken, runner_up, lead, (*_sight(rows), *advised), advised[0] if taken is not None else "")
 
 
 def _sight(rows: Sequence[Row]) -> Iterator[str]:

@@ -196,16 +196,18 @@ class Conductor:
             (self.folder / JOBS).unlink(missing_ok=True)
         recommended = runner_up = 0
         sentences: Sequence[str] = ()
+        advice = ""
         trained = [runner.reading for runner in self.runners if runner.reading.done]
         if reason != CANCELLED and trained:
             self.outcome = outcome = compare(trained)
-            sentences = outcome.sentences
+            sentences, advice = outcome.sentences, outcome.advice
             recommended, runner_up = (0 if row is None else 1 + next(
                 i for i, runner in enumerate(self.runners) if runner.reading is row.reading)
                 for row in (outcome.taken, outcome.runner_up))
         point = self.made.point
         self.news.put(e.RaceEnded(race=self.folder.name, branch=point.branch, step=point.step, reason=reason,
-                                  recommended=recommended, runner_up=runner_up, sentences=tuple(sentences)))
+                                  recommended=recommended, runner_up=runner_up, sentences=tuple(sentences),
+                                  advice=advice))
 
 
 def answered(event: e.RaceEnded | e.ArmAdvanced, command: c.Command) -> e.Event:

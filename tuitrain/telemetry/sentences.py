@@ -35,8 +35,7 @@ def sentence(event: e.Event, unit: LossUnit = BITS, said: str = "") -> str:
             return (f"race of {many(len(event.arms), 'arm')} of {event.steps:,} steps from step {event.step:,}, "
                     f"{safe(event.where)}{stands}")
         case e.RaceEnded():
-            advice = next((safe(words) for words in event.sentences if words.startswith("recommended")), "")
-            return f"race {safe(event.reason)}" + (f"; {advice}" if advice else "")
+            return f"race {safe(event.reason)}" + (f"; {safe(event.advice)}" if event.advice else "")
         case e.Undone():
             return f"undone: {safe(event.what)}; now at step {event.step:,} on branch {event.branch}"
         case e.EngineSaid() if event.id:

@@ -44,6 +44,8 @@ class Mark:
     """The event's name if it is an undo or what can be undone in general, else empty."""
     judged: str = field(default="", metadata=wire.OPTIONAL)
     """Whether it helped, if a control was trained without it."""
+    knob: str = field(default="", metadata=wire.OPTIONAL)
+    """The knob that was turned, if one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class Story:
             # A knob that changed along with another, or automatically, answers no command and cannot be undone.
             acted = isinstance(event, ACTS) and not (isinstance(event, e.KnobChanged) and not event.id)
             self.marks.append(Mark(step, e.branch_of(event, now["branch"]), words, alarming,
-                                   isinstance(event, f.WarningRaised), type(event).__name__ if acted else ""))
+                                   isinstance(event, f.WarningRaised), type(event).__name__ if acted else "",
+                                   knob=event.name if isinstance(event, e.KnobChanged) else ""))
 
     def remark(self, words: str, when: float, step: int) -> None:
         """Add an entry that does not come from an event."""

@@ -71,5 +71,7 @@ class RaceEnded(Event):
     recommended: int
     runner_up: int
     sentences: tuple[str, ...]
+    advice: str = ""
+    """The one of the sentences that names the recommended arm; empty if there is none."""
     id: str = ""
     by: str = ""

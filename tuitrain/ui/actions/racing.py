@@ -11,6 +11,8 @@ from tuitrain.ui.link import Link
 from tuitrain.ui.race import AskRace, RaceTable, Wanted
 
 JUDGED = ("KnobChanged", "RolledBack", "LandingStarted")
+KNOBS = ("", "lr", "clip", "clip_auto")
+"""The knobs whose turn may be judged; empty for what turns none."""
 """Acts that a control can be trained without."""
 MOST = 12
 """Interventions to pick from."""
@@ -74,8 +76,7 @@ class Racing:
         """Pick an intervention, and have a control trained without it."""
         if not self._asking.offered("helped"):
             return
-        marks = [mark for mark in self._link.state.story.marks if mark.act in JUDGED
-                 and not mark.words.startswith(("steps", "temperature", "prompt"))]
+        marks = [mark for mark in self._link.state.story.marks if mark.act in JUDGED and mark.knob in KNOBS]
         if not marks:
             return self._asking.refuse("there is no change of lr or clip, landing or rollback to be judged")
         newest = list(reversed(marks))[:MOST]
