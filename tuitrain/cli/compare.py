@@ -1,7 +1,7 @@
 """Runs side by side: final numbers, curves, differences in configuration, samples.
 
-A folder stands for the runs in it. --where and --sort take step, train, val, best, norm, clipped, lr, clip, bad,
-branches, time, name, state, and every setting.
+A folder stands for the runs in it. In the cockpit space marks runs, s sorts, / filters. --where and --sort take step,
+train, val, best, norm, clipped, lr, clip, bad, branches, time, name, state, and every setting.
 
 example: tuitrain compare runs/ --where 'val<2.2' --where hidden=256 --sort val
 """
@@ -22,10 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", action="append", default=[], metavar="TEST",
                         help="only runs of which this holds: val<2, optimizer=adam, name~harbour; may be repeated")
     parser.add_argument("--sort", metavar="KEY", help="by a number or setting, -KEY the largest first")
+    screen.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the comparison; exit code 1 if no run could be read. Raises UsageError."""
+    """Show or print the comparison; exit code 1 if no run could be read. Raises UsageError."""
+    if not arguments.no_ui and screen.has_screen():
+        return _show(arguments)
     from rich.console import Console
 
     from tuitrain.comparing import choosing, report
@@ -48,3 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     report.print_page(console, report.page(chosen, bad, arguments.by, console.width, screen.draws_braille(),
                                            console.is_terminal and not console.no_color))
     return FINISHED
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from tuitrain.comparing.records import found
+    from tuitrain.ui.compare.app import CompareApp
+
+    app = CompareApp(list(found(arguments.runs)), by=arguments.by, where=arguments.where, sort=arguments.sort or "",
+                     braille=screen.draws_braille())
+    app.run(mouse=arguments.mouse)
+    return int(app.return_code or FINISHED)
