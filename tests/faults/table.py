@@ -17,11 +17,12 @@ from tests.faults.campaign import (
     power_cuts,
     signals,
 )
+from tests.faults.racing import races
 
 FAULTS: dict[str, tuple[Callable[[int, Path, random.Random], Row], int]] = {
     "kills": (kills, 200), "full-disk": (full_disk, 50), "power-cuts": (power_cuts, 20), "damage": (damage, 3000),
     "signals": (signals, 20), "garbage": (garbage, 10_000), "drops": (drops, 30),
-    "attach": (attach, 5),
+    "races": (races, 100), "attach": (attach, 5),
 }
 """Name -> the fault, and how often the long form makes it."""
 

@@ -11,7 +11,8 @@ from tests.faults.table import FAULTS, make
 
 pytestmark = pytest.mark.slow
 
-SHORT = {"kills": 4, "full-disk": 1, "power-cuts": 2, "damage": 60, "signals": 1, "garbage": 300, "drops": 2}
+SHORT = {"kills": 4, "full-disk": 1, "power-cuts": 2, "damage": 60, "signals": 1, "garbage": 300, "drops": 2,
+         "races": 2}
 
 
 def test_every_fault_has_a_short_form() -> None:

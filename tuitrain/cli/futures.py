@@ -43,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", default="", metavar="A,B", help="an arm for each of these learning rates: x0.25, 0.001")
     parser.add_argument("--arm", action="append", default=[], metavar="KNOBS", help="an arm with both; may be repeated")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="of each arm (default 600)")
-    parser.add_argument("--choose", default="", metavar="ARM", help="go on with an arm of the newest race: its number "
-                        "or its words; or FOLDER/NUMBER")
+    parser.add_argument("--choose", default="", metavar="ARM", help="go on with an arm: its number, or FOLDER/NUMBER")
     parser.add_argument("--on", default="", metavar="CLUSTER", help="arms as jobs, by submitit: slurm, local")
     parser.add_argument("--corpus", metavar="FILE", help="where the text is now, if the run has no copy of it")
     add_talk(parser)
