@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import Run
 from tests.futures.conftest import END, MIDDLE
 from tests.futures.test_choosing import told
-from tuitrain.futures.aside import Futures
+from tuitrain.futures import helping
+from tuitrain.futures.aside import Futures, Verify
 from tuitrain.futures.jobs import Child, Job, Task
 from tuitrain.protocol import askers
 from tuitrain.protocol import commands as c
@@ -160,6 +161,41 @@ def test_a_judgement_is_asked_of_the_host_and_its_word_stands_at_the_mark(hosted
     began = run.of(e.RaceStarted)[-1]
     assert began.mark.startswith("lr 0.01 → 1") and not began.stands
     assert any(mark.judged == f.HURT for mark in folded(run).story.marks)
+
+
+def test_a_rollback_of_the_guard_is_judged_when_the_machine_is_idle(
+        start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helping, "STEPS", 60)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    run = start(steps=0, clip=1.0, on_divergence="warn")
+    run.to_step(20)
+    run.answer(c.SaveCheckpoint)
+    run.answer(c.SetKnob, name="lr", value=1.0)
+    run.to_step(80)
+    aside = Futures(run.trainer, run.folder, Here(), verifies=True)
+    run.trainer.asides = (*run.trainer.asides, aside)
+    run.trainer.orders.inbox.put(c.Rollback(id="g", by=askers.GUARD, to=20, lr=0.01))
+    judged: Any = run.until(lambda event: isinstance(event, f.InterventionJudged))
+    assert judged.by == askers.GUARD and judged.branch == 1 and not judged.paired and judged.word in f.WORDS
+    assert "back from step" in run.of(e.RaceStarted)[-1].mark
+
+
+def test_a_busy_machine_and_a_persons_rollback_are_left_alone(start: Callable[..., Run]) -> None:
+    run = start(steps=0, clip=1.0, on_divergence="warn")
+    run.to_step(20)
+    load, now = [9.0], [0.0]
+    verify = Verify(run.trainer, lambda: load[0], cores=4, clock=lambda: now[0])
+    assert verify.due() is None, "nothing was rolled back"
+    run.machine.progress.branch = 1
+    run.machine.progress.step = 20
+    assert verify.due() is None
+    run.machine.progress.step += helping.STEPS
+    assert verify.due() is None, "the machine is busy"
+    load[0] = 1.0
+    assert verify.due() is None, "it looks every half a minute"
+    now[0] += 60
+    assert verify.due() == 1 and verify.due() is None
+    run.machine.progress.branch, run.machine.progress.step = 0, 20
 
 
 @pytest.mark.slow

@@ -95,6 +95,8 @@ class Config:
     log: str = _option(OFF, "also write the run into another program's log", choices=(OFF, *LOGS))
     on_divergence: str = _option("rollback", "what the guard does when training breaks; in a cockpit it pauses",
                                  choices=tuple(GUARD_MODES))
+    verify_guard: str = _option("off", "after the guard's rollback: did it help? a control, when the machine is idle",
+                                choices=("off", "on"))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], device: str = "cpu") -> "Config":

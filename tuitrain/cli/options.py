@@ -20,7 +20,8 @@ GROUPS = {
     "length and data": ("steps", "epochs", "minutes", "val", "seed", "encoding", "errors", "limit"),
     "machine": ("device", "threads", "precision", "graph"),
     "beside training": ("temperature", "prompt", "sample_length", "sample_every", "evaluate_every",
-                        "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "log", "on_divergence"),
+                        "checkpoint_every", "snapshot_every", "keep", "snapshot_memory", "log", "on_divergence",
+                        "verify_guard"),
 }
 COMMON = ("preset", "cell", "layers", "hidden", "batch_size", "bptt", "optimizer", "lr", "clip", "steps", "epochs",
           "minutes", "device", "temperature", "prompt", "on_divergence")

@@ -31,7 +31,8 @@ class WorkerHost(Host):
         from tuitrain.futures.aside import Futures  # here, for it loads torch
 
         trainer = worker.trainer
-        trainer.asides = (*trainer.asides, Futures(trainer, run))
+        trainer.asides = (*trainer.asides, Futures(
+            trainer, run, verifies=getattr(trainer.machine.config, "verify_guard", "off") == "on"))
         self.worker = worker
         self.feed = worker.feed()
         self._limit: threading.Timer | None = None

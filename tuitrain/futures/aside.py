@@ -5,9 +5,14 @@ would change each other's numbers. On a CPU training stands meanwhile, unless th
 only take each other's cores, and whoever races waits for the answer.
 """
 
+import math
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import torch
 
 from tuitrain.diagnosis import arms
 from tuitrain.engine.choice import Restorable
@@ -28,6 +33,8 @@ from tuitrain.run.directory import RunDirectory
 
 CHOSEN = "arm chosen"
 """The reason of the checkpoint that follows."""
+LOOKS = 30.0
+"""Seconds between two looks at the load of the machine."""
 PATIENCE = 10.0
 """Seconds that the end of a run waits for its race to end."""
 
@@ -42,7 +49,9 @@ class Futures(SimpleAside):
 
     answers: tuple[type[c.Command], ...] = (c.StartRace, c.CutArm, c.CancelRace, c.ChooseArm, c.JudgeIntervention)
 
-    def __init__(self, trainer: Trainer, run: RunDirectory, place: Place | None = None) -> None:
+    def __init__(self, trainer: Trainer, run: RunDirectory, place: Place | None = None, *,
+                 verifies: bool = False) -> None:
+        """`verifies`: whether a rollback of the guard is judged by a control when the machine is idle."""
         self._trainer, self._run, self._place = trainer, run, place or Children()
         self._conductor: Conductor | None = None
         self._command: c.StartRace | c.JudgeIntervention | None = None
@@ -53,6 +62,7 @@ class Futures(SimpleAside):
         """Whether training was paused for the race."""
         self._judged: tuple[helping.History, helping.Question] | None = None
         self._preparing: Preparing | None = None
+        self._verify = Verify(trainer) if verifies else None
         for folder in choosing.races(run):
             conductor = adopted(run, folder, places)
             if conductor is not None and self._conductor is None:  # its jobs went on without a host
@@ -60,8 +70,12 @@ class Futures(SimpleAside):
                 conductor.start()
 
     def attend(self, epoch: e.EpochEnded | None) -> Iterator[e.Event]:
-        """Say what is new of the race."""
-        return self._news() if self._conductor is not None or self._preparing is not None else iter(())
+        """Say what is new of the race; where none is, look whether a rollback of the guard is to be judged."""
+        if self._conductor is not None or self._preparing is not None:
+            return self._news()
+        if self._verify is not None and (branch := self._verify.due()) is not None:
+            self._preparing = Preparing(lambda: self._guards(branch))
+        return iter(())
 
     def while_paused(self) -> Iterator[e.Event]:
         """Say what is new of the race."""
@@ -160,6 +174,17 @@ class Futures(SimpleAside):
                           f"{command.branch} to be judged")
         return history, helping.question(self._run, history, marks[-1])
 
+    def _guards(self, branch: int) -> tuple[helping.History, helping.Question]:
+        """How the guard's rollback that opened a branch is judged. Raises Refused if it was not the guard's."""
+        history = helping.History.of(self._run)
+        mark = next((mark for mark in history.marks() if mark.branch == branch and mark.rollback is not None
+                     and mark.rollback.by == askers.GUARD), None)
+        if mark is None:
+            raise Refused("nothing to verify")
+        question = helping.question(self._run, history, mark)
+        self._command = c.JudgeIntervention(id="", by=askers.GUARD, branch=branch, step=mark.step)
+        return history, question
+
     def _news(self) -> Iterator[e.Event]:
         if self._preparing is not None and self._preparing.done:
             yield from self._prepared(self._preparing)
@@ -180,6 +205,8 @@ class Futures(SimpleAside):
         """Begin the control of a judgement, or say why there can be none."""
         self._preparing = None
         command = self._command
+        if command is None:  # asked by nobody
+            return
         assert isinstance(command, c.JudgeIntervention)
         if preparing.failed is not None:
             yield e.CommandRefused(id=command.id, by=command.by, reason=str(preparing.failed)[:500])
@@ -214,6 +241,29 @@ class Futures(SimpleAside):
     def _answer(self) -> dict[str, Any]:
         progress = self._trainer.machine.progress
         return {"branch": progress.branch, "step": progress.step, "id": "", "by": askers.RACE}
+
+
+class Verify:
+    """Says when the guard's rollback may be judged: there are steps to compare with, and cores that nobody uses."""
+
+    def __init__(self, trainer: Trainer, load: Callable[[], float] = lambda: os.getloadavg()[0],
+                 cores: int = os.cpu_count() or 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._machine, self._load, self._cores, self._clock = trainer.machine, load, cores, clock
+        self._branch, self._from = trainer.machine.progress.branch, math.inf
+        self._next = 0.0
+
+    def due(self) -> int | None:
+        """The branch whose beginning may be judged now, once; None if there is none."""
+        progress = self._machine.progress
+        if progress.branch != self._branch:
+            self._branch, self._from = progress.branch, progress.step + helping.STEPS
+        if progress.step < self._from or self._clock() < self._next:
+            return None
+        self._next = self._clock() + LOOKS
+        if self._cores - self._load() < torch.get_num_threads():
+            return None
+        self._from = math.inf
+        return self._branch
 
 
 class Preparing:

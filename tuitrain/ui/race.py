@@ -93,7 +93,7 @@ class AskRace(Dialog[Wanted]):
                 yield Label("another arm ")
                 yield Field("", id="another", placeholder="lr=x2 clip=1")
             yield Static("", id="preview", markup=False)
-            yield Label("enter begins · space: in or out · tab to steps · escape leaves", classes="hint")
+            yield Label("enter begins · space: in, out · tab: steps · escape leaves", classes="hint")
 
     def on_mount(self) -> None:
         """Called by Textual."""
