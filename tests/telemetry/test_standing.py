@@ -1,6 +1,7 @@
 """A warning stands until it is answered, outgrown or dismissed; what does none of these leaves it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,14 @@ def test_an_alarm_that_nobody_answers_goes_on_as_a_warning() -> None:
     assert state.health.standing is not None, "a clip does not mend what is broken"
     state.fold(back(1000))
     assert state.health.standing is None
+
+
+def test_an_alarm_of_steps_that_an_undo_left_is_gone_and_one_of_the_present_ones_stays() -> None:
+    alarm = f.AlarmRaised(branch=1, step=1100, onset=1090, rule="level", value=1, threshold=1, sentence="the loss left")
+    undone = e.Undone(branch=0, step=1001, id="", by="you", what="rollback", knobs=KNOBS)
+    assert after(back(900), alarm).health.broken
+    assert not after(back(900), alarm, undone).health.broken
+    assert after(replace(alarm, branch=0, step=950), undone).health.broken
 
 
 def test_an_alarm_is_dismissed_too_unless_the_guard_waits() -> None:

@@ -102,6 +102,9 @@ class Health:
                 self.alarm = None
             case e.Dismissed() if not self.waiting_since:
                 self.alarm = None
+            case e.Undone() if self.alarm is not None and not self.waiting_since:
+                if not lineage.holds(self.alarm.branch, self.alarm.step):
+                    self.alarm = None
             case f.Measured():
                 self._measured(event, lineage)
             case f.Probed():
