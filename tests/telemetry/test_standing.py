@@ -105,6 +105,16 @@ def test_an_alarm_that_nobody_answers_goes_on_as_a_warning() -> None:
     assert state.health.standing is None
 
 
+def test_an_alarm_after_which_the_rate_was_lowered_is_not_called_unanswered() -> None:
+    alarm = f.AlarmRaised(branch=0, step=1100, onset=1090, rule="level", value=1, threshold=1, sentence="the loss left")
+    later = done(1100 + OVER + 1, [1.0])
+    for act in (turned("lr", 0.01, 0.005), e.LandingStarted(branch=0, step=1101, steps=500, id="", by="you")):
+        assert after(alarm, act).health.broken
+        health = after(alarm, act, later).health
+        assert health.standing is None and not health.broken
+        assert after(act, alarm, later).health.standing is not None
+
+
 def test_an_alarm_of_steps_that_an_undo_left_is_gone_and_one_of_the_present_ones_stays() -> None:
     alarm = f.AlarmRaised(branch=1, step=1100, onset=1090, rule="level", value=1, threshold=1, sentence="the loss left")
     undone = e.Undone(branch=0, step=1001, id="", by="you", what="rollback", knobs=KNOBS)

@@ -16,7 +16,7 @@ from tuitrain.specs import CellSpec
 from tuitrain.telemetry import wire
 from tuitrain.telemetry.lineage import Lineage, Place
 from tuitrain.telemetry.readings import BlackBox, Probe, Updates
-from tuitrain.telemetry.standing import Standing, follow
+from tuitrain.telemetry.standing import Standing, follow, mends
 
 CURVE = 360
 """Maximum readings of a curve, over all branches."""
@@ -48,6 +48,8 @@ class Health:
     standing: Standing | None = None
     """The current warning, until it is answered, outgrown or dismissed."""
     alarm: f.AlarmRaised | None = None
+    mended: bool = field(default=False, metadata=wire.OPTIONAL)
+    """Whether the rate was lowered or a landing begun since the alarm, so that it is not called unanswered later."""
     warnings: list[f.WarningRaised] = field(default_factory=list, metadata=wire.STAYS)
     verdict: f.VerdictReached | None = field(default=None, metadata=wire.STAYS)
     advice: f.AdviceGiven | None = field(default=None, metadata=wire.STAYS)
@@ -80,11 +82,12 @@ class Health:
         if isinstance(event, e.RolledBack | e.Undone | e.RunResumed | e.StepsDone) and self._place != _place(lineage):
             self.moved(lineage)
         self.standing = follow(self.standing, event, lineage)
+        self.mended |= mends(event)
         match event:
             case f.WarningRaised():
                 self.found.warnings.append(event)
             case f.AlarmRaised():
-                self.alarm = event
+                self.alarm, self.mended = event, False
                 self.found.verdicts = deque((v for v in self.found.verdicts if not lineage.holds(v.branch, v.step)),
                                             self.found.verdicts.maxlen)
             case f.VerdictReached():
@@ -96,9 +99,10 @@ class Health:
             case f.BlackBoxKept():
                 self.found.black_boxes.append(BlackBox.of(event))
             case e.StepsDone() if self.alarm is not None and event.first_step > self.alarm.step + OVER:
-                step = self.alarm.step  # unanswered, and training went on: the verdict stays
-                self.standing = Standing(self.alarm.rule, step, step, 1, self.alarm.sentence, lapsed=True,
-                                         branch=self.alarm.branch)
+                step = self.alarm.step  # training went on: the verdict stays
+                if not self.mended:
+                    self.standing = Standing(self.alarm.rule, step, step, 1, self.alarm.sentence, lapsed=True,
+                                             branch=self.alarm.branch)
                 self.alarm = None
             case e.Dismissed() if not self.waiting_since:
                 self.alarm = None

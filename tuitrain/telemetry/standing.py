@@ -70,15 +70,21 @@ def _raised(now: Standing | None, event: f.WarningRaised) -> Standing:
                     event.threshold if rule.recurrence else now.radius, branch=event.branch)
 
 
+def mends(event: e.Event) -> bool:
+    """Return whether somebody did what answers an alarm too: a lower learning rate, or landing."""
+    match event:
+        case e.KnobChanged(name="lr", by=by) if by not in OTHERS:
+            return float(event.new) < float(event.old)  # type: ignore[arg-type]
+        case e.LandingStarted():
+            return True
+    return False
+
+
 def _answered(now: Standing, event: e.Event) -> bool:
     match event:
         case e.KnobChanged(name="clip", by=by) if by not in OTHERS and not now.lapsed:
             old, new = float(event.old), float(event.new)  # type: ignore[arg-type]
             return new > 0 and (old == 0 or new < old)
-        case e.KnobChanged(name="lr", by=by) if by not in OTHERS:
-            return float(event.new) < float(event.old)  # type: ignore[arg-type]
         case e.KnobChanged(name="clip_auto", new=new):
             return bool(new) and not now.lapsed
-        case e.LandingStarted():
-            return True
-    return False
+    return mends(event)
