@@ -149,7 +149,7 @@ def cost(state: RunState, wanted: Wanted) -> str:
     saved = state.story.last_saved
     disk = f", {size(count * (saved.bytes + steps * STEP_BYTES))} on disk" if saved is not None else ""
     stands = ("training goes on meanwhile; that takes twice as long or more" if wanted.shares
-              else "training stands meanwhile, for they would share the cores")
+              else "training stands meanwhile; space lets it go on")
     return f"{count} arms of {steps:,} steps: {count * steps:,} steps{took}{disk}\n{stands}"
 
 
