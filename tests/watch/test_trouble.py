@@ -1,9 +1,12 @@
 """Whatever goes wrong behind the pilot, the loop ends with the same weights as without it; its end is told."""
 
+import math
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,63 @@ def test_what_cannot_be_meant_is_said_at_once(tmp_path: Path) -> None:
         assert not (tmp_path / "r").exists(), how
     with pytest.raises(UsageError, match="ModuleList"):
         tuitrain.watch([torch.nn.Linear(1, 1)], loop.optimizer, run=tmp_path / "r")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_its_server_may_die_of_a_mistake(alone: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop().watch(tmp_path / "r").run(5)
+    server = loop.pilot._host._server
+
+    def dies(*_: object) -> None:
+        raise GeneratorExit  # no Exception, so that it ends the thread
+
+    monkeypatch.setattr(server, "_publish", dies)
+    server._wake()
+    server._thread.join(60)
+    assert not server._thread.is_alive()
+    for left in (server._selector, server._listener, server._wake_in, server._wake_out):
+        left.close()
+    loop.run(STEPS - 5).pilot.close()
+    assert same(loop.weights(), alone.weights())
+    assert of_kind(told(tmp_path / "r"), e.RunEnded)[0].reason == "finished"
+
+
+def test_the_guard_rolls_a_broken_loop_back_and_the_loop_goes_on(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuitrain.watching.report.PERIOD", 0.0)
+    loop = Loop().watch(tmp_path / "r", guard="rollback", snapshot_every=5).run(40)
+    for parameter in loop.model.parameters():
+        parameter.data.fill_(float("nan"))
+    deadline = time.monotonic() + 120
+    while not loop.pilot._loop.subject.progress.branch and time.monotonic() < deadline:
+        loop.step()  # the guard decides in another thread
+    loop.run(3)
+    assert all(math.isfinite(loss) for loss in loop.losses[-3:])
+    loop.pilot.close()
+    [back] = of_kind(told(tmp_path / "r"), e.RolledBack)
+    assert back.by == "guard" and back.to_step <= 40
+
+
+@pytest.mark.parametrize("registers", [True, False])
+def test_a_resume_is_called_exact_only_with_a_stateful_loader(registers: bool, tmp_path: Path) -> None:
+    class Loader:
+        at = 0
+
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(self.at, 100))
+
+        def state_dict(self) -> dict[str, int]:
+            return {"at": self.at}
+
+        def load_state_dict(self, state: dict[str, int]) -> None:
+            self.at = state["at"]
+
+    for resumes, at in ((False, 7), (True, 0)):
+        loop, loader = Loop().watch(tmp_path / "r", resume=resumes), Loader()
+        if registers:
+            loop.pilot.register("loader", loader)
+        loader.at = loader.at or at
+        loop.run(3).pilot.close()
+    assert loader.at == (7 if registers else 0)
+    [resumed] = of_kind(told(tmp_path / "r"), e.RunResumed)
+    assert resumed.exact is registers

@@ -67,13 +67,15 @@ class PointFinder:
             fitting = [p for p in mine if p.step <= command.to]
             if command.to < 0 or command.to > progress.step:
                 raise Refused(f"step {command.to:,} is not in the past; the run is at step {progress.step:,}")
+            if command.healthy:
+                good = [p for p in mine if self._is_good(p)]
+                # Where none is so old, as early in a watched loop, the oldest is nearest to what is wanted.
+                fitting = [p for p in good if p.step <= command.to] or [min(good)] * bool(good)
+                if not fitting:
+                    raise Refused("training had broken already at every restore point")
             if not fitting:
                 first = min((p.step for p in mine), default=None)
                 raise Refused(f"no restore point at or before step {command.to:,}; the first is at {first}")
-            if command.healthy:
-                fitting = [p for p in fitting if self._is_good(p)]
-                if not fitting:
-                    raise Refused(f"training had broken already at every restore point up to step {command.to:,}")
         else:
             fitting = [p for p in mine if p.step <= progress.step - GOOD_AGE and self._is_good(p)]
             if not fitting:
