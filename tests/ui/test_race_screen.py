@@ -15,7 +15,7 @@ from tuitrain.telemetry.run_state import RunState
 from tuitrain.ui.app import CockpitApp
 from tuitrain.ui.dialogs import Confirm
 from tuitrain.ui.panes.loss import LossPane
-from tuitrain.ui.race import AskRace, RaceTable
+from tuitrain.ui.race import AskRace, Boxes, RaceTable
 from tuitrain.watching.offers import NO_RACE
 
 NAN = float("nan")
@@ -205,3 +205,16 @@ def test_each_arm_is_a_ghost_beside_the_loss() -> None:
         assert chart.x[1] >= 800
 
     drive(script, act)
+
+
+def test_a_box_shows_without_colours_if_it_is_ticked() -> None:
+    async def act(app: CockpitApp, pilot: Any) -> None:
+        await pilot.press("f", "space")
+        boxes = app.screen.query_one(Boxes)
+
+        def ticks() -> list[str]:
+            return [boxes.render_line(y).text.strip()[:3] for y in range(boxes.option_count)]
+
+        await until(lambda: ticks() == ["[ ]", *["[x]"] * (boxes.option_count - 2), "[ ]"])
+
+    drive(Script(healthy()), act)

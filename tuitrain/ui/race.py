@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from rich.segment import Segment
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.coordinate import Coordinate
+from textual.strip import Strip
 from textual.widgets import DataTable, Input, Label, SelectionList, Static
 from textual.widgets.selection_list import Selection
 
@@ -70,6 +72,17 @@ def written(arm: Arm) -> str:
     return " ".join(f"{name}={text}" for name, text in (("lr", arm.lr), ("clip", arm.clip)) if text)
 
 
+class Boxes(SelectionList[str]):
+    """Choices with a box each that shows without colours if it is ticked."""
+
+    def render_line(self, y: int) -> Strip:
+        """Called by Textual."""
+        _, inner, _, *words = super().render_line(y)
+        ticked = self.get_option_at_index(self.scroll_offset.y + y).value in self.selected
+        return Strip([Segment("[", inner.style), Segment("x" if ticked else " ", inner.style),
+                      Segment("]", inner.style), *words])
+
+
 class AskRace(Dialog[Wanted]):
     """Which arms, how long; what that costs is said as it is chosen."""
 
@@ -84,7 +97,7 @@ class AskRace(Dialog[Wanted]):
         with Vertical(classes="dialog"):
             yield Label(f"futures from step {self._state.step:,}: the same batches under other knobs", classes="title")
             yield Label(f" as a comparison: {AS_IT_IS}", classes="hint")
-            yield SelectionList[str](
+            yield Boxes(
                 *(Selection(Text(arm.name), written(arm), True) for arm in self._arms),
                 Selection(Text("training goes on meanwhile, and both go slower"), "", False))
             with Horizontal(classes="row"):
