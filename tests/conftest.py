@@ -6,6 +6,7 @@ os.environ["TUITRAIN_MALLOPT"] = "0"
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,11 @@ from tuitrain.engine.worker import Worker
 from tuitrain.protocol import commands as c
 from tuitrain.protocol import events as e
 from tuitrain.run.directory import RunDirectory
+
+# A shell that starts the tests in the background has them ignore these, and so would every process that they start.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TINY: dict[str, Any] = {
     "layers": 2, "hidden": 16, "embedding": 8, "batch_size": 4, "bptt": 10, "lr": 0.01, "threads": 1,

@@ -79,7 +79,7 @@ def test_the_start_and_a_small_share_for_the_work_after_training_count(start: fl
         step, now[0] = step + 1, now[0] + 0.02
         planned = budget.last_step(step, planned)
     assert now[0] - start == pytest.approx(training, rel=0.02)
-    assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.02 * 120.0)
+    assert budget.until == pytest.approx(max(start - 60.0, 0.0) + 1.01 * 120.0)
 
 
 def test_what_is_left_of_the_minutes_when_training_begins_and_a_long_start_counts_for_half() -> None:

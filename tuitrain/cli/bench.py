@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, each in another order")
     parser.add_argument("--instruments", action="store_true", help="instead: the cost of each instrument, one per row")
     parser.add_argument("--durability", action="store_true",
-                        help="instead: the cost of journal, restore points and checkpoints at default intervals")
+                        help="instead: the cost of journal and checkpoints by default")
     parser.add_argument("--watch", action="store_true",
-                        help="instead: the cost of tuitrain.watch to two small loops with steps of 10 ms on one thread")
+                        help="instead: the cost of tuitrain.watch to small loops")
     parser.add_argument("--first-minute", action="store_true",
-                        help="instead: windows of the default run, all on, from its first step, 12 s each, "
+                        help="instead: windows of 12 s of the default run from its first step on, "
                              "beside cell a or (`--cells a'`) a'")
     parser.add_argument("--precision", choices=("auto", "fp32"), default="auto",
                         help="number format of tuitrain (and of a') in the first minute; the stock loop uses fp32")

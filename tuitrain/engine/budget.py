@@ -18,7 +18,7 @@ LEAST: Final = 0.98
 """Share of the training time before which reaching the last step does not end it: it came too early and is moved."""
 MOST: Final = 1.01
 """Share of the training time at which it ends at any step: steps became slower after the last estimate."""
-LATEST: Final = 1.02
+LATEST: Final = 1.01
 """Share of the minutes at which the work after training is cut short."""
 RESERVED: Final = 0.06
 """Largest share of the minutes that is left for the work after training. It may take three times as long beside

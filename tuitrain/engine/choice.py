@@ -70,7 +70,7 @@ class PointFinder:
             if command.healthy:
                 good = [p for p in mine if self._is_good(p)]
                 # Where none is so old, as early in a watched loop, the oldest is nearest to what is wanted.
-                fitting = [p for p in good if p.step <= command.to] or [min(good)] * bool(good)
+                fitting = [p for p in good if p.step <= command.to] or ([min(good)] if good else [])
                 if not fitting:
                     raise Refused("training had broken already at every restore point")
             if not fitting:

@@ -46,7 +46,9 @@ class Progress:
         # Compared with the best so far, not of all time: otherwise a fast-improving run would have only bad points.
         least = GOOD_LOSS[0] if self.in_nats else SPREADS * self.best_spread
         most = self.best_smooth + max(least, GOOD_LOSS[1] * abs(self.best_smooth))
-        return self.step == 0 or (math.isfinite(self.smooth_loss) and self.smooth_loss <= most)
+        if not math.isfinite(self.best_smooth):
+            return True  # no loss is known yet, as at the first step of a watched loop
+        return math.isfinite(self.smooth_loss) and self.smooth_loss <= most
 
     def absorb(self, losses: NDArray[np.float32], finite: NDArray[np.bool_]) -> None:
         """Fold the losses of the newest steps, in order, into the running mean; those of steps that are not `finite`
