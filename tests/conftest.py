@@ -22,7 +22,8 @@ from tuitrain.protocol import events as e
 from tuitrain.run.directory import RunDirectory
 
 # A shell that starts the tests in the background has them ignore these, and so would every process that they start.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),
+                        (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
